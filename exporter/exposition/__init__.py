@@ -1,0 +1,1 @@
+"""Samples out, bytes on the wire: formats and their negotiation."""

@@ -1,0 +1,1 @@
+"""The engine: multiprocess files in, samples out. Knows no asyncio, no HTTP, no log."""
