@@ -1,0 +1,243 @@
+"""The incremental collector: equal to MultiProcessCollector, at the price of what changed since the last time."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from itertools import compress
+from operator import attrgetter, ne
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from exporter.multiproc.dbfile import UNREAD, BadDataError, BadFileError, BadKeyError, DbFile
+from exporter.multiproc.families import Families
+from exporter.multiproc.fileset import File, FileSet, Plan, State, every_file
+from exporter.multiproc.series import STAMP, Family, Series
+
+DEFAULT_MAX_FILE_SIZE = 256 * 2**20
+
+
+class _Tracked:
+    """A file that is read, and where its numbers go."""
+
+    def __init__(self, file: File, directory: str, max_size: int) -> None:
+        self.file = file
+        self.db = DbFile(f"{directory}/{file.name}", file.identity, stamped=file.rule.stamped, max_size=max_size)
+        self.series: list[Series | None] = []
+        """The owner of each of the file's numbers; None where the entry was left out."""
+        self.restarts = 0
+        """Those of `db` that `series` knows of."""
+        self.read_as_dead = False
+        """Whether it has been read since its writer is dead."""
+        self.settled = False
+        """Whether its share is a constant now."""
+
+
+class IncrementalCollector(MultiProcessCollector):
+    """A MultiProcessCollector that keeps what it has parsed, and reads again only values.
+
+    It follows the file set it is given: files of dead writers cost nothing, a bad file costs itself, and a counter does
+    not fall when some of the files go. Not thread-safe: one call at a time.
+    """
+
+    def __init__(
+        self,
+        registry: CollectorRegistry | None,
+        path: str | None = None,
+        *,
+        file_set: Callable[[], FileSet] | None = None,
+        labels: Collection[tuple[str, str]] = (),
+        per_process: bool = False,
+        keep_gauges: bool = False,
+        max_file_size: int = DEFAULT_MAX_FILE_SIZE,
+        reserved_names: Collection[str] = (),
+    ) -> None:
+        """Collect what `file_set` says at each call; by default every file of the directory at `path`, as stock does.
+
+        `labels` are added to every series, and a `pid` where `per_process` leaves processes unmerged. `keep_gauges` keeps
+        them when every writer is dead. `reserved_names` are those of other collectors of the same exposition. Sizes are
+        bytes. Raises ValueError where stock does: there is no such directory.
+        """
+        if file_set is None:
+            super().__init__(None, path)
+        self._file_set = file_set or (lambda: every_file(self._path))
+        self._new_families = lambda: Families(labels, reserved_names, per_process=per_process)
+        self._keep_gauges = keep_gauges
+        self._max_file_size = max_file_size
+        self._tracked: dict[tuple[str, tuple[int, int]], _Tracked] = {}
+        self.version = 0
+        """Grows with each update."""
+        self.errors: Counter[str] = Counter()
+        """How many files and samples were left out since the start, by reason."""
+        self.problems: dict[str, BadDataError] = {}
+        """Why files of the present set, or samples of them, are left out, by file name."""
+        self._counted: Counter[str] = Counter()
+        self._forget()
+        if registry is not None:
+            registry.register(self)
+
+    def collect(self) -> Iterable[Metric]:
+        """Update, and return the families as prometheus_client's objects."""
+        self.update()
+        metrics = []
+        for family in self.families():
+            metric = Metric(family.name, family.help, family.type)
+            for series in family.series:
+                for (name, labels), value in zip(series.samples, series.values, strict=False):
+                    metric.add_sample(name, dict(labels), value)
+            metrics.append(metric)
+        return metrics
+
+    def families(self) -> list[Family]:
+        """Return the families by name, as of the last update."""
+        if self._ordered is None:
+            drop_gauges = self._files.worker_up is False and not self._keep_gauges
+            kept = (family for family in self._families if not (drop_gauges and family.type == "gauge"))
+            self._ordered = sorted(kept, key=attrgetter("name"))
+        return self._ordered
+
+    def update(self) -> None:
+        """Read what changed, and merge it."""
+        self.version += 1
+        self.moved = set()
+        self.observed_change = False
+        files = self._file_set()
+        if files is not self._files and self._take_up(files):
+            self._rebuild()
+        elif self._read():
+            self._rebuild()
+
+    def _forget(self) -> None:
+        """Start from nothing."""
+        for tracked in self._tracked.values():
+            tracked.db.close()
+        self._files = FileSet("")
+        self._tracked = {}
+        self._followed: list[_Tracked] = []
+        self._families = self._new_families()
+        self._ordered: list[Family] | None = None
+        self.last_stamp = 0.0
+        """The newest time at which a gauge was set, in Unix seconds; 0 where none tells."""
+        self.moved: set[str] = set()
+        """Pids of writers not known to live, a file of which changed between the last two reads."""
+        self.observed_change = False
+        """Whether the last update found a value other than that of the update before."""
+        self._left_out: Counter[str] = Counter()
+
+    def _take_up(self, files: FileSet) -> bool:
+        """Go over to another file set; return whether a share must be taken back that was merged already."""
+        if files.epoch != self._files.epoch and self._files.identity:  # another worker
+            self._forget()
+            self.problems = {}
+            self._counted = Counter()
+        wanted = {(file.name, file.identity): file for file in files.files if file.plan is not Plan.LEAVE}
+        self._files = files
+        self._ordered = None
+        for key, tracked in self._tracked.items():
+            if key not in wanted or (tracked.settled and wanted[key].plan is Plan.FOLLOW):
+                return True
+        for key, file in wanted.items():
+            tracked = self._tracked.get(key) or _Tracked(file, files.directory, self._max_file_size)
+            tracked.read_as_dead = tracked.read_as_dead and file.state is State.DEAD
+            tracked.file = file
+            self._tracked[key] = tracked
+        self._followed = [tracked for tracked in self._tracked.values() if not tracked.settled]
+        return False
+
+    def _rebuild(self) -> None:
+        """Merge anew from the files there are; what is gone from sums is kept as a constant."""
+        files, before = self._files, self._families
+        self._forget()
+        self._take_up(files)
+        self._read()
+        self._families.keep_floors(before, self.version)
+
+    def _read(self) -> bool:
+        """Read the followed files, merge the series whose numbers changed; return whether a file lost what it had."""
+        touched: set[Series | None] = set()
+        done = []
+        for tracked in self._followed:
+            db = tracked.db
+            before = db.values
+            try:
+                changed = db.read()
+            except FileNotFoundError:
+                continue  # the next file set will tell
+            except BadFileError as error:
+                self._refuse(tracked.file, error)
+                if tracked.series:
+                    return True
+                continue
+            if changed:
+                if tracked.series and db.restarts != tracked.restarts:
+                    return True
+                # The hot path: one pass, in C, finds the series that own a number which is not what it was.
+                touched.update(compress(tracked.series, map(ne, before, db.values)))
+                touched.update(self._take_in(tracked))
+                self._observe(tracked, first=before is UNREAD)
+            if tracked.file.state is State.DEAD:
+                self._watch_dead(tracked, changed=changed)
+                if tracked.file.plan is Plan.ONCE:
+                    done.append(tracked)
+        touched.discard(None)
+        for series in touched:
+            series.merge(self.version)  # type: ignore[union-attr]  # None was discarded
+        if done:
+            self._settle(done)
+        return False
+
+    def _take_in(self, tracked: _Tracked) -> set[Series | None]:
+        """Place the entries that are new in a file; return their series."""
+        file, db = tracked.file, tracked.db
+        tracked.restarts = db.restarts
+        self.problems.pop(file.name, None)
+        fresh: set[Series | None] = set()
+        for key in db.take_new_keys():
+            index = len(tracked.series)
+            series = None
+            try:
+                series, column = self._families.place(file.kind, file.pid, key)
+            except BadKeyError as error:
+                self._leave_out(file, error)
+            else:
+                series.add(db, index, column)
+                if file.rule.stamped:
+                    series.add(db, index + 1, STAMP)
+                fresh.add(series)
+            tracked.series += [series, series] if file.rule.stamped else [series]
+        for series in fresh:
+            series.arrange()
+            self._ordered = None
+        return fresh
+
+    def _settle(self, done: Iterable[_Tracked]) -> None:
+        """Turn the shares of files that will not change any more into constants."""
+        for tracked in done:
+            for series in set(tracked.series) - {None}:
+                series.settle(tracked.db)
+            tracked.db.close()
+            tracked.series = []
+            tracked.settled = True
+        self._followed = [tracked for tracked in self._followed if not tracked.settled]
+
+    def _watch_dead(self, tracked: _Tracked, *, changed: bool) -> None:
+        if changed and tracked.read_as_dead:
+            self.moved.add(tracked.file.pid)
+        tracked.read_as_dead = True
+
+    def _observe(self, tracked: _Tracked, *, first: bool) -> None:
+        self.observed_change = self.observed_change or not first
+        if tracked.file.rule.stamped:
+            self.last_stamp = max((self.last_stamp, *tracked.db.values[1::2]))
+
+    def _refuse(self, file: File, error: BadFileError) -> None:
+        if str(self.problems.get(file.name)) != str(error):
+            self.problems[file.name] = error
+            self.errors[error.reason] += 1
+
+    def _leave_out(self, file: File, error: BadKeyError) -> None:
+        self._left_out[file.name] += 1
+        self.problems[file.name] = BadKeyError(error.reason, f"{self._left_out[file.name]} of its samples left out: {error}")
+        if self._left_out[file.name] > self._counted[file.name]:  # a rebuild comes by again
+            self._counted[file.name] += 1
+            self.errors[error.reason] += 1

@@ -1,0 +1,232 @@
+"""Which files count, and as what: pure decisions on a directory listing and on what is known of the processes."""
+
+import os
+import re
+import stat
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum, StrEnum
+from typing import NamedTuple
+
+from exporter.multiproc.merge import RULES, Rule
+from exporter.multiproc.processes import Process
+
+_NAME = re.compile(r"(?P<kind>[a-z]+(?:_[a-z]+)?)_(?P<pid>[1-9][0-9]*)\.db")
+_CLOCK_SLACK = 2.0
+"""Seconds by which a process's start and a file's mtime may disagree: boot time is known to the second."""
+
+
+class State(StrEnum):
+    """What is known of a process, or of the writer of a file."""
+
+    LIVE = "live"
+    DEAD = "dead"
+    UNKNOWN = "unknown"
+
+
+class Plan(Enum):
+    """What the collector does with a file."""
+
+    FOLLOW = "read it at every scrape"
+    ONCE = "read it once more, then keep its share as a constant"
+    LEAVE = "leave it out"
+
+
+class Liveness(StrEnum):
+    """Whether a writer's pid is looked up in this pid namespace."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
+
+
+class Listed(NamedTuple):
+    """A directory entry as it was listed."""
+
+    name: str
+    device: int
+    inode: int
+    mode: int
+    mtime: float
+
+
+@dataclass(frozen=True)
+class File:
+    """A file that counts."""
+
+    name: str
+    identity: tuple[int, int]
+    kind: str
+    """A key of `RULES`."""
+    pid: str
+    state: State
+    plan: Plan
+
+    @property
+    def rule(self) -> Rule:
+        """How it is merged."""
+        return RULES[self.kind]
+
+
+@dataclass(frozen=True)
+class Writer:
+    """What is known of the process behind a pid."""
+
+    state: State
+    process: Process | None = None
+    """The process that wrote, if it was ever seen alive."""
+    suspect: bool = False
+    """Whether another process has the pid now, which may be a new writer that goes on with the old files."""
+
+
+_UNSEEN = Writer(State.UNKNOWN)
+
+
+@dataclass(frozen=True)
+class FileSet:
+    """The directory at one moment. A new object means that something changed."""
+
+    directory: str
+    epoch: int = 0
+    """Grows when the directory has been emptied or replaced: all that follows is another worker's."""
+    identity: tuple[int, int] | None = None
+    problem: str = ""
+    """Why the directory cannot be listed; empty when it can."""
+    files: tuple[File, ...] = ()
+    """By name."""
+    skipped: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Entries that do not count: name -> (reason in one word, reason for people)."""
+    removed: frozenset[str] = frozenset()
+    """Names of files that went while others stayed."""
+    writers: Mapping[str, Writer] = field(default_factory=dict)
+    """By pid."""
+    foreign: bool = False
+    """Whether the writers' pids turned out to mean nothing in this pid namespace."""
+
+    @property
+    def worker_up(self) -> bool | None:
+        """Whether some writer lives; None while that is unknown, or nobody has written."""
+        states = {writer.state for writer in self.writers.values()}
+        return None if not states or State.UNKNOWN in states else State.LIVE in states
+
+
+def list_directory(path: str) -> tuple[tuple[int, int], list[Listed]]:
+    """Return the directory's (st_dev, st_ino) and its `.db` entries by name; raises OSError."""
+    info = os.stat(path)  # noqa: PTH116 - this module works on plain strings, as os.scandir does
+    listed = []
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.name.endswith(".db") and not entry.name.startswith("."):
+                try:
+                    found = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                listed.append(Listed(entry.name, found.st_dev, found.st_ino, found.st_mode, found.st_mtime))
+    return (info.st_dev, info.st_ino), sorted(listed)
+
+
+def every_file(path: str) -> FileSet:
+    """Return the directory's files as the stock collector takes them: all, whoever lives; raises OSError."""
+    identity, listed = list_directory(path)
+    return decide(FileSet(path), identity, listed, lambda _: None, Liveness.OFF)
+
+
+def decide(
+    before: FileSet,
+    identity: tuple[int, int],
+    listed: Collection[Listed],
+    find_process: Callable[[str], Process | None],
+    liveness: Liveness,
+    moved: Collection[str] = (),
+) -> FileSet:
+    """Return what counts now, given what counted before; `before` itself where nothing changed.
+
+    `moved` are the pids of writers not known to live whose files changed between two reads.
+    """
+    named, skipped = _sort_out(listed)
+    present = {(entry.name, (entry.device, entry.inode)) for entry, _, _ in named}
+    known = {(file.name, file.identity) for file in before.files}
+    new_worker = before.identity not in (None, identity) or bool(known and not known & present)
+    if new_worker:
+        before = FileSet(before.directory, before.epoch + 1)
+        known = set()
+    writers = _writers(before, named, find_process, liveness, moved)
+    foreign = before.foreign or (liveness is Liveness.AUTO and _is_foreign(before, moved))
+    if foreign:
+        writers = dict.fromkeys(writers, _UNSEEN)
+    # Where no writer has ever been seen alive, the pids may be another namespace's: keep reading, and see who moves.
+    settled = liveness is Liveness.ON or any(writer.process for writer in writers.values())
+    files = tuple(
+        File(entry.name, (entry.device, entry.inode), kind, pid, writers[pid].state, _plan(kind, writers[pid], settled=settled))
+        for entry, kind, pid in named
+    )
+    removed = (before.removed | {name for name, _ in known - present}) - {entry.name for entry in listed}
+    after = FileSet(before.directory, before.epoch, identity, "", files, skipped, removed, writers, foreign)
+    return before if after == before else after
+
+
+def unreadable(before: FileSet, problem: str) -> FileSet:
+    """Return the file set of a directory that cannot be listed now: what is to come is another worker's."""
+    if before.problem == problem:
+        return before
+    gone = bool(before.files)
+    return replace(FileSet(before.directory, before.epoch + gone), problem=problem)
+
+
+def _sort_out(listed: Collection[Listed]) -> tuple[list[tuple[Listed, str, str]], dict[str, tuple[str, str]]]:
+    """Tell the files that count, with their kind and pid, from those that do not, with the reason."""
+    named, skipped = [], {}
+    for entry in listed:
+        match = _NAME.fullmatch(entry.name)
+        if not match or match["kind"] not in RULES:
+            skipped[entry.name] = "bad_name", "is not named TYPE_PID.db or gauge_MODE_PID.db with a known type and mode"
+        elif not stat.S_ISREG(entry.mode):
+            skipped[entry.name] = "not_regular", "is not a regular file"
+        else:
+            named.append((entry, match["kind"], match["pid"]))
+    return named, skipped
+
+
+def _writers(
+    before: FileSet,
+    named: Collection[tuple[Listed, str, str]],
+    find_process: Callable[[str], Process | None],
+    liveness: Liveness,
+    moved: Collection[str],
+) -> dict[str, Writer]:
+    newest: dict[str, float] = {}
+    for entry, _, pid in named:
+        newest[pid] = max(entry.mtime, newest.get(pid, 0.0))
+    if liveness is Liveness.OFF:
+        return dict.fromkeys(newest, _UNSEEN)
+    return {
+        pid: _writer(before.writers.get(pid, _UNSEEN), find_process(pid), mtime, moved=pid in moved)
+        for pid, mtime in newest.items()
+    }
+
+
+def _writer(before: Writer, process: Process | None, mtime: float, *, moved: bool) -> Writer:
+    """Tell whether the process that has a pid now is the one that wrote.
+
+    A writer creates its files after it starts. A process that started after a file's last change is a stranger that was
+    given a dead writer's pid, or a new writer that goes on with the old file; only a change can tell.
+    """
+    if process is None:
+        return Writer(State.DEAD, before.process)
+    same = before.process is not None and before.process.start_ticks == process.start_ticks
+    if same or moved or process.started <= mtime + _CLOCK_SLACK:
+        return Writer(State.LIVE, process)
+    return Writer(State.DEAD, before.process, suspect=True)
+
+
+def _is_foreign(before: FileSet, moved: Collection[str]) -> bool:
+    """Whether files move though no writer was ever seen alive: the pids are another namespace's."""
+    return bool(moved) and not any(writer.process or writer.suspect for writer in before.writers.values())
+
+
+def _plan(kind: str, writer: Writer, *, settled: bool) -> Plan:
+    if writer.state is not State.DEAD or writer.suspect:
+        return Plan.FOLLOW
+    if RULES[kind].live_only:
+        return Plan.LEAVE
+    return Plan.ONCE if settled else Plan.FOLLOW
