@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+PROCESS_STATES = ("live", "dead", "unknown")
+FILE_STATES = (*PROCESS_STATES, "removed", "skipped")
+
 
 @dataclass(frozen=True)
 class FileStatus:
@@ -11,9 +14,9 @@ class FileStatus:
 
     name: str
     state: str
-    """`live`, `dead` (its writer has died), `unknown` (liveness is), `removed` or `skipped`."""
+    """Its writer's, or `removed`, or `skipped`."""
     reason: str = ""
-    """Why it is skipped; empty otherwise."""
+    """Why it, or a part of it, is left out; empty when it is not."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Status:
     worker_up: bool | None
     """Whether some writer lives; None while liveness is unknown."""
     started: float
+    directory_readable: bool = True
     processes: tuple[ProcessStatus, ...] = ()
     files: tuple[FileStatus, ...] = ()
     series: int = 0

@@ -65,9 +65,11 @@ class FixedSeries:
 
     changed = 0
 
-    def __init__(self, samples: Sequence[tuple[str, Iterable[tuple[str, str]]]], values: Iterable[float]) -> None:
+    def __init__(
+        self, samples: Sequence[tuple[str, Iterable[tuple[str, str]]]], values: Iterable[float]
+    ) -> None:
         self.samples = samples
-        self.values = tuple(values)
+        self.values = tuple(map(float, values))
 
 
 class FixedFamily:
@@ -80,7 +82,9 @@ class FixedFamily:
         self.name = metric.name
         self.type = metric.type
         self.help = metric.documentation
-        names = [(sample.name, sorted({**sample.labels, **dict(labels)}.items())) for sample in metric.samples]
+        names = [
+            (sample.name, sorted({**sample.labels, **dict(labels)}.items())) for sample in metric.samples
+        ]
         self.series = [FixedSeries(names, [sample.value for sample in metric.samples])]
 
 
@@ -101,7 +105,9 @@ class _RenderedSeries:
         if series.samples is not self._samples:
             self._samples = series.samples
             self._template = "".join(
-                f"{_sample_start(name, labels, self._escaping)} %s\n".replace("%", "%%").replace("%%s\n", "%s\n")
+                f"{_sample_start(name, labels, self._escaping)} %s\n".replace("%", "%%").replace(
+                    "%%s\n", "%s\n"
+                )
                 for name, labels in series.samples
             )
         values = series.values
@@ -133,7 +139,9 @@ class _RenderedFamily:
         if family.series is not self._series:
             known = {rendered.series: rendered for rendered in self._rendered}
             self._series = family.series
-            self._rendered = [known.get(series) or _RenderedSeries(series, self._escaping) for series in family.series]
+            self._rendered = [
+                known.get(series) or _RenderedSeries(series, self._escaping) for series in family.series
+            ]
         for rendered in self._rendered:
             if rendered.series.changed > version or not rendered.text:
                 rendered.render()
@@ -148,11 +156,12 @@ class Renderer:
         """Escape names by that scheme: `underscores`, `allow-utf-8`, `dots` or `values`."""
         self._escaping = escaping
         self._families: dict[str, _RenderedFamily] = {}
+        self._bodies: dict[bool, tuple[list[bytes], bytes]] = {}
 
     def render(self, families: Iterable[FamilyLike], *, openmetrics: bool) -> bytes:
-        """Return the families' text, without OpenMetrics' ending."""
+        """Return the families' text, without OpenMetrics' ending; the object of the last call where nothing changed."""
         kept, self._families = self._families, {}
-        parts = []
+        parts: list[bytes] = []
         names = set()
         for family in families:
             rendered = kept.get(family.name)
@@ -160,14 +169,22 @@ class Renderer:
                 rendered = _RenderedFamily(family, self._escaping)
             self._families[family.name] = rendered
             rendered.update()
-            name, header = _header(family.name, family.type, family.help, self._escaping, openmetrics)
+            name, header = _header(
+                family.name, family.type, family.help, self._escaping, openmetrics=openmetrics
+            )
             if name not in names:  # two names may be one when escaped: the first has it
                 names.add(name)
                 parts += header, rendered.lines
-        return b"".join(parts)
+        before, body = self._bodies.get(openmetrics, ([], b""))
+        if parts != before:
+            body = b"".join(parts)
+            self._bodies[openmetrics] = parts, body
+        return body
 
 
-def render_metrics(metrics: Iterable[Metric], labels: Iterable[tuple[str, str]], escaping: str, *, openmetrics: bool) -> bytes:
+def render_metrics(
+    metrics: Iterable[Metric], labels: Iterable[tuple[str, str]], escaping: str, *, openmetrics: bool
+) -> bytes:
     """Return the text of prometheus_client's families, by name, with labels added, without OpenMetrics' ending."""
     families = sorted((FixedFamily(metric, labels) for metric in metrics), key=lambda family: family.name)
     return Renderer(escaping).render(families, openmetrics=openmetrics)
@@ -182,7 +199,9 @@ _format_large = lru_cache(maxsize=4096)(floatToGoString)
 
 
 @lru_cache(maxsize=4096)
-def _header(name: str, metric_type: str, help_text: str, escaping: str, openmetrics: bool) -> tuple[str, bytes]:
+def _header(
+    name: str, metric_type: str, help_text: str, escaping: str, *, openmetrics: bool
+) -> tuple[str, bytes]:
     """Return a family's name as it is served, and the HELP and TYPE lines."""
     help_text = help_text.replace("\\", r"\\").replace("\n", r"\n")
     if openmetrics:
@@ -202,7 +221,9 @@ def _sample_start(name: str, labels: Iterable[tuple[str, str]], escaping: str) -
     used = set()
     for label, value in labels:
         escaped = escape_label_name(label, escaping)
-        while escaped in used:  # two names may be one when escaped; a line with a label twice would fail the scrape
+        while (
+            escaped in used
+        ):  # two names may be one when escaped; a line with a label twice would fail the scrape
             escaped += "_"
         used.add(escaped)
         text = value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")

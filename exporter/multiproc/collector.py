@@ -1,5 +1,6 @@
 """The incremental collector: equal to MultiProcessCollector, at the price of what changed since the last time."""
 
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from itertools import compress
@@ -22,7 +23,9 @@ class _Tracked:
 
     def __init__(self, file: File, directory: str, max_size: int) -> None:
         self.file = file
-        self.db = DbFile(f"{directory}/{file.name}", file.identity, stamped=file.rule.stamped, max_size=max_size)
+        self.db = DbFile(
+            f"{directory}/{file.name}", file.identity, stamped=file.rule.stamped, max_size=max_size
+        )
         self.series: list[Series | None] = []
         """The owner of each of the file's numbers; None where the entry was left out."""
         self.restarts = 0
@@ -54,25 +57,39 @@ class IncrementalCollector(MultiProcessCollector):
     ) -> None:
         """Collect what `file_set` says at each call; by default every file of the directory at `path`, as stock does.
 
-        `labels` are added to every series, and a `pid` where `per_process` leaves processes unmerged. `keep_gauges` keeps
-        them when every writer is dead. `reserved_names` are those of other collectors of the same exposition. Sizes are
-        bytes. Raises ValueError where stock does: there is no such directory.
+        `labels` are added to every series, and a `pid` where `per_process` leaves processes unmerged.
+        `keep_gauges` keeps them when every writer is dead. `max_file_size` is in bytes. `reserved_names` are
+        those of other collectors of the same exposition. Raises ValueError where stock does: no such directory.
         """
         if file_set is None:
-            super().__init__(None, path)
-        self._file_set = file_set or (lambda: every_file(self._path))
-        self._new_families = lambda: Families(labels, reserved_names, per_process=per_process)
+            super().__init__(None, path)  # type: ignore[no-untyped-call]
+        self._file_set = file_set or (lambda: every_file(str(self._path)))
+        self._new_families: Callable[[], Families] = lambda: Families(
+            labels, reserved_names, per_process=per_process
+        )
         self._keep_gauges = keep_gauges
         self._max_file_size = max_file_size
+        self._files = FileSet("")
         self._tracked: dict[tuple[str, tuple[int, int]], _Tracked] = {}
+        self._followed: list[_Tracked] = []
+        self._families = self._new_families()
+        self._ordered: list[Family] | None = None
+        self._left_out: Counter[str] = Counter()
+        self._counted: Counter[str] = Counter()
         self.version = 0
         """Grows with each update."""
         self.errors: Counter[str] = Counter()
         """How many files and samples were left out since the start, by reason."""
         self.problems: dict[str, BadDataError] = {}
         """Why files of the present set, or samples of them, are left out, by file name."""
-        self._counted: Counter[str] = Counter()
-        self._forget()
+        self.last_stamp = 0.0
+        """The newest time at which a gauge was set, in Unix seconds; 0 where none tells."""
+        self.moved: set[str] = set()
+        """Pids of writers not known to live, a file of which changed between the last two reads."""
+        self.observed_change = False
+        """Whether the last update found a value other than that of the update before."""
+        self.read_seconds = 0.0
+        """What reading took, of the last update."""
         if registry is not None:
             registry.register(self)
 
@@ -99,12 +116,10 @@ class IncrementalCollector(MultiProcessCollector):
     def update(self) -> None:
         """Read what changed, and merge it."""
         self.version += 1
-        self.moved = set()
+        self.moved.clear()
         self.observed_change = False
         files = self._file_set()
-        if files is not self._files and self._take_up(files):
-            self._rebuild()
-        elif self._read():
+        if (files is not self._files and self._take_up(files)) or self._read():
             self._rebuild()
 
     def _forget(self) -> None:
@@ -113,16 +128,11 @@ class IncrementalCollector(MultiProcessCollector):
             tracked.db.close()
         self._files = FileSet("")
         self._tracked = {}
-        self._followed: list[_Tracked] = []
+        self._followed = []
         self._families = self._new_families()
-        self._ordered: list[Family] | None = None
+        self._ordered = None
+        self._left_out = Counter()
         self.last_stamp = 0.0
-        """The newest time at which a gauge was set, in Unix seconds; 0 where none tells."""
-        self.moved: set[str] = set()
-        """Pids of writers not known to live, a file of which changed between the last two reads."""
-        self.observed_change = False
-        """Whether the last update found a value other than that of the update before."""
-        self._left_out: Counter[str] = Counter()
 
     def _take_up(self, files: FileSet) -> bool:
         """Go over to another file set; return whether a share must be taken back that was merged already."""
@@ -154,57 +164,62 @@ class IncrementalCollector(MultiProcessCollector):
 
     def _read(self) -> bool:
         """Read the followed files, merge the series whose numbers changed; return whether a file lost what it had."""
+        start = time.perf_counter()
         touched: set[Series | None] = set()
         done = []
         for tracked in self._followed:
-            db = tracked.db
-            before = db.values
-            try:
-                changed = db.read()
-            except FileNotFoundError:
-                continue  # the next file set will tell
-            except BadFileError as error:
-                self._refuse(tracked.file, error)
-                if tracked.series:
-                    return True
-                continue
+            before = tracked.db.values
+            changed = self._read_file(tracked)
+            if tracked.restarts != tracked.db.restarts and tracked.series:
+                return True
             if changed:
-                if tracked.series and db.restarts != tracked.restarts:
-                    return True
                 # The hot path: one pass, in C, finds the series that own a number which is not what it was.
-                touched.update(compress(tracked.series, map(ne, before, db.values)))
+                touched.update(compress(tracked.series, map(ne, before, tracked.db.values)))
                 touched.update(self._take_in(tracked))
                 self._observe(tracked, first=before is UNREAD)
             if tracked.file.state is State.DEAD:
                 self._watch_dead(tracked, changed=changed)
-                if tracked.file.plan is Plan.ONCE:
+                if tracked.file.plan is Plan.ONCE and tracked.db.values is not UNREAD:
                     done.append(tracked)
-        touched.discard(None)
+        self.read_seconds = time.perf_counter() - start
         for series in touched:
-            series.merge(self.version)  # type: ignore[union-attr]  # None was discarded
+            if series is not None:
+                series.merge(self.version)
         if done:
             self._settle(done)
         return False
 
-    def _take_in(self, tracked: _Tracked) -> set[Series | None]:
+    def _read_file(self, tracked: _Tracked) -> bool:
+        """Read one file; return whether it changed. What stands in the way is noted."""
+        try:
+            return tracked.db.read()
+        except FileNotFoundError:
+            pass  # the next file set will tell
+        except BadFileError as error:
+            if str(self.problems.get(tracked.file.name)) != str(error):
+                self.problems[tracked.file.name] = error
+                self.errors[error.reason] += 1
+        return False
+
+    def _take_in(self, tracked: _Tracked) -> set[Series]:
         """Place the entries that are new in a file; return their series."""
         file, db = tracked.file, tracked.db
         tracked.restarts = db.restarts
         self.problems.pop(file.name, None)
-        fresh: set[Series | None] = set()
+        fresh: set[Series] = set()
         for key in db.take_new_keys():
             index = len(tracked.series)
-            series = None
+            owner: Series | None = None
             try:
-                series, column = self._families.place(file.kind, file.pid, key)
+                owner, column = self._families.place(file.kind, file.pid, key)
             except BadKeyError as error:
                 self._leave_out(file, error)
             else:
-                series.add(db, index, column)
+                owner.add(db, index, column)
                 if file.rule.stamped:
-                    series.add(db, index + 1, STAMP)
-                fresh.add(series)
-            tracked.series += [series, series] if file.rule.stamped else [series]
+                    owner.add(db, index + 1, STAMP)
+                fresh.add(owner)
+            tracked.series += [owner, owner] if file.rule.stamped else [owner]
         for series in fresh:
             series.arrange()
             self._ordered = None
@@ -213,8 +228,9 @@ class IncrementalCollector(MultiProcessCollector):
     def _settle(self, done: Iterable[_Tracked]) -> None:
         """Turn the shares of files that will not change any more into constants."""
         for tracked in done:
-            for series in set(tracked.series) - {None}:
-                series.settle(tracked.db)
+            for series in set(tracked.series):
+                if series is not None:
+                    series.settle(tracked.db)
             tracked.db.close()
             tracked.series = []
             tracked.settled = True
@@ -230,14 +246,11 @@ class IncrementalCollector(MultiProcessCollector):
         if tracked.file.rule.stamped:
             self.last_stamp = max((self.last_stamp, *tracked.db.values[1::2]))
 
-    def _refuse(self, file: File, error: BadFileError) -> None:
-        if str(self.problems.get(file.name)) != str(error):
-            self.problems[file.name] = error
-            self.errors[error.reason] += 1
-
     def _leave_out(self, file: File, error: BadKeyError) -> None:
         self._left_out[file.name] += 1
-        self.problems[file.name] = BadKeyError(error.reason, f"{self._left_out[file.name]} of its samples left out: {error}")
+        self.problems[file.name] = BadKeyError(
+            error.reason, f"{self._left_out[file.name]} of its samples left out: {error}"
+        )
         if self._left_out[file.name] > self._counted[file.name]:  # a rebuild comes by again
             self._counted[file.name] += 1
             self.errors[error.reason] += 1

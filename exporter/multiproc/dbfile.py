@@ -92,6 +92,9 @@ class DbFile:
         self._fd = -1
         self._mtime = 0
         self._refusal: tuple[BadFileError, object] | None = None
+        self._data = self._spare = bytearray()
+        self._new_keys: list[bytes] = []
+        self._numbers_format = self._keys_format = ""
         self._forget()
 
     def read(self) -> bool:
@@ -199,7 +202,7 @@ class DbFile:
         self._numbers_struct, self._keys_struct = Struct(self._numbers_format), Struct(self._keys_format)
 
     def _same_keys(self, data: bytearray) -> bool:
-        """Whether the known entries stand in `data` too: only a rewrite of the file, which moves its mtime, changes them."""
+        """Whether the known entries stand in `data` too; only a rewrite, which moves the mtime, changes them."""
         mtime = os.fstat(self._fd).st_mtime_ns
         if mtime == self._mtime:
             return True
@@ -210,7 +213,7 @@ class DbFile:
         self._data = self._spare = bytearray()
         self._numbers_format = self._keys_format = f"={_HEADER_BYTES}x"
         self._numbers_struct = self._keys_struct = Struct(self._numbers_format)
-        self._new_keys: list[bytes] = []
+        self._new_keys = []
         self.values = UNREAD
 
     def _unpack(self) -> None:

@@ -28,7 +28,9 @@ _NAME_SUFFIXES = {
 class Families:
     """The families by name. No name is used twice, and all entries of a family come from one kind of file."""
 
-    def __init__(self, added_labels: Collection[tuple[str, str]], reserved: Iterable[str], *, per_process: bool) -> None:
+    def __init__(
+        self, added_labels: Collection[tuple[str, str]], reserved: Iterable[str], *, per_process: bool
+    ) -> None:
         """Add those labels to every series, and a pid where `per_process`; leave the reserved names to others."""
         self._added_labels = added_labels
         self._per_process = per_process
@@ -63,7 +65,9 @@ class Families:
             family = Family(name, help_text, kind)
             names = [name + suffix for suffix in _NAME_SUFFIXES[family.type]]
             for taken in filter(self._users.get, names):
-                raise BadKeyError("name_conflict", f"{name!r} would use the name {taken!r} of {self._users[taken]}")
+                raise BadKeyError(
+                    "name_conflict", f"{name!r} would use the name {taken!r} of {self._users[taken]}"
+                )
             self._users.update(dict.fromkeys(names, f"the {family.type} {name!r}"))
             self._families[name] = family
         if family.kind != kind:

@@ -4,7 +4,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import NamedTuple
 
@@ -41,13 +41,30 @@ class Liveness(StrEnum):
 
 
 class Listed(NamedTuple):
-    """A directory entry as it was listed."""
+    """A `.db` file of a listing whose name says what it holds."""
 
     name: str
-    device: int
-    inode: int
-    mode: int
-    mtime: float
+    identity: tuple[int, int]
+    kind: str
+    pid: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A directory as it was listed once."""
+
+    identity: tuple[int, int]
+    """(st_dev, st_ino) of the directory."""
+    files: tuple[Listed, ...]
+    """By name."""
+    skipped: Mapping[str, tuple[str, str]]
+    """Entries that do not count: name -> (reason in one word, reason for people)."""
+    written: Mapping[str, float]
+    """The newest mtime of a pid's files, in Unix seconds."""
+
+    def same_files(self, other: "Listing") -> bool:
+        """Whether nothing but mtimes differ."""
+        return (self.identity, self.files, self.skipped) == (other.identity, other.files, other.skipped)
 
 
 @dataclass(frozen=True)
@@ -89,13 +106,12 @@ class FileSet:
     directory: str
     epoch: int = 0
     """Grows when the directory has been emptied or replaced: all that follows is another worker's."""
-    identity: tuple[int, int] | None = None
+    listing: Listing | None = None
+    """What was found there."""
     problem: str = ""
     """Why the directory cannot be listed; empty when it can."""
     files: tuple[File, ...] = ()
     """By name."""
-    skipped: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    """Entries that do not count: name -> (reason in one word, reason for people)."""
     removed: frozenset[str] = frozenset()
     """Names of files that went while others stayed."""
     writers: Mapping[str, Writer] = field(default_factory=dict)
@@ -104,105 +120,105 @@ class FileSet:
     """Whether the writers' pids turned out to mean nothing in this pid namespace."""
 
     @property
+    def identity(self) -> tuple[int, int] | None:
+        """(st_dev, st_ino) of the directory."""
+        return self.listing.identity if self.listing else None
+
+    @property
+    def skipped(self) -> Mapping[str, tuple[str, str]]:
+        """Entries that do not count: name -> (reason in one word, reason for people)."""
+        return self.listing.skipped if self.listing else {}
+
+    @property
     def worker_up(self) -> bool | None:
         """Whether some writer lives; None while that is unknown, or nobody has written."""
         states = {writer.state for writer in self.writers.values()}
         return None if not states or State.UNKNOWN in states else State.LIVE in states
 
 
-def list_directory(path: str) -> tuple[tuple[int, int], list[Listed]]:
-    """Return the directory's (st_dev, st_ino) and its `.db` entries by name; raises OSError."""
+def list_directory(path: str) -> Listing:
+    """List a directory's `.db` entries; raises OSError."""
     info = os.stat(path)  # noqa: PTH116 - this module works on plain strings, as os.scandir does
-    listed = []
+    files: list[Listed] = []
+    skipped: dict[str, tuple[str, str]] = {}
+    written: dict[str, float] = {}
     with os.scandir(path) as entries:
         for entry in entries:
-            if entry.name.endswith(".db") and not entry.name.startswith("."):
-                try:
-                    found = entry.stat(follow_symlinks=False)
-                except FileNotFoundError:
-                    continue
-                listed.append(Listed(entry.name, found.st_dev, found.st_ino, found.st_mode, found.st_mtime))
-    return (info.st_dev, info.st_ino), sorted(listed)
+            name = entry.name
+            if not name.endswith(".db") or name.startswith("."):
+                continue
+            match = _NAME.fullmatch(name)
+            try:
+                found = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            if not match or match["kind"] not in RULES:
+                skipped[name] = (
+                    "bad_name",
+                    "is not named TYPE_PID.db or gauge_MODE_PID.db with a known type and mode",
+                )
+            elif not stat.S_ISREG(found.st_mode):
+                skipped[name] = "not_regular", "is not a regular file"
+            else:
+                kind, pid = match.groups()
+                files.append(Listed(name, (found.st_dev, found.st_ino), kind, pid))
+                written[pid] = max(found.st_mtime, written.get(pid, 0.0))
+    return Listing((info.st_dev, info.st_ino), tuple(sorted(files)), skipped, written)
 
 
 def every_file(path: str) -> FileSet:
     """Return the directory's files as the stock collector takes them: all, whoever lives; raises OSError."""
-    identity, listed = list_directory(path)
-    return decide(FileSet(path), identity, listed, lambda _: None, Liveness.OFF)
+    return decide(FileSet(path), list_directory(path), lambda _: None, Liveness.OFF)
 
 
 def decide(
     before: FileSet,
-    identity: tuple[int, int],
-    listed: Collection[Listed],
+    listing: Listing,
     find_process: Callable[[str], Process | None],
     liveness: Liveness,
     moved: Collection[str] = (),
 ) -> FileSet:
     """Return what counts now, given what counted before; `before` itself where nothing changed.
 
-    `moved` are the pids of writers not known to live whose files changed between two reads.
+    `moved` are the pids of writers not known to live, files of which changed between two reads.
     """
-    named, skipped = _sort_out(listed)
-    present = {(entry.name, (entry.device, entry.inode)) for entry, _, _ in named}
+    present = {file[:2] for file in listing.files}
     known = {(file.name, file.identity) for file in before.files}
-    new_worker = before.identity not in (None, identity) or bool(known and not known & present)
-    if new_worker:
-        before = FileSet(before.directory, before.epoch + 1)
+    if before.identity not in (None, listing.identity) or (known and not known & present):
+        before = FileSet(before.directory, before.epoch + 1)  # another worker
         known = set()
-    writers = _writers(before, named, find_process, liveness, moved)
     foreign = before.foreign or (liveness is Liveness.AUTO and _is_foreign(before, moved))
-    if foreign:
-        writers = dict.fromkeys(writers, _UNSEEN)
+    if foreign or liveness is Liveness.OFF:
+        writers = dict.fromkeys(listing.written, _UNSEEN)
+    else:
+        writers = {
+            pid: _writer(before.writers.get(pid, _UNSEEN), find_process(pid), written, moved=pid in moved)
+            for pid, written in listing.written.items()
+        }
+    if listing is before.listing and writers == before.writers:
+        return before
     # Where no writer has ever been seen alive, the pids may be another namespace's: keep reading, and see who moves.
     settled = liveness is Liveness.ON or any(writer.process for writer in writers.values())
-    files = tuple(
-        File(entry.name, (entry.device, entry.inode), kind, pid, writers[pid].state, _plan(kind, writers[pid], settled=settled))
-        for entry, kind, pid in named
+    plans = {(kind, pid): _plan(kind, writers[pid], settled=settled) for _, _, kind, pid in listing.files}
+    return FileSet(
+        before.directory,
+        before.epoch,
+        listing,
+        files=tuple(
+            File(*file, writers[file.pid].state, plans[file.kind, file.pid]) for file in listing.files
+        ),
+        removed=(before.removed | {name for name, _ in known - present})
+        - {file.name for file in listing.files},
+        writers=writers,
+        foreign=foreign,
     )
-    removed = (before.removed | {name for name, _ in known - present}) - {entry.name for entry in listed}
-    after = FileSet(before.directory, before.epoch, identity, "", files, skipped, removed, writers, foreign)
-    return before if after == before else after
 
 
 def unreadable(before: FileSet, problem: str) -> FileSet:
     """Return the file set of a directory that cannot be listed now: what is to come is another worker's."""
     if before.problem == problem:
         return before
-    gone = bool(before.files)
-    return replace(FileSet(before.directory, before.epoch + gone), problem=problem)
-
-
-def _sort_out(listed: Collection[Listed]) -> tuple[list[tuple[Listed, str, str]], dict[str, tuple[str, str]]]:
-    """Tell the files that count, with their kind and pid, from those that do not, with the reason."""
-    named, skipped = [], {}
-    for entry in listed:
-        match = _NAME.fullmatch(entry.name)
-        if not match or match["kind"] not in RULES:
-            skipped[entry.name] = "bad_name", "is not named TYPE_PID.db or gauge_MODE_PID.db with a known type and mode"
-        elif not stat.S_ISREG(entry.mode):
-            skipped[entry.name] = "not_regular", "is not a regular file"
-        else:
-            named.append((entry, match["kind"], match["pid"]))
-    return named, skipped
-
-
-def _writers(
-    before: FileSet,
-    named: Collection[tuple[Listed, str, str]],
-    find_process: Callable[[str], Process | None],
-    liveness: Liveness,
-    moved: Collection[str],
-) -> dict[str, Writer]:
-    newest: dict[str, float] = {}
-    for entry, _, pid in named:
-        newest[pid] = max(entry.mtime, newest.get(pid, 0.0))
-    if liveness is Liveness.OFF:
-        return dict.fromkeys(newest, _UNSEEN)
-    return {
-        pid: _writer(before.writers.get(pid, _UNSEEN), find_process(pid), mtime, moved=pid in moved)
-        for pid, mtime in newest.items()
-    }
+    return FileSet(before.directory, before.epoch + bool(before.files), problem=problem)
 
 
 def _writer(before: Writer, process: Process | None, mtime: float, *, moved: bool) -> Writer:

@@ -20,6 +20,8 @@ class Process(NamedTuple):
 
 def find_process(pid: str, proc: str = "/proc") -> Process | None:
     """Return the process of that pid, or None where none lives that could write files."""
+    if not os.access(f"{proc}/{pid}", os.F_OK):  # most pids of old files are nobody's, and this is a quick no
+        return None
     try:
         with open(f"{proc}/{pid}/stat", "rb") as file:  # noqa: PTH123 - pathlib costs more than the read
             text = file.read()

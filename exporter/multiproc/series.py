@@ -29,7 +29,19 @@ class Source(Protocol):
 class Series:
     """The samples of one label set: one sample, or a histogram's buckets, sum and count."""
 
-    __slots__ = ("_base", "_columns", "_rule", "_slots", "_takes", "changed", "family", "labels", "name", "samples", "values")
+    __slots__ = (
+        "_base",
+        "_columns",
+        "_rule",
+        "_slots",
+        "_takes",
+        "changed",
+        "family",
+        "labels",
+        "name",
+        "samples",
+        "values",
+    )
 
     def __init__(self, family: "Family", name: str, labels: Labels) -> None:
         self.family = family
@@ -65,7 +77,7 @@ class Series:
         self._takes = {source: self._take(slots) for source, slots in self._slots.items()}
 
     def merge(self, version: int) -> None:
-        """Merge the numbers as they are now; if that changes the values, it was this version of the collector that did."""
+        """Merge the numbers as they are now; values that change have changed in `version`."""
         vectors = self._vectors()
         values = self._rule.finish(vectors[0] if len(vectors) == 1 else self._rule.combine(vectors))
         if values == self.values:
@@ -87,7 +99,9 @@ class Series:
     def top_up(self, floor: Mapping[float, float]) -> None:
         """Make a sum no less in any column than `floor`, what it was before some of its files went."""
         self.arrange(tuple(floor))
-        numbers = zip(*self._vectors(), strict=True) if self._base or self._takes else ((),) * len(self._columns)
+        numbers = (
+            zip(*self._vectors(), strict=True) if self._base or self._takes else ((),) * len(self._columns)
+        )
         missing = []
         for column, now in zip(self._columns, numbers, strict=True):
             parts = exact_parts([floor.get(column, 0.0), *(-number for number in now)])

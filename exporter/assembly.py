@@ -1,0 +1,114 @@
+"""Settings -> the parts of one worker's exporter, wired together."""
+
+import time
+from collections.abc import Iterable, Mapping
+from operator import attrgetter
+
+from exporter import __version__
+from exporter.multiproc.collector import IncrementalCollector
+from exporter.multiproc.dbfile import BadDataError, BadFileError
+from exporter.multiproc.fileset import FileSet, Liveness
+from exporter.scrape import Scraper
+from exporter.settings import Settings
+from exporter.status import PROCESS_STATES, FileStatus, ProcessStatus, Status
+from exporter.stock import StockEngine
+from exporter.telemetry import Telemetry, own_names
+from exporter.watch import Watcher
+
+
+class Exporter:
+    """The parts: `watcher` keeps the file set, `scraper` reads and renders it, `telemetry` counts."""
+
+    def __init__(self, settings: Settings) -> None:
+        labels = tuple(settings.static_labels.items())
+        self._worker_addr = settings.static_labels.get("worker_addr", "")
+        self._started = time.time()
+        self._last_change = 0.0
+        self._series = 0
+        self._inventory_of: tuple[FileSet, dict[str, BadDataError]] | None = None
+        self._processes: tuple[ProcessStatus, ...] = ()
+        self._files: tuple[FileStatus, ...] = ()
+        self.watcher = Watcher(str(settings.directory), Liveness(settings.liveness))
+        self.telemetry = Telemetry(self.status)
+        self.collector = IncrementalCollector(
+            None,
+            file_set=lambda: self.watcher.current,
+            labels=labels,
+            per_process=settings.per_process,
+            keep_gauges=settings.when_worker_down == "keep-gauges",
+            max_file_size=settings.max_file_size,
+            reserved_names=() if settings.no_self_metrics else own_names(),
+        )
+        stock = settings.collector == "stock"
+        self.scraper = Scraper(
+            StockEngine(lambda: self.watcher.current, labels) if stock else self.collector,
+            list if settings.no_self_metrics else self.telemetry.registry.collect,
+            labels,
+            on_update=self._note_update,
+        )
+
+    def status(self) -> Status:
+        """Return the facts as they are known now."""
+        files = self.watcher.current
+        problems = dict(self.collector.problems)
+        if self._inventory_of != (files, problems):
+            self._inventory_of = files, problems
+            self._processes = tuple(
+                ProcessStatus(pid, writer.state)
+                for pid, writer in sorted(files.writers.items(), key=lambda item: int(item[0]))
+            )
+            self._files = _file_statuses(files, problems)
+        return Status(
+            version=__version__,
+            worker_addr=self._worker_addr,
+            directory=files.directory,
+            directory_readable=not files.problem,
+            problem=_problem(files, self._files),
+            worker_up=files.worker_up,
+            started=self._started,
+            processes=self._processes,
+            files=self._files,
+            series=self._series,
+            last_scrape=self.scraper.last_scrape,
+            scrape_durations=self.scraper.durations,
+            last_update=max(self._last_change, self.collector.last_stamp) or None,
+            file_errors=dict(self.collector.errors),
+        )
+
+    def _note_update(self) -> None:
+        """Take from the collector, in its thread, what others ask for in theirs."""
+        self.watcher.report_moved(self.collector.moved)
+        if self.collector.observed_change:
+            self._last_change = time.time()
+        self._series = sum(family.size for family in self.collector.families())
+
+
+def _file_statuses(files: FileSet, problems: Mapping[str, BadDataError]) -> tuple[FileStatus, ...]:
+    counted = [
+        FileStatus(
+            file.name, "skipped" if isinstance(problem, BadFileError) else file.state, str(problem or "")
+        )
+        for file in files.files
+        for problem in [problems.get(file.name)]
+    ]
+    skipped = [FileStatus(name, "skipped", text) for name, (_, text) in files.skipped.items()]
+    removed = [FileStatus(name, "removed") for name in files.removed]
+    return tuple(sorted((*counted, *skipped, *removed), key=attrgetter("name")))
+
+
+def _problem(files: FileSet, statuses: Iterable[FileStatus]) -> str:
+    """Return why there is nothing to serve of the worker, or an empty text."""
+    if files.problem:
+        return files.problem
+    if not files.listing:
+        return f"{files.directory}: not looked at yet"
+    skipped = 0
+    for status in statuses:
+        if status.state in PROCESS_STATES:
+            return ""
+        skipped += status.state == "skipped"
+    if skipped:
+        return f"{files.directory}: none of its {skipped} .db files can be read"
+    return (
+        f"{files.directory}: no .db file yet; is the worker running, with PROMETHEUS_MULTIPROC_DIR set to it?"
+    )

@@ -1,0 +1,54 @@
+"""`smg-exporter check`: say what would be served, and what stands in the way."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable
+
+from exporter.addresses import host_port
+from exporter.assembly import Exporter
+from exporter.settings import Settings
+from exporter.web.listen import ListenError, open_sockets
+
+
+def check(settings: Settings) -> int:
+    """Print what `serve` would do with these settings; exit code 1 where it could not serve the worker now."""
+    exporter = Exporter(settings)
+    asyncio.run(exporter.watcher.rescan())
+    exporter.scraper.bodies([])
+    status = exporter.status()
+    port_problem = _try_port(settings)
+    files, processes = (
+        Counter(thing.state for thing in things) for things in (status.files, status.processes)
+    )
+    print(f"worker      {settings.worker_address}")
+    print(f"labels      {_list(f'{name}={value}' for name, value in settings.static_labels.items())}")
+    print(f"port        {settings.metrics_port}, {settings.port_rule}: {port_problem or 'free'}")
+    for url in _urls(settings):
+        print(f"url         {url}")
+    print(f"directory   {status.directory}: {status.problem or 'readable'}")
+    print(f"processes   {_list(f'{count} {state}' for state, count in sorted(processes.items()))}")
+    print(f"files       {_list(f'{count} {state}' for state, count in sorted(files.items()))}")
+    for file in status.files:
+        if file.reason:
+            print(f"            {file.name} {file.reason}")
+    print(f"series      {status.series}")
+    return 1 if port_problem or status.problem else 0
+
+
+def _try_port(settings: Settings) -> str:
+    try:
+        sockets = open_sockets(settings.listen_host, settings.metrics_port)
+    except ListenError as error:
+        return f"{error}; choose another with --listen-port"
+    for sock in sockets:
+        sock.close()
+    return ""
+
+
+def _urls(settings: Settings) -> list[str]:
+    hosts = settings.listen_host or ("0.0.0.0", "::")
+    return [f"http://{host_port(host, settings.metrics_port)}{settings.telemetry_path}" for host in hosts]
+
+
+def _list(items: Iterable[str]) -> str:
+    return ", ".join(items) or "none"

@@ -1,0 +1,26 @@
+"""`smg-exporter dump`: print one exposition and exit."""
+
+import asyncio
+import sys
+
+from exporter.assembly import Exporter
+from exporter.exposition.negotiation import Encoding, Escaping, Format, Offer
+from exporter.settings import Settings
+
+_FORMATS = {"text": Format.TEXT_0_0_4, "openmetrics": Format.OPENMETRICS_1_0_0}
+
+
+def dump(settings: Settings) -> int:
+    """Print what a scrape would be answered with; exit code 1 where there is nothing to read."""
+    exporter = Exporter(settings)
+    asyncio.run(exporter.watcher.rescan())
+    offer = Offer(_FORMATS[settings.format], Escaping.UNDERSCORES, Encoding.IDENTITY)
+    body = exporter.scraper.bodies([offer])[offer]
+    sys.stdout.buffer.write(body)
+    status = exporter.status()
+    for file in status.files:
+        if file.reason:
+            print(f"smg-exporter: {file.name} {file.reason}", file=sys.stderr)
+    if not status.ready:
+        print(f"smg-exporter: error: {status.problem}", file=sys.stderr)
+    return 0 if status.ready else 1

@@ -1,0 +1,137 @@
+"""One scrape: snapshot -> read what changed -> merge -> render -> compress -> bytes.
+
+All of it runs in one thread beside the event loop. Scrapes that wait for the same read share it; a read that has begun
+takes nobody else on, so that no answer is older than its question.
+"""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+from prometheus_client.metrics_core import Metric
+
+from exporter.exposition.compression import Compressor
+from exporter.exposition.negotiation import Encoding, Escaping, Format, Offer
+from exporter.exposition.text import OPENMETRICS_END, FamilyLike, Renderer, render_metrics
+
+
+class Engine(Protocol):
+    """Where the worker's families come from."""
+
+    read_seconds: float
+    """What reading took, of the last update."""
+
+    def update(self) -> None:
+        """Read and merge the files as they are now."""
+
+    def families(self) -> Iterable[FamilyLike]:
+        """Return the families as of the last update."""
+
+
+class _Batch:
+    """Scrapes that wait for the same read."""
+
+    def __init__(self) -> None:
+        self.offers: set[Offer] = set()
+        self.bodies: asyncio.Future[Mapping[Offer, bytes]] = asyncio.get_running_loop().create_future()
+
+
+class Scraper:
+    """Answers scrapes with the worker's metrics and the exporter's own."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        own_metrics: Callable[[], Iterable[Metric]],
+        own_labels: Collection[tuple[str, str]],
+        on_update: Callable[[], None],
+    ) -> None:
+        """Serve the engine's metrics, then `own_metrics` with `own_labels`; call `on_update` after an update."""
+        self.durations: dict[str, float] = {}
+        """Seconds that the last scrape took, by phase."""
+        self.last_scrape: float | None = None
+        """When it was, in Unix seconds."""
+        self._engine = engine
+        self._own_metrics = own_metrics
+        self._own_labels = own_labels
+        self._on_update = on_update
+        self._renderers = {escaping: Renderer(escaping) for escaping in Escaping}
+        self._compressors: defaultdict[tuple[Format, Escaping], Compressor] = defaultdict(Compressor)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="scrape")
+        self._waiting: _Batch | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def scrape(self, offer: Offer, timeout: float) -> bytes:  # noqa: ARG002, ASYNC109 - the caller cancels at its end
+        """Return a body in the offer's format and encoding, of a read that starts after this call."""
+        batch = self._join()
+        batch.offers.add(offer)
+        return (await asyncio.shield(batch.bodies))[offer]
+
+    def refresh(self) -> None:
+        """See to it that the files are read soon, whether or not somebody scrapes."""
+        self._join()
+
+    def close(self) -> None:
+        """End without waiting for a read that hangs."""
+        if self._task is not None:
+            self._task.cancel()
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _join(self) -> _Batch:
+        """Return the batch of the next read, which is under way as soon as the thread is free."""
+        if self._waiting is None:
+            self._waiting = _Batch()
+        batch = self._waiting
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._serve())
+        return batch
+
+    async def _serve(self) -> None:
+        """Perform scrapes in the thread, one after the other, as long as somebody waits."""
+        while self._waiting is not None:
+            batch, self._waiting = self._waiting, None  # closed: nobody joins a read that has begun
+            try:
+                job = asyncio.get_running_loop().run_in_executor(self._thread, self.bodies, batch.offers)
+                batch.bodies.set_result(await job)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is for those who wait
+                batch.bodies.set_exception(error)
+                batch.bodies.exception()  # nobody may be waiting any more, and that is no fault
+
+    def bodies(self, offers: Iterable[Offer]) -> dict[Offer, bytes]:
+        """Perform one scrape for all `offers`, or only read where there is none; blocks."""
+        start = time.perf_counter()
+        self._engine.update()
+        self._on_update()
+        spent = {
+            "read": self._engine.read_seconds,
+            "merge": time.perf_counter() - start - self._engine.read_seconds,
+        }
+        families = self._engine.families()
+        spent["render"] = spent["compress"] = 0.0
+        bodies = {}
+        for offer in offers:
+            start = time.perf_counter()
+            worker, own = self._render(families, offer)
+            rendered = time.perf_counter()
+            bodies[offer] = self._encode(worker, own, offer)
+            spent["render"] += rendered - start
+            spent["compress"] += time.perf_counter() - rendered
+        if bodies:
+            self.durations = spent
+            self.last_scrape = time.time()
+        return bodies
+
+    def _render(self, families: Iterable[FamilyLike], offer: Offer) -> tuple[bytes, bytes]:
+        """Return the worker's part of a body, the same object as last time where it is equal, and the rest."""
+        openmetrics = offer.format is Format.OPENMETRICS_1_0_0
+        worker = self._renderers[offer.escaping].render(families, openmetrics=openmetrics)
+        own = render_metrics(self._own_metrics(), self._own_labels, offer.escaping, openmetrics=openmetrics)
+        return worker, own + OPENMETRICS_END if openmetrics else own
+
+    def _encode(self, worker: bytes, rest: bytes, offer: Offer) -> bytes:
+        if offer.encoding is Encoding.IDENTITY:
+            return worker + rest
+        return self._compressors[offer.format, offer.escaping].gzip(worker, rest)

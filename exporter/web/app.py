@@ -1,0 +1,75 @@
+"""The application: which path is answered by what."""
+
+from collections.abc import Awaitable, Callable, Iterable
+
+from aiohttp import hdrs, web
+
+from exporter.status import Status
+from exporter.web.answers import line, send
+from exporter.web.metrics import MetricsHandler, MetricsSource
+from exporter.web.pages import Pages
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+SEND_TIMEOUT = 30.0
+MAX_BODY = 1024
+"""Bytes of a request's body that are read; no endpoint wants one."""
+
+
+def make_app(
+    metrics: MetricsSource,
+    status: Callable[[], Status],
+    *,
+    telemetry_path: str,
+    max_requests: int,
+    on_response: Callable[[int], None],
+    send_timeout: float = SEND_TIMEOUT,
+) -> web.Application:
+    """Return the application over its two sources: `metrics` for scrapes, `status` for everything else.
+
+    `on_response` gets the code of each scrape's answer, 499 where the client went away. A client that does
+    not take an answer within `send_timeout` seconds is cut off. ValueError where `telemetry_path` is no path.
+    """
+    scrapes = MetricsHandler(
+        metrics, max_requests=max_requests, on_response=on_response, send_timeout=send_timeout
+    )
+    pages = Pages(status, telemetry_path=telemetry_path)
+    handlers = {
+        "/": pages.index,
+        "/status.json": pages.status_json,
+        "/healthz": pages.healthy,
+        "/-/healthy": pages.healthy,
+        "/readyz": pages.ready,
+        "/-/ready": pages.ready,
+        telemetry_path: scrapes.handle,  # last: it wins over a page of the same path
+    }
+    app = web.Application(middlewares=[_finisher(handlers, send_timeout)], client_max_size=MAX_BODY)
+    app.on_response_prepare.append(_add_common_headers)
+    for path, handler in handlers.items():
+        app.router.add_get(path, handler)  # HEAD comes with it
+    return app
+
+
+def _finisher(paths: Iterable[str], send_timeout: float) -> Callable[..., Awaitable[web.StreamResponse]]:
+    """Return the middleware that words refusals in one line, and sends every answer in bounded time."""
+    not_found = f"nothing is here; there are {', '.join(paths)}"
+
+    @web.middleware
+    async def finish(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            response = await handler(request)
+        except web.HTTPNotFound:
+            response = line(404, not_found)
+        except web.HTTPMethodNotAllowed as refusal:
+            allowed = ", ".join(sorted(refusal.allowed_methods))
+            response = line(405, f"{request.method} does nothing here; use {allowed}", {hdrs.ALLOW: allowed})
+        await send(request, response, send_timeout)
+        return response
+
+    return finish
+
+
+async def _add_common_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers[hdrs.CACHE_CONTROL] = "no-store"
+    response.headers[hdrs.SERVER] = "smg-exporter"
+    response.headers["X-Content-Type-Options"] = "nosniff"

@@ -1,0 +1,108 @@
+"""The metrics endpoint: negotiation, limits, and a scrape's outcome as a status code."""
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable
+from typing import Protocol
+
+from aiohttp import hdrs, web
+
+from exporter.errors import ScrapeError
+from exporter.exposition.negotiation import Encoding, Offer, negotiate
+from exporter.web.answers import line, send
+
+logger = logging.getLogger(__name__)
+
+TIMEOUT_HEADER = "X-Prometheus-Scrape-Timeout-Seconds"
+DEFAULT_TIMEOUT = 10.0
+MAX_TIMEOUT = 60.0
+CLIENT_GONE = 499
+"""What is counted, in place of an answer's code, for a client that did not wait for it; nginx's number."""
+
+
+class MetricsSource(Protocol):
+    """Where bodies come from."""
+
+    # A budget to plan with: the caller cancels at its end anyway.
+    async def scrape(self, offer: Offer, timeout: float) -> bytes:  # noqa: ASYNC109
+        """Return a whole body in the offer's format and encoding; ScrapeError where there is none.
+
+        It is cancelled when `timeout` seconds have passed or the client goes away.
+        """
+
+
+class MetricsHandler:
+    """Answers scrapes, at most `max_requests` at a time."""
+
+    def __init__(
+        self,
+        source: MetricsSource,
+        *,
+        max_requests: int,
+        on_response: Callable[[int], None],
+        send_timeout: float,
+    ) -> None:
+        self._source = source
+        self._max_requests = max_requests
+        self._on_response = on_response
+        self._send_timeout = send_timeout
+        self._slots = asyncio.Semaphore(max_requests)
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """Answer one scrape and report its code."""
+        if self._slots.locked():
+            self._on_response(503)
+            in_flight = f"{self._max_requests} scrapes are in flight, as many as --max-requests allows"
+            return line(503, in_flight, {hdrs.RETRY_AFTER: "1"})
+        async with self._slots:  # never waits; held until sent, for a body in sending is memory in use
+            code = CLIENT_GONE
+            try:
+                response = await self._answer(request)
+                if await send(request, response, self._send_timeout):
+                    code = response.status
+            finally:
+                self._on_response(code)
+        return response
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        offer = negotiate(_header(request, hdrs.ACCEPT), _header(request, hdrs.ACCEPT_ENCODING))
+        budget = time_budget(request.headers.get(TIMEOUT_HEADER))
+        try:
+            async with asyncio.timeout(budget):
+                body = await self._source.scrape(offer, budget)
+        except ScrapeError as error:
+            return line(503, str(error))
+        except TimeoutError:
+            return line(503, f"the scrape was not done after {budget:g} s, as long as the scraper waits")
+        except Exception:
+            logger.exception("scrape failed")
+            return line(500, "internal error: the log says more")
+        return web.Response(body=body, headers=_headers(offer))
+
+
+def time_budget(header: str | None) -> float:
+    """Return the seconds a scrape may take: the scraper's timeout less a margin for the way back."""
+    timeout = _scraper_timeout(header)
+    return timeout - min(0.5, 0.1 * timeout)
+
+
+def _scraper_timeout(header: str | None) -> float:
+    try:
+        timeout = float(header or "")
+    except ValueError:
+        return DEFAULT_TIMEOUT
+    return min(timeout, MAX_TIMEOUT) if 0 < timeout < math.inf else DEFAULT_TIMEOUT
+
+
+def _header(request: web.Request, name: str) -> str | None:
+    """Return a list header as one string, however many lines it came in; None where it is absent."""
+    values = request.headers.getall(name, [])
+    return ",".join(values) if values else None
+
+
+def _headers(offer: Offer) -> dict[str, str]:
+    headers: dict[str, str] = {hdrs.CONTENT_TYPE: offer.content_type, hdrs.VARY: "Accept, Accept-Encoding"}
+    if offer.encoding is not Encoding.IDENTITY:
+        headers[hdrs.CONTENT_ENCODING] = offer.encoding
+    return headers

@@ -1,0 +1,104 @@
+"""The application on its sockets: connections that end, and a stop that lets requests finish."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from typing import cast
+
+from aiohttp import web
+from aiohttp.http import HttpProcessingError
+
+from exporter.web.listen import BACKLOG
+
+KEEPALIVE_TIMEOUT = 75.0
+"""Longer than the usual scrape interval of a minute, so that a scraper's connection lasts."""
+HEAD_TIMEOUT = 10.0
+MAX_LINE = 8190
+"""Bytes of a request line, and of a header field. Beyond: 400."""
+MAX_FIELDS = 64
+
+logger = logging.getLogger(__name__)
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Say whether a fault is worth a log line: a malformed request is its client's, and answered with 400."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
+logger.addFilter(_is_ours)
+
+
+class Server:
+    """Serves an application.
+
+    aiohttp has one timeout, `keepalive_timeout`, for a connection between requests and for one whose request
+    never gets whole. Here a connection has `head_timeout` for its first request, and then the longer one.
+    """
+
+    def __init__(
+        self,
+        app: web.Application,
+        *,
+        keepalive_timeout: float = KEEPALIVE_TIMEOUT,
+        head_timeout: float = HEAD_TIMEOUT,
+    ) -> None:
+        self._head_timeout = head_timeout
+        self._untried: set[web.RequestHandler] = set()
+        app.middlewares.insert(0, self._first_request_came())
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            logger=logger,
+            keepalive_timeout=keepalive_timeout,
+            lingering_time=0,  # an unread body is not waited for
+            handler_cancellation=True,  # a client that goes away ends its scrape
+            max_line_size=MAX_LINE,
+            max_field_size=MAX_LINE,
+            max_headers=MAX_FIELDS,
+        )
+        self._listeners: list[asyncio.Server] = []
+
+    async def start(self, sockets: Iterable[socket.socket]) -> None:
+        """Accept connections on listening sockets, which are the server's from now on."""
+        loop = asyncio.get_running_loop()
+        await self._runner.setup()
+        connection = partial(self._connection, cast("web.Server", self._runner.server))  # set by setup
+        for sock in sockets:
+            listener = await loop.create_server(connection, sock=sock, backlog=BACKLOG)
+            self._listeners.append(listener)
+
+    async def stop(self, grace: float) -> None:
+        """Stop accepting, close idle connections, and give requests in flight `grace` seconds to finish."""
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
+        server = self._runner.server
+        if server is not None:
+            await asyncio.sleep(0)  # connections just accepted become known
+            server.pre_shutdown()
+            # aiohttp waits this long twice: for the request, then for the connection's task.
+            await server.shutdown(grace / 2)
+        await self._runner.cleanup()
+
+    def _connection(self, server: web.Server) -> web.RequestHandler:
+        connection = server()
+        self._untried.add(connection)
+        asyncio.get_running_loop().call_later(self._head_timeout, self._close_untried, connection)
+        return connection
+
+    def _close_untried(self, connection: web.RequestHandler) -> None:
+        if connection in self._untried:
+            self._untried.discard(connection)
+            connection.force_close()
+
+    def _first_request_came(self) -> Callable[..., Awaitable[web.StreamResponse]]:
+        @web.middleware
+        async def note(
+            request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+        ) -> web.StreamResponse:
+            self._untried.discard(request.protocol)
+            return await handler(request)
+
+        return note

@@ -1,0 +1,114 @@
+"""The status page as a string."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from exporter.status import FileStatus, ProcessStatus
+from exporter.web.status_page import render
+from tests.web.serving import a_status
+
+NOW = 1_700_100_000.0
+
+
+def page(**facts: object) -> str:
+    return render(a_status(**facts), telemetry_path="/metrics", now=NOW)
+
+
+def visible(html: str) -> str:
+    """Return what a reader sees, in one line."""
+    text: list[str] = []
+    parser = HTMLParser()
+    parser.handle_data = text.append  # type: ignore[assignment, method-assign]
+    parser.feed(html.partition("</style>")[2])
+    return " ".join(" ".join(text).split())
+
+
+def processes(count: int, state: str) -> tuple[ProcessStatus, ...]:
+    return tuple(ProcessStatus(str(100 + number), state) for number in range(count))
+
+
+@pytest.mark.parametrize(
+    ("up", "writers", "headline"),
+    [
+        (True, processes(2, "live") + processes(1, "dead"), "Worker is up 2 of 3 processes live."),
+        (True, processes(1, "live"), "Worker is up 1 of 1 process live."),
+        (False, processes(9, "dead"), "Worker is down: all 9 processes have died"),
+        (False, processes(1, "dead"), "Worker is down: its only process has died"),
+        (None, processes(9, "unknown"), "Liveness unknown The writers' pids cannot be looked up"),
+        (None, (), "Liveness unknown No process has written metrics yet."),
+    ],
+)
+def test_the_headline(up: bool | None, writers: tuple[ProcessStatus, ...], headline: str) -> None:  # noqa: FBT001 - a table's column
+    assert headline in visible(page(worker_up=up, processes=writers))
+
+
+def test_the_facts() -> None:
+    text = visible(
+        page(
+            processes=processes(8, "live") + processes(1, "dead"),
+            files=(
+                FileStatus("counter_1.db", "live"),
+                FileStatus("counter_2.db", "dead"),
+                FileStatus("gauge_x.db", "skipped", "the name has no gauge mode"),
+            ),
+            series=8412,
+            last_scrape=NOW - 12,
+            scrape_durations={"read": 0.0042, "merge": 1.5},
+            last_update=NOW - 3700,
+            file_errors={"bad_name": 1234},
+        )
+    )
+    for fact in (
+        *("smg-exporter 1.2.3", "grpc://127.0.0.1:8001", "/run/prom", "started 1 d 3 h ago"),
+        *("8,412 series", "2 files read", "1 files skipped", "12 s ago last scrape"),
+        *("1 h 1 min ago last update", "live 8 dead 1", "live 1 dead 1 skipped 1"),
+        *("gauge_x.db the name has no gauge mode", "read 4.2 ms merge 1.50 s together 1.50 s"),
+        *("bad_name 1,234", "/metrics", "/status.json", "/readyz", "/healthz"),
+    ):
+        assert fact in text
+
+
+def test_the_directorys_problem_stands_by_the_directory() -> None:
+    text = visible(page(problem="no such directory", worker_up=None))
+    assert "Directory /run/prom no such directory" in text
+
+
+def test_every_value_is_escaped() -> None:
+    hostile = "<script>\"'&\udcff\u202e\n\x1b"
+    html = page(
+        version=hostile,
+        worker_addr=hostile,
+        directory=hostile,
+        problem=hostile,
+        processes=(ProcessStatus(hostile, hostile),),
+        files=(FileStatus(hostile, hostile), FileStatus(hostile, "skipped", hostile)),
+        scrape_durations={hostile: 1.0},
+        file_errors={hostile: 1},
+    )
+    assert "<script" not in html
+    assert html.count("&lt;script&gt;&quot;&#x27;&amp;\\udcff\\u202e\\n\\x1b") >= 12
+    html.encode()
+
+
+def test_long_lists_are_cut_with_a_count() -> None:
+    files = tuple(FileStatus(f"counter_{number}.db", "dead") for number in range(7000))
+    html = page(files=files)
+    assert "and 6,800 more" in visible(html)
+    assert "dead 7,000" in visible(html)
+    assert html.count("counter_") == 200
+    assert len(html) < 50_000
+
+
+def test_clocks_that_disagree_and_phases_of_no_time() -> None:
+    text = visible(page(last_scrape=NOW + 100, scrape_durations={"read": 0.0}))
+    assert "just now last scrape" in text
+    assert "never last update" in text
+    assert "read 0.0 ms" in text
+
+
+def test_the_page_needs_nothing_from_outside() -> None:
+    html = page()
+    assert not re.search(r"<(script|link|img|iframe)|url\(|@import|https?:", html)
+    assert all(link.startswith("./") for link in re.findall(r'href="([^"]*)"', html))
