@@ -1,0 +1,60 @@
+# Everything a developer runs. Needs Python 3.11 or later, make and a package index; the rest goes to .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+
+.PHONY: help demo test lint fmt bench lock clean
+
+help:  ## Show the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 8
+
+demo: $(VENV)/run  ## Run a simulated worker and its exporter until Ctrl-C (ARGS="--ranks 8")
+	@exec $(BIN)/smg-exporter demo $(ARGS)
+
+test: $(VENV)/dev  ## Run the tests (ARGS="-k name")
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/dev  ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+fmt: $(VENV)/dev  ## Format, and mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/dev  ## Measure side by side with the alternatives, and print a table
+	$(BIN)/python -m benchmarks $(ARGS)
+
+lock: $(VENV)/dev  ## Resolve the locked versions anew
+	$(BIN)/uv pip compile $(COMPILE) -o requirements.lock pyproject.toml
+	$(BIN)/uv pip compile $(COMPILE) -o requirements-dev.lock --group dev pyproject.toml
+
+clean:  ## Remove what the other targets made
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+COMPILE := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade
+
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+$(VENV)/pyvenv.cfg:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is older than Python 3.11: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@echo "making $(VENV) with $$($(PYTHON) --version) ..."
+	@$(PYTHON) -m venv $(VENV)
+
+# What the program needs, and what its developers need: the latter holds the former.
+$(VENV)/run: requirements.lock pyproject.toml | $(VENV)/pyvenv.cfg
+	@test -e $(VENV)/dev || { echo "installing the program into $(VENV) ..."; $(PIP) install -r requirements.lock; }
+	@$(PIP) install --no-deps --editable .
+	@touch $@
+
+$(VENV)/dev: requirements-dev.lock pyproject.toml | $(VENV)/pyvenv.cfg
+	@echo "installing the program and its tests' tools into $(VENV) ..."
+	@$(PIP) install -r requirements-dev.lock
+	@$(PIP) install --no-deps --editable .
+	@touch $@ $(VENV)/run
