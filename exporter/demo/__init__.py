@@ -1,0 +1,117 @@
+"""`smg-exporter demo`: a simulated SGLang worker of real processes, and the exporter on its directory.
+
+    catalogue   SGLang's metrics as recorded: names, labels, types, modes, buckets
+    workload    the requests that come
+    model       the server that answers them, simulated
+    events      what it reports
+    writers     events -> metrics, for a scheduler and for the servicer
+    worker      one process
+    processes   all of them
+
+The simulated processes import this package too, so it imports nothing heavy at its top.
+"""
+
+import shlex
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
+
+from exporter.addresses import host_port
+from exporter.demo.processes import DemoError, SimulatedWorker, simulated_worker
+
+if TYPE_CHECKING:
+    from exporter.settings import Settings
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def run(settings: "Settings") -> int:
+    """Serve a simulated worker until SIGINT or SIGTERM; return the exit code.
+
+    Whatever happens, its processes have ended and its directory is gone on return.
+    """
+    from exporter.daemon import serve  # noqa: PLC0415 - heavy; see above
+
+    try:
+        with (
+            _orderly_signals(),
+            tempfile.TemporaryDirectory(prefix="smg-exporter-demo-") as directory,
+            simulated_worker(Path(directory), settings.ranks) as worker,
+            _undisturbed_exit(),
+        ):
+            print(introduction(worker, settings), flush=True)
+            return serve(settings.model_copy(update={"multiproc_dir": worker.directory}))
+    except KeyboardInterrupt:
+        return 0
+    except DemoError as error:
+        print(f"smg-exporter: error: {error}", file=sys.stderr)
+        return 1
+
+
+def introduction(worker: SimulatedWorker, settings: "Settings") -> str:
+    """Return what to tell the user at the start: where things are, and what to try."""
+    base = f"http://{host_port(_reachable_host(settings.listen_host), settings.metrics_port)}"
+    metrics = base + settings.telemetry_path
+    processes = "\n".join(f"  {process.pid:>7}  {process.name}" for process in worker.processes)
+    directory = shlex.quote(str(worker.directory))
+    return f"""\
+A simulated SGLang worker is running.
+
+  metrics      {metrics}
+  status page  {base}/
+  directory    {worker.directory}
+
+      pid  process
+{processes}
+
+Try:
+  curl -s {metrics} | grep sglang:num_running_reqs
+  smg-exporter verify --multiproc-dir {directory}
+  kill -9 {worker.pids[0]}    # one rank dies: see the status page
+  kill -9 {" ".join(map(str, worker.pids))}    # the worker dies: its gauges go, its counters stay
+
+Ctrl-C ends all of it and leaves nothing behind.
+"""
+
+
+def _reachable_host(listening: Sequence[str]) -> str:
+    everywhere = not listening or {"0.0.0.0", "::"} & set(listening)
+    return "localhost" if everywhere else listening[0]
+
+
+@contextmanager
+def _orderly_signals() -> Iterator[None]:
+    """Turn the first SIGINT or SIGTERM into KeyboardInterrupt, and ignore others while that cleans up.
+
+    The exporter sets its own handlers while it serves.
+    """
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+        _ignore_signals()
+        raise KeyboardInterrupt
+
+    previous = {number: signal.signal(number, interrupt) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _undisturbed_exit() -> Iterator[None]:
+    """Ignore signals after the body: what follows is bounded, and leaves nothing behind."""
+    try:
+        yield
+    finally:
+        _ignore_signals()
+
+
+def _ignore_signals() -> None:
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

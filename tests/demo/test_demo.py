@@ -1,0 +1,184 @@
+"""`run`: the worker around the exporter, whatever ends it."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from textwrap import dedent
+from types import ModuleType
+
+import pytest
+
+from exporter import demo
+from exporter.demo.catalogue import Role
+from exporter.demo.processes import SimulatedProcess, SimulatedWorker
+from exporter.settings import Settings, load
+
+SCRIPT = """
+    import signal, sys
+    from types import ModuleType
+    from exporter import demo
+    from exporter.settings import load
+
+    def serve(settings):
+        print("serving", flush=True)
+        signal.pause()
+
+    sys.modules["exporter.daemon"] = daemon = ModuleType("exporter.daemon")
+    daemon.serve = serve
+    sys.exit(demo.run(load({"grpc_port": "8001", "ranks": "2"}, "demo")))
+"""
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return load({"grpc_port": "8001", "ranks": "1"}, "demo")
+
+
+@pytest.fixture
+def serve_with(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[[Callable[[Settings], int]], None]:
+    """Give a function that puts a function in the place of the exporter."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    def use(serve: Callable[[Settings], int]) -> None:
+        module = ModuleType("exporter.daemon")
+        monkeypatch.setattr(module, "serve", serve, raising=False)
+        monkeypatch.setitem(sys.modules, "exporter.daemon", module)
+
+    return use
+
+
+@pytest.fixture(autouse=True)
+def _signals_are_given_back() -> Iterator[None]:
+    before = [signal.getsignal(number) for number in demo.SIGNALS]
+    yield
+    assert [signal.getsignal(number) for number in demo.SIGNALS] == before
+
+
+def written_pids(directory: Path) -> set[int]:
+    return {int(file.stem.rsplit("_", 1)[1]) for file in directory.glob("*.db")}
+
+
+def running_in(directory: Path) -> list[str]:
+    """Return the processes that were told to write somewhere below a directory."""
+    told = f"PROMETHEUS_MULTIPROC_DIR={directory}".encode()
+    found = []
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if told in environment.read_bytes():
+                found.append(environment.parent.name)
+    return found
+
+
+def test_run_serves_a_running_worker_and_cleans_up(
+    settings: Settings,
+    serve_with: Callable[[Callable[[Settings], int]], None],
+    running: Callable[[int], bool],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    pids: set[int] = set()
+
+    def serve(given: Settings) -> int:
+        assert given.directory.name.startswith("smg-exporter-demo-")
+        assert given.directory.stat().st_mode & 0o077 == 0
+        assert given.grpc_port == settings.grpc_port
+        pids.update(written_pids(given.directory))
+        assert all(running(pid) for pid in pids)
+        return 7
+
+    serve_with(serve)
+    assert demo.run(settings) == 7
+    assert len(pids) == 2
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    assert list(tmp_path.iterdir()) == []
+
+    shown = capsys.readouterr().out
+    assert "http://localhost:18001/metrics" in shown
+    assert "smg-exporter verify --multiproc-dir /" in shown
+    assert all(str(pid) in shown for pid in pids)
+    assert "scheduler tp_rank=0" in shown
+
+
+@pytest.mark.parametrize(
+    ("listening", "base"),
+    [
+        ([], "http://localhost:18001/"),
+        (["::1"], "http://[::1]:18001/"),
+        (["192.0.2.7", "0.0.0.0"], "http://localhost:18001/"),
+    ],
+)
+def test_introduction_shows_where_the_exporter_listens(
+    listening: list[str], base: str, tmp_path: Path
+) -> None:
+    process = SimulatedProcess(Role.SERVICER, None, subprocess.Popen(["true"], text=True))
+    process.popen.wait()
+    settings = load(
+        {"grpc_port": "8001", "listen_host": [*listening]} if listening else {"grpc_port": "8001"}, "demo"
+    )
+    shown = demo.introduction(SimulatedWorker(tmp_path, (process,)), settings)
+    assert base in shown
+    assert f"kill -9 {process.pid}" in shown
+
+
+def test_run_cleans_up_after_an_error(
+    settings: Settings, serve_with: Callable[[Callable[[Settings], int]], None], tmp_path: Path
+) -> None:
+    def serve(_: Settings) -> int:
+        raise RuntimeError("a defect")
+
+    serve_with(serve)
+    with pytest.raises(RuntimeError, match="a defect"):
+        demo.run(settings)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_run_says_in_one_line_why_it_cannot_start(
+    settings: Settings,
+    serve_with: Callable[[Callable[[Settings], int]], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    serve_with(lambda _: 0)
+    monkeypatch.setattr("exporter.demo.processes.START_TIMEOUT", 0.0)
+    assert demo.run(settings) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("smg-exporter: error: scheduler tp_rank=0 (pid ")
+    assert captured.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("moment", ["starting", "serving"])
+def test_a_signal_ends_everything_quietly(
+    number: signal.Signals,
+    moment: str,
+    tmp_path: Path,
+    eventually: Callable[[Callable[[], bool], str], None],
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", dedent(SCRIPT)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path)},
+        start_new_session=True,
+    ) as program:
+        if moment == "starting":
+            eventually(lambda: any(map(written_pids, tmp_path.iterdir())), "a process has begun to write")
+        else:
+            assert program.stdout
+            assert "serving\n" in iter(program.stdout.readline, "")
+            assert len(running_in(tmp_path)) == 3
+        os.killpg(program.pid, number)  # as a terminal does
+        _, errors = program.communicate(timeout=20)
+    assert (program.returncode, errors) == (0, "")
+    assert running_in(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []

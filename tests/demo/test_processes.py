@@ -1,0 +1,205 @@
+"""Real processes: they agree, move, and end."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from exporter.demo import processes
+from exporter.demo.catalogue import Role
+from exporter.demo.processes import DemoError, simulated_worker
+
+Eventually = Callable[[Callable[[], bool], str], None]
+Samples = dict[str, dict[str, float]]
+"""Values by sample name, then by the labels that matter, joined."""
+
+
+def merged(directory: Path) -> Samples:
+    samples: Samples = {}
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=str(directory))
+    for family in registry.collect():
+        for sample in family.samples:
+            labels = {
+                key: sample.labels[key] for key in sorted(sample.labels) if key not in ("model_name", "pid")
+            }
+            samples.setdefault(sample.name, {})[repr(labels)] = sample.value
+    return samples
+
+
+def by_rank(samples: Samples, name: str, *texts: str) -> list[float]:
+    return [
+        value
+        for labels, value in sorted(samples[f"sglang:{name}"].items())
+        if all(text in labels for text in texts)
+    ]
+
+
+def total(samples: Samples, name: str) -> float:
+    return sum(samples[f"sglang:{name}"].values())
+
+
+def agree(samples: Samples) -> bool:
+    """Whether what different processes say of the same requests fits together."""
+    decoded = by_rank(samples, "realtime_tokens_total", "'decode'")
+    gaps = total(samples, "inter_token_latency_seconds_count")
+    prefilled_again = gaps - decoded[0]  # a retracted request's next token comes from its prefill
+    scheduled = by_rank(samples, "queue_time_seconds_count")
+    first_tokens = total(samples, "time_to_first_token_seconds_count")
+    finished = total(samples, "num_requests_total")
+    gauges = ("num_running_reqs", "num_queue_reqs", "token_usage", "gen_throughput", "cache_hit_rate")
+    return (
+        decoded[0] == decoded[1]
+        and 0 <= prefilled_again <= by_rank(samples, "num_retracted_requests_total")[0]
+        and scheduled[0] == scheduled[1] >= first_tokens >= finished
+        and finished == total(samples, "e2e_request_latency_seconds_count")
+        and total(samples, "generation_tokens_total") == total(samples, "generation_tokens_histogram_sum")
+        and all(len(set(by_rank(samples, gauge))) == 1 for gauge in gauges)
+    )
+
+
+def read_between_updates(directory: Path, eventually: Eventually) -> Samples:
+    """Read until the processes agree: a read during an update sees some of them before it, some after."""
+    reads: list[Samples] = []
+
+    def consistent() -> bool:
+        reads.append(merged(directory))
+        return agree(reads[-1])
+
+    eventually(consistent, "the processes agree")
+    return reads[-1]
+
+
+def test_processes_agree_and_move(tmp_path: Path, eventually: Eventually) -> None:
+    with simulated_worker(tmp_path, ranks=2) as worker:
+        roles = [(process.role, process.tp_rank) for process in worker.processes]
+        assert roles == [(Role.SCHEDULER, 0), (Role.SCHEDULER, 1), (Role.SERVICER, None)]
+        before = read_between_updates(tmp_path, eventually)
+        assert total(before, "num_requests_total") > 0
+
+        def moved() -> bool:
+            now = merged(tmp_path)
+            counters = ("realtime_tokens_total", "generation_tokens_total", "num_requests_total")
+            return all(total(now, name) > total(before, name) for name in counters)
+
+        eventually(moved, "the counters rise")
+        read_between_updates(tmp_path, eventually)
+
+
+def test_features_that_are_off_stay_at_their_initial_values(tmp_path: Path) -> None:
+    with simulated_worker(tmp_path, ranks=1):
+        samples = merged(tmp_path)
+    assert "sglang:lora_pool_slots_used" not in samples  # a mostrecent gauge that was never set
+    assert total(samples, "num_grammar_total") == 0
+    assert total(samples, "kv_transfer_speed_gb_s_count") == 0
+
+
+def test_nothing_runs_after_leaving(tmp_path: Path) -> None:
+    with simulated_worker(tmp_path, ranks=2) as worker:
+        pids = worker.pids
+        assert all(Path(f"/proc/{pid}").exists() for pid in pids)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    assert sorted({file.stem.rsplit("_", 1)[1] for file in tmp_path.glob("*.db")}) == sorted(map(str, pids))
+
+
+def test_an_error_inside_ends_the_processes_too(tmp_path: Path) -> None:
+    pids: tuple[int, ...] = ()
+    with suppress(RuntimeError), simulated_worker(tmp_path, ranks=1) as worker:
+        pids = worker.pids
+        raise RuntimeError
+    assert pids
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "STOP_TIMEOUT", 0.1)
+    with simulated_worker(tmp_path, ranks=1) as worker:
+        stopped = worker.pids[0]
+        os.kill(stopped, signal.SIGSTOP)
+    assert not Path(f"/proc/{stopped}").exists()
+
+
+def test_a_killed_rank_is_reaped_and_not_replaced(
+    tmp_path: Path,
+    eventually: Eventually,
+    running: Callable[[int], bool],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")  # what the processes say may come in pieces
+    with caplog.at_level(logging.WARNING), simulated_worker(tmp_path, ranks=2) as worker:
+        os.kill(worker.pids[0], signal.SIGKILL)
+        eventually(lambda: not Path(f"/proc/{worker.pids[0]}").exists(), "the dead rank is reaped")
+        eventually(lambda: bool(caplog.records), "its end is logged")
+        assert all(running(pid) for pid in worker.pids[1:])
+        assert list(tmp_path.glob(f"*_{worker.pids[0]}.db"))
+    [record] = caplog.records
+    assert vars(record)["fields"]["ending"] == "was killed by SIGKILL"
+    assert vars(record)["fields"]["process"] == "scheduler tp_rank=0"
+
+
+def test_processes_end_when_their_parent_is_killed(
+    tmp_path: Path, eventually: Eventually, running: Callable[[int], bool]
+) -> None:
+    code = """
+        import sys
+        from pathlib import Path
+        from exporter.demo.processes import simulated_worker
+        with simulated_worker(Path(sys.argv[1]), ranks=2) as worker:
+            print(*worker.pids, flush=True)
+            sys.stdin.read()
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", dedent(code), str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    ) as parent:
+        assert parent.stdout
+        pids = [int(word) for word in parent.stdout.readline().split()]
+        assert len(pids) == 3
+        assert all(running(pid) for pid in pids)
+        parent.kill()
+    eventually(lambda: not any(running(pid) for pid in pids), "no process outlives its parent")
+
+
+def test_a_process_that_cannot_start_says_why(tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    with (
+        pytest.raises(
+            DemoError, match=r"^\w+( tp_rank=0)? .* exited with 1 while starting: FileNotFoundError.*missing"
+        ),
+        simulated_worker(missing, ranks=1),
+    ):
+        pass
+
+
+def test_a_process_that_is_slow_to_start_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "START_TIMEOUT", 0.0)
+    with pytest.raises(DemoError, match="was not ready within 0 s"), simulated_worker(tmp_path, ranks=1):
+        pass
+
+
+def test_an_interpreter_that_cannot_run_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(DemoError, match="cannot start"), simulated_worker(tmp_path, ranks=1):
+        pass
+
+
+def test_the_current_directory_is_not_imported_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "random.py").write_text("raise SystemExit('the wrong module')\n")
+    directory = tmp_path / "metrics"
+    directory.mkdir()
+    monkeypatch.chdir(tmp_path)
+    with simulated_worker(directory, ranks=1) as worker:
+        assert len(worker.pids) == 2
