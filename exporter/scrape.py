@@ -7,7 +7,7 @@ takes nobody else on, so that no answer is older than its question.
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -27,8 +27,8 @@ class Engine(Protocol):
     def update(self) -> None:
         """Read and merge the files as they are now."""
 
-    def families(self) -> Iterable[FamilyLike]:
-        """Return the families as of the last update."""
+    def families(self) -> Sequence[FamilyLike]:
+        """Return the families as of the last update; another object when they are other ones."""
 
 
 class _Batch:
@@ -124,7 +124,7 @@ class Scraper:
             self.last_scrape = time.time()
         return bodies
 
-    def _render(self, families: Iterable[FamilyLike], offer: Offer) -> tuple[bytes, bytes]:
+    def _render(self, families: Sequence[FamilyLike], offer: Offer) -> tuple[bytes, bytes]:
         """Return the worker's part of a body, the same object as last time where it is equal, and the rest."""
         openmetrics = offer.format is Format.OPENMETRICS_1_0_0
         worker = self._renderers[offer.escaping].render(families, openmetrics=openmetrics)

@@ -7,8 +7,8 @@ says; `:` is a legal character of a metric name, and stays under every scheme.
 import math
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from itertools import chain
-from typing import Protocol
+from itertools import accumulate, chain, pairwise
+from typing import Protocol, TypeAlias
 
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.exposition import ALLOWUTF8, escape_label_name, escape_metric_name
@@ -20,12 +20,16 @@ _PLAIN = 1e6
 """Below it, and for nothing but finite numbers, Python's repr of a float is Go's."""
 
 
+Samples: TypeAlias = Sequence[tuple[str, Iterable[tuple[str, str]]]]
+"""Name and labels of each of some samples."""
+
+
 class SeriesLike(Protocol):
     """Samples that share their labels."""
 
     @property
-    def samples(self) -> Sequence[tuple[str, Iterable[tuple[str, str]]]]:
-        """Name and labels of each sample; another object when they change."""
+    def samples(self) -> Samples:
+        """What its values are of; another object when that changes."""
 
     @property
     def values(self) -> tuple[float, ...]:
@@ -65,9 +69,7 @@ class FixedSeries:
 
     changed = 0
 
-    def __init__(
-        self, samples: Sequence[tuple[str, Iterable[tuple[str, str]]]], values: Iterable[float]
-    ) -> None:
+    def __init__(self, samples: Samples, values: Iterable[float]) -> None:
         self.samples = samples
         self.values = tuple(map(float, values))
 
@@ -88,65 +90,62 @@ class FixedFamily:
         self.series = [FixedSeries(names, [sample.value for sample in metric.samples])]
 
 
-class _RenderedSeries:
-    """The lines of one series."""
-
-    __slots__ = ("_escaping", "_samples", "_template", "series", "text")
-
-    def __init__(self, series: SeriesLike, escaping: str) -> None:
-        self.series = series
-        self.text = ""
-        self._escaping = escaping
-        self._samples: Sequence[object] | None = None
-        self._template = ""
-
-    def render(self) -> None:
-        series = self.series
-        if series.samples is not self._samples:
-            self._samples = series.samples
-            self._template = "".join(
-                f"{_sample_start(name, labels, self._escaping)} %s\n".replace("%", "%%").replace(
-                    "%%s\n", "%s\n"
-                )
-                for name, labels in series.samples
-            )
-        values = series.values
-        if not values:
-            self.text = ""
-        elif max(values) < _PLAIN and math.isfinite(sum(values)):
-            self.text = self._template % values  # in C, for all lines of a histogram at once
-        else:
-            self.text = self._template % tuple(map(format_value, values))
-
-
 class _RenderedFamily:
-    """The lines of one family, for one escaping scheme."""
+    """The text of one family, for one escaping scheme.
 
-    __slots__ = ("_escaping", "_rendered", "_series", "_version", "family", "lines")
+    It is kept in pieces: what stands before the first value, that value, what stands between it and the second, and so
+    on. Series that changed write over their values; then one join makes the text.
+    """
 
     def __init__(self, family: FamilyLike, escaping: str) -> None:
         self.family = family
-        self.lines = b""
+        self.version = -1
+        """The family's version that the text is of."""
+        self.text = b""
         self._escaping = escaping
-        self._version = -1
-        self._series: Sequence[SeriesLike] | None = None
-        self._rendered: list[_RenderedSeries] = []
+        self._series: Sequence[SeriesLike] = ()
+        self._samples: list[Samples] = []
+        self._slots: list[slice] = []
+        self._pieces: list[str] = []
 
     def update(self) -> None:
-        family, version = self.family, self._version
-        if family.changed <= version and family.series is self._series:
-            return
-        if family.series is not self._series:
-            known = {rendered.series: rendered for rendered in self._rendered}
-            self._series = family.series
-            self._rendered = [
-                known.get(series) or _RenderedSeries(series, self._escaping) for series in family.series
-            ]
-        for rendered in self._rendered:
-            if rendered.series.changed > version or not rendered.text:
-                rendered.render()
-        self.lines = "".join([rendered.text for rendered in self._rendered]).encode()
-        self._version = family.changed
+        """Bring the text up to the family's version."""
+        before, self.version = self.version, self.family.changed
+        series = self.family.series
+        changed = [i for i, each in enumerate(series) if each.changed > before]
+        if series is not self._series or any(_samples(series[i]) is not self._samples[i] for i in changed):
+            self._lay_out(series)
+            changed = list(range(len(series)))
+        if len(changed) * 2 > len(series):
+            self._pieces[1::2] = _format([value for each in series for value in each.values])
+        else:
+            for i in changed:
+                self._pieces[self._slots[i]] = _format(series[i].values)
+        self.text = "".join(self._pieces).encode()
+
+    def _lay_out(self, series: Sequence[SeriesLike]) -> None:
+        """Make the pieces anew, but for the values."""
+        self._series = series
+        self._samples = [_samples(each) for each in series]
+        starts = [_sample_start(name, labels, self._escaping) for name, labels in chain(*self._samples)]
+        ends = list(accumulate((2 * len(samples) for samples in self._samples), initial=0))
+        self._slots = [slice(start + 1, end, 2) for start, end in pairwise(ends)]
+        self._pieces = [""] * (2 * len(starts))
+        self._pieces[::2] = [f"\n{start} " for start in starts]
+        if starts:
+            self._pieces[0] = f"{starts[0]} "
+            self._pieces.append("\n")
+
+
+def _samples(series: SeriesLike) -> Samples:
+    """Return the samples that have a line."""
+    return series.samples if series.values else ()
+
+
+def _format(values: Sequence[float]) -> Iterable[str]:
+    """Format numbers as Go does; in C where Python's repr is the same."""
+    plain = not values or (max(values) < _PLAIN and math.isfinite(sum(values)))
+    return map(repr if plain else format_value, values)
 
 
 class Renderer:
@@ -155,31 +154,39 @@ class Renderer:
     def __init__(self, escaping: str) -> None:
         """Escape names by that scheme: `underscores`, `allow-utf-8`, `dots` or `values`."""
         self._escaping = escaping
-        self._families: dict[str, _RenderedFamily] = {}
-        self._bodies: dict[bool, tuple[list[bytes], bytes]] = {}
+        self._families: Sequence[FamilyLike] = ()
+        self._rendered: list[_RenderedFamily] = []
+        self._bodies: dict[bool, bytes] = {}
 
-    def render(self, families: Iterable[FamilyLike], *, openmetrics: bool) -> bytes:
+    def render(self, families: Sequence[FamilyLike], *, openmetrics: bool) -> bytes:
         """Return the families' text, without OpenMetrics' ending; the object of the last call where nothing changed."""
-        kept, self._families = self._families, {}
+        if families is not self._families:
+            known = {id(rendered.family): rendered for rendered in self._rendered}
+            self._rendered = [
+                known.get(id(family)) or _RenderedFamily(family, self._escaping) for family in families
+            ]
+            self._families = families
+            self._bodies.clear()
+        for rendered in self._rendered:
+            if rendered.family.changed > rendered.version:
+                rendered.update()
+                self._bodies.clear()
+        if openmetrics not in self._bodies:
+            self._bodies[openmetrics] = self._join(openmetrics=openmetrics)
+        return self._bodies[openmetrics]
+
+    def _join(self, *, openmetrics: bool) -> bytes:
         parts: list[bytes] = []
         names = set()
-        for family in families:
-            rendered = kept.get(family.name)
-            if rendered is None or rendered.family is not family:
-                rendered = _RenderedFamily(family, self._escaping)
-            self._families[family.name] = rendered
-            rendered.update()
+        for rendered in self._rendered:
+            family = rendered.family
             name, header = _header(
                 family.name, family.type, family.help, self._escaping, openmetrics=openmetrics
             )
             if name not in names:  # two names may be one when escaped: the first has it
                 names.add(name)
-                parts += header, rendered.lines
-        before, body = self._bodies.get(openmetrics, ([], b""))
-        if parts != before:
-            body = b"".join(parts)
-            self._bodies[openmetrics] = parts, body
-        return body
+                parts += header, rendered.text
+        return b"".join(parts)
 
 
 def render_metrics(

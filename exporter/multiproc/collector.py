@@ -158,6 +158,12 @@ class IncrementalCollector(MultiProcessCollector):
         """Merge anew from the files there are; what is gone from sums is kept as a constant."""
         files, before = self._files, self._families
         self._forget()
+        present = {file.name for file in files.files}
+        self.problems = {  # of files that are there still; bad keys are found anew
+            name: problem
+            for name, problem in self.problems.items()
+            if name in present and isinstance(problem, BadFileError)
+        }
         self._take_up(files)
         self._read()
         self._families.keep_floors(before, self.version)
@@ -171,6 +177,7 @@ class IncrementalCollector(MultiProcessCollector):
             before = tracked.db.values
             changed = self._read_file(tracked)
             if tracked.restarts != tracked.db.restarts and tracked.series:
+                tracked.db.values = before  # what it had until now is in the sums, and stays there
                 return True
             if changed:
                 # The hot path: one pass, in C, finds the series that own a number which is not what it was.
@@ -205,7 +212,8 @@ class IncrementalCollector(MultiProcessCollector):
         """Place the entries that are new in a file; return their series."""
         file, db = tracked.file, tracked.db
         tracked.restarts = db.restarts
-        self.problems.pop(file.name, None)
+        if isinstance(self.problems.get(file.name), BadFileError):  # samples left out stay so
+            del self.problems[file.name]
         fresh: set[Series] = set()
         for key in db.take_new_keys():
             index = len(tracked.series)

@@ -206,8 +206,10 @@ class DbFile:
         mtime = os.fstat(self._fd).st_mtime_ns
         if mtime == self._mtime:
             return True
+        if self._keys_struct.unpack_from(data) != self._keys_struct.unpack_from(self._data):
+            return False
         self._mtime = mtime
-        return self._keys_struct.unpack_from(data) == self._keys_struct.unpack_from(self._data)
+        return True
 
     def _forget(self) -> None:
         self._data = self._spare = bytearray()

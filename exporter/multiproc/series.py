@@ -32,6 +32,8 @@ class Series:
     __slots__ = (
         "_base",
         "_columns",
+        "_finish",
+        "_only",
         "_rule",
         "_slots",
         "_takes",
@@ -55,10 +57,12 @@ class Series:
         self.changed = 0
         """The version of the collector that last changed samples or values."""
         self._rule = family.rule
+        self._finish = family.rule.finish
         self._columns: tuple[float, ...] = ()
         self._slots: dict[Source, dict[float, int]] = {}
         self._takes: dict[Source, itemgetter[Any]] = {}
         self._base: list[Vector] = []
+        self._only: tuple[itemgetter[Any], Source] | None = None
 
     def add(self, source: Source, index: int, column: float) -> None:
         """Take the number at `index` of the source's values as `column`. To be followed by `arrange`."""
@@ -75,11 +79,16 @@ class Series:
             self._columns = ordered
             self.samples = self._name_samples()
         self._takes = {source: self._take(slots) for source, slots in self._slots.items()}
+        self._note_only()
 
     def merge(self, version: int) -> None:
         """Merge the numbers as they are now; values that change have changed in `version`."""
-        vectors = self._vectors()
-        values = self._rule.finish(vectors[0] if len(vectors) == 1 else self._rule.combine(vectors))
+        if self._only:  # most series are one process's
+            take, source = self._only
+            vector = take(source.values)
+        else:
+            vector = self._rule.combine(self._vectors())
+        values = self._finish(vector)
         if values == self.values:
             return
         self.family.size += len(values) - len(self.values)
@@ -91,6 +100,7 @@ class Series:
         take = self._takes.pop(source)
         del self._slots[source]
         self._base = self._rule.condense([*self._base, take(source.values)])
+        self._note_only()
 
     def totals(self) -> dict[float, float]:
         """Return what was merged, by column, before buckets are cumulated."""
@@ -108,6 +118,11 @@ class Series:
             missing.append(parts if math.fsum(parts) > 0 else [0.0])
         if any(map(any, missing)):
             self._base = self._rule.condense([*self._base, *zip_longest(*missing, fillvalue=0.0)])
+            self._note_only()
+
+    def _note_only(self) -> None:
+        single = len(self._takes) == 1 and not self._base
+        self._only = next((take, source) for source, take in self._takes.items()) if single else None
 
     def _vectors(self) -> list[Vector]:
         return [*self._base, *[take(source.values) for source, take in self._takes.items()]]
