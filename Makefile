@@ -30,7 +30,8 @@ fmt: $(VENV)/dev  ## Format, and mend what can be mended
 bench: $(VENV)/dev  ## Measure side by side with the alternatives, and print a table
 	$(BIN)/python -m benchmarks $(ARGS)
 
-lock: $(VENV)/dev  ## Resolve the locked versions anew
+lock: $(VENV)/pyvenv.cfg  ## Resolve the locked versions anew
+	@$(PIP) install uv
 	$(BIN)/uv pip compile $(COMPILE) -o requirements.lock pyproject.toml
 	$(BIN)/uv pip compile $(COMPILE) -o requirements-dev.lock --group dev pyproject.toml
 

@@ -80,7 +80,7 @@ class Exporter:
         self.watcher.report_moved(self.collector.moved)
         if self.collector.observed_change:
             self._last_change = time.time()
-        self._series = sum(family.size for family in self.collector.families())
+        self._series = len(self.collector.values)
 
 
 def _file_statuses(files: FileSet, problems: Mapping[str, BadDataError]) -> tuple[FileStatus, ...]:

@@ -15,20 +15,26 @@ from prometheus_client.metrics_core import Metric
 
 from exporter.exposition.compression import Compressor
 from exporter.exposition.negotiation import Encoding, Escaping, Format, Offer
-from exporter.exposition.text import OPENMETRICS_END, FamilyLike, Renderer, render_metrics
+from exporter.exposition.text import OPENMETRICS_END, Family, Renderer, take_metrics
 
 
 class Engine(Protocol):
-    """Where the worker's families come from."""
+    """Where the worker's metrics come from."""
 
-    read_seconds: float
-    """What reading took, of the last update."""
+    @property
+    def families(self) -> Sequence[Family]:
+        """The families as of the last update; the same object while they are the same."""
+
+    @property
+    def values(self) -> Sequence[float]:
+        """The values of their samples; the same object while they are the same."""
+
+    @property
+    def read_seconds(self) -> float:
+        """What reading took, of the last update."""
 
     def update(self) -> None:
         """Read and merge the files as they are now."""
-
-    def families(self) -> Sequence[FamilyLike]:
-        """Return the families as of the last update; another object when they are other ones."""
 
 
 class _Batch:
@@ -58,7 +64,7 @@ class Scraper:
         self._own_metrics = own_metrics
         self._own_labels = own_labels
         self._on_update = on_update
-        self._renderers = {escaping: Renderer(escaping) for escaping in Escaping}
+        self._renderers: dict[tuple[Escaping, bool], Renderer] = {}
         self._compressors: defaultdict[tuple[Format, Escaping], Compressor] = defaultdict(Compressor)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="scrape")
         self._waiting: _Batch | None = None
@@ -109,12 +115,11 @@ class Scraper:
             "read": self._engine.read_seconds,
             "merge": time.perf_counter() - start - self._engine.read_seconds,
         }
-        families = self._engine.families()
         spent["render"] = spent["compress"] = 0.0
         bodies = {}
         for offer in offers:
             start = time.perf_counter()
-            worker, own = self._render(families, offer)
+            worker, own = self._render(offer)
             rendered = time.perf_counter()
             bodies[offer] = self._encode(worker, own, offer)
             spent["render"] += rendered - start
@@ -124,12 +129,16 @@ class Scraper:
             self.last_scrape = time.time()
         return bodies
 
-    def _render(self, families: Sequence[FamilyLike], offer: Offer) -> tuple[bytes, bytes]:
+    def _render(self, offer: Offer) -> tuple[bytes, bytes]:
         """Return the worker's part of a body, the same object as last time where it is equal, and the rest."""
         openmetrics = offer.format is Format.OPENMETRICS_1_0_0
-        worker = self._renderers[offer.escaping].render(families, openmetrics=openmetrics)
-        own = render_metrics(self._own_metrics(), self._own_labels, offer.escaping, openmetrics=openmetrics)
-        return worker, own + OPENMETRICS_END if openmetrics else own
+        key = offer.escaping, openmetrics
+        if key not in self._renderers:
+            self._renderers[key] = Renderer(offer.escaping, openmetrics=openmetrics)
+        worker = self._renderers[key].render(self._engine.families, self._engine.values)
+        own = take_metrics(self._own_metrics(), self._own_labels)
+        rest = Renderer(offer.escaping, openmetrics=openmetrics).render(*own)
+        return worker, rest + OPENMETRICS_END if openmetrics else rest
 
     def _encode(self, worker: bytes, rest: bytes, offer: Offer) -> bytes:
         if offer.encoding is Encoding.IDENTITY:

@@ -87,9 +87,7 @@ class Watcher:
         )
         if self._listing is None or not unmoved or not self._listed <= now < self._listed + _RELIST:
             self._listed = now
-            listing = list_directory(directory)
-            if self._listing is None or not self._listing.same_files(listing):
-                self._listing = listing
+            self._listing = list_directory(directory)
         return self._listing
 
 
@@ -110,7 +108,7 @@ async def _events_and_ticks(watcher: Watcher) -> AsyncIterator[None]:
                 yield
                 if watcher.current.identity != watched:
                     break
-        except OSError:  # there is no such directory, or no inotify to be had: the ticks alone will do
+        except (OSError, RuntimeError):  # no such directory, or no inotify to be had: the ticks alone will do
             await asyncio.sleep(_INTERVAL)
 
 

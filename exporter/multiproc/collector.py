@@ -2,9 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
-from itertools import compress
-from operator import attrgetter, ne
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
@@ -14,6 +12,7 @@ from exporter.multiproc.dbfile import UNREAD, BadDataError, BadFileError, BadKey
 from exporter.multiproc.families import Families
 from exporter.multiproc.fileset import File, FileSet, Plan, State, every_file
 from exporter.multiproc.series import STAMP, Family, Series
+from exporter.multiproc.table import FamilySamples, Table
 
 DEFAULT_MAX_FILE_SIZE = 256 * 2**20
 
@@ -26,8 +25,10 @@ class _Tracked:
         self.db = DbFile(
             f"{directory}/{file.name}", file.identity, stamped=file.rule.stamped, max_size=max_size
         )
-        self.series: list[Series | None] = []
-        """The owner of each of the file's numbers; None where the entry was left out."""
+        self.series: set[Series] = set()
+        """Those that it has a share in."""
+        self.placed = 0
+        """How many of its numbers have been given a place."""
         self.restarts = 0
         """Those of `db` that `series` knows of."""
         self.read_as_dead = False
@@ -63,7 +64,7 @@ class IncrementalCollector(MultiProcessCollector):
         """
         if file_set is None:
             super().__init__(None, path)  # type: ignore[no-untyped-call]
-        self._file_set = file_set or (lambda: every_file(str(self._path)))
+        self._file_set = file_set or self._every_file
         self._new_families: Callable[[], Families] = lambda: Families(
             labels, reserved_names, per_process=per_process
         )
@@ -73,11 +74,11 @@ class IncrementalCollector(MultiProcessCollector):
         self._tracked: dict[tuple[str, tuple[int, int]], _Tracked] = {}
         self._followed: list[_Tracked] = []
         self._families = self._new_families()
-        self._ordered: list[Family] | None = None
+        self._table = Table((), ())
+        self._stale = False
+        self._changed: set[DbFile] = set()
         self._left_out: Counter[str] = Counter()
         self._counted: Counter[str] = Counter()
-        self.version = 0
-        """Grows with each update."""
         self.errors: Counter[str] = Counter()
         """How many files and samples were left out since the start, by reason."""
         self.problems: dict[str, BadDataError] = {}
@@ -93,34 +94,46 @@ class IncrementalCollector(MultiProcessCollector):
         if registry is not None:
             registry.register(self)
 
+    @property
+    def families(self) -> Sequence[FamilySamples]:
+        """The families by name, with their samples, as of the last update; another object when they are other ones."""
+        return self._table.families
+
+    @property
+    def values(self) -> Sequence[float]:
+        """The value of each sample; another object when they are other ones."""
+        return self._table.values
+
     def collect(self) -> Iterable[Metric]:
         """Update, and return the families as prometheus_client's objects."""
         self.update()
+        values = iter(self.values)
         metrics = []
-        for family in self.families():
+        for family in self.families:
             metric = Metric(family.name, family.help, family.type)
-            for series in family.series:
-                for (name, labels), value in zip(series.samples, series.values, strict=False):
-                    metric.add_sample(name, dict(labels), value)
+            for (name, labels), value in zip(family.samples, values, strict=False):
+                metric.add_sample(name, dict(labels), value)
             metrics.append(metric)
         return metrics
 
-    def families(self) -> list[Family]:
-        """Return the families by name, as of the last update."""
-        if self._ordered is None:
-            drop_gauges = self._files.worker_up is False and not self._keep_gauges
-            kept = (family for family in self._families if not (drop_gauges and family.type == "gauge"))
-            self._ordered = sorted(kept, key=attrgetter("name"))
-        return self._ordered
-
     def update(self) -> None:
         """Read what changed, and merge it."""
-        self.version += 1
         self.moved.clear()
         self.observed_change = False
         files = self._file_set()
         if (files is not self._files and self._take_up(files)) or self._read():
             self._rebuild()
+        if self._stale or (self._changed and not self._table.update(self._changed)):
+            self._table = Table(self._exported(), [tracked.db for tracked in self._followed])
+            self._stale = False
+
+    def _every_file(self) -> FileSet:
+        return every_file(self._files if self._files.directory else FileSet(str(self._path)))
+
+    def _exported(self) -> Iterable[Family]:
+        """Return the families that are to be exported."""
+        drop_gauges = self._files.worker_up is False and not self._keep_gauges
+        return (family for family in self._families if not (drop_gauges and family.type == "gauge"))
 
     def _forget(self) -> None:
         """Start from nothing."""
@@ -130,7 +143,6 @@ class IncrementalCollector(MultiProcessCollector):
         self._tracked = {}
         self._followed = []
         self._families = self._new_families()
-        self._ordered = None
         self._left_out = Counter()
         self.last_stamp = 0.0
 
@@ -142,7 +154,7 @@ class IncrementalCollector(MultiProcessCollector):
             self._counted = Counter()
         wanted = {(file.name, file.identity): file for file in files.files if file.plan is not Plan.LEAVE}
         self._files = files
-        self._ordered = None
+        self._stale = True
         for key, tracked in self._tracked.items():
             if key not in wanted or (tracked.settled and wanted[key].plan is Plan.FOLLOW):
                 return True
@@ -166,12 +178,12 @@ class IncrementalCollector(MultiProcessCollector):
         }
         self._take_up(files)
         self._read()
-        self._families.keep_floors(before, self.version)
+        self._families.keep_floors(before)
 
     def _read(self) -> bool:
-        """Read the followed files, merge the series whose numbers changed; return whether a file lost what it had."""
+        """Read the followed files; return whether one lost what it had."""
         start = time.perf_counter()
-        touched: set[Series | None] = set()
+        self._changed = set()
         done = []
         for tracked in self._followed:
             before = tracked.db.values
@@ -180,20 +192,16 @@ class IncrementalCollector(MultiProcessCollector):
                 tracked.db.values = before  # what it had until now is in the sums, and stays there
                 return True
             if changed:
-                # The hot path: one pass, in C, finds the series that own a number which is not what it was.
-                touched.update(compress(tracked.series, map(ne, before, tracked.db.values)))
-                touched.update(self._take_in(tracked))
+                self._changed.add(tracked.db)
+                self._take_in(tracked)
                 self._observe(tracked, first=before is UNREAD)
             if tracked.file.state is State.DEAD:
                 self._watch_dead(tracked, changed=changed)
-                if tracked.file.plan is Plan.ONCE and tracked.db.values is not UNREAD:
+                if tracked.file.plan is Plan.ONCE and tracked.db.used:
                     done.append(tracked)
-        self.read_seconds = time.perf_counter() - start
-        for series in touched:
-            if series is not None:
-                series.merge(self.version)
         if done:
             self._settle(done)
+        self.read_seconds = time.perf_counter() - start
         return False
 
     def _read_file(self, tracked: _Tracked) -> bool:
@@ -208,41 +216,43 @@ class IncrementalCollector(MultiProcessCollector):
                 self.errors[error.reason] += 1
         return False
 
-    def _take_in(self, tracked: _Tracked) -> set[Series]:
-        """Place the entries that are new in a file; return their series."""
+    def _take_in(self, tracked: _Tracked) -> None:
+        """Place the entries that are new in a file."""
         file, db = tracked.file, tracked.db
-        tracked.restarts = db.restarts
+        if tracked.restarts != db.restarts:
+            tracked.restarts = db.restarts
+            tracked.placed = 0
         if isinstance(self.problems.get(file.name), BadFileError):  # samples left out stay so
             del self.problems[file.name]
         fresh: set[Series] = set()
-        for key in db.take_new_keys():
-            index = len(tracked.series)
-            owner: Series | None = None
+        keys = db.take_new_keys()
+        for key in keys:
+            index = tracked.placed
+            tracked.placed += 2 if file.rule.stamped else 1
             try:
-                owner, column = self._families.place(file.kind, file.pid, key)
+                series, column = self._families.place(file.kind, file.pid, key)
             except BadKeyError as error:
                 self._leave_out(file, error)
-            else:
-                owner.add(db, index, column)
-                if file.rule.stamped:
-                    owner.add(db, index + 1, STAMP)
-                fresh.add(owner)
-            tracked.series += [owner, owner] if file.rule.stamped else [owner]
+                continue
+            series.add(db, index, column)
+            if file.rule.stamped:
+                series.add(db, index + 1, STAMP)
+            fresh.add(series)
         for series in fresh:
             series.arrange()
-            self._ordered = None
-        return fresh
+        tracked.series |= fresh
+        self._stale = self._stale or bool(keys)
 
     def _settle(self, done: Iterable[_Tracked]) -> None:
         """Turn the shares of files that will not change any more into constants."""
         for tracked in done:
-            for series in set(tracked.series):
-                if series is not None:
-                    series.settle(tracked.db)
+            for series in tracked.series:
+                series.settle(tracked.db)
             tracked.db.close()
-            tracked.series = []
+            tracked.series = set()
             tracked.settled = True
         self._followed = [tracked for tracked in self._followed if not tracked.settled]
+        self._stale = True
 
     def _watch_dead(self, tracked: _Tracked, *, changed: bool) -> None:
         if changed and tracked.read_as_dead:

@@ -27,10 +27,11 @@ from typing import NamedTuple
 _INT = Struct("=i")
 _HEADER_BYTES = 8
 _NUMBERS_BYTES = 16
+_decode_json = json.JSONDecoder().decode
 _OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-UNREAD = (0.0,)
+UNREAD: tuple[float, ...] = ()
 """The values of a file that has not been read, or could not be."""
 
 
@@ -62,7 +63,7 @@ class Key(NamedTuple):
 def parse_key(key: bytes) -> Key:
     """Return what `key` says, or raise BadKeyError."""
     try:
-        family, sample, labels, help_text = json.loads(key)
+        family, sample, labels, help_text = _decode_json(key.decode())
         texts = (family, sample, help_text, *labels, *labels.values())
         "".join(texts).encode()  # refuses what is no text, and lone surrogates, which no exposition can carry
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
@@ -75,8 +76,7 @@ def parse_key(key: bytes) -> Key:
 class DbFile:
     """One file, read again and again at the price of what changed.
 
-    `values` are the entries' numbers in file order, one per entry, or two (value, stamp) where `stamped`, and then a
-    last 0.0, so that index -1 reads as "no such entry".
+    `values` are the entries' numbers in file order: one per entry, or two, value and stamp, where `stamped`.
     """
 
     values: tuple[float, ...]
@@ -219,7 +219,7 @@ class DbFile:
         self.values = UNREAD
 
     def _unpack(self) -> None:
-        self.values = (*self._numbers_struct.unpack_from(self._data), 0.0)
+        self.values = self._numbers_struct.unpack_from(self._data)
 
 
 def _entries(data: bytearray, position: int) -> Iterator[tuple[bytes, int]]:

@@ -38,7 +38,8 @@ class Families:
         self._users = dict.fromkeys(reserved, "the exporter itself")
 
     def __iter__(self) -> Iterator[Family]:
-        return iter(self._families.values())
+        """Yield the families by name."""
+        return (self._families[name] for name in sorted(self._families))
 
     def place(self, kind: str, pid: str, raw_key: bytes) -> tuple[Series, float]:
         """Return the series and the column that an entry belongs to, made if need be; raises BadKeyError."""
@@ -47,17 +48,15 @@ class Families:
         labels = self._labels(own_labels, kind, pid)
         return self._family(key.family, key.help, kind).find(name, labels), column
 
-    def keep_floors(self, before: "Families", version: int) -> None:
+    def keep_floors(self, before: "Families") -> None:
         """Make no sum less than it was `before`: a counter does not fall while its worker lives."""
         for old_family in before:
             if old_family.type == "gauge":
                 continue
             with suppress(BadKeyError):  # another kind of family has the name now
                 family = self._family(old_family.name, old_family.help, old_family.kind)
-                for old in old_family.series:
-                    series = family.find(old.name, old.labels)
-                    series.top_up(old.totals())
-                    series.merge(version)
+                for old in old_family:
+                    family.find(old.name, old.labels).top_up(old.totals())
 
     def _family(self, name: str, help_text: str, kind: str) -> Family:
         family = self._families.get(name)

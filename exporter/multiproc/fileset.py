@@ -166,9 +166,9 @@ def list_directory(path: str) -> Listing:
     return Listing((info.st_dev, info.st_ino), tuple(sorted(files)), skipped, written)
 
 
-def every_file(path: str) -> FileSet:
+def every_file(before: FileSet) -> FileSet:
     """Return the directory's files as the stock collector takes them: all, whoever lives; raises OSError."""
-    return decide(FileSet(path), list_directory(path), lambda _: None, Liveness.OFF)
+    return decide(before, list_directory(before.directory), lambda _: None, Liveness.OFF)
 
 
 def decide(
@@ -195,7 +195,7 @@ def decide(
             pid: _writer(before.writers.get(pid, _UNSEEN), find_process(pid), written, moved=pid in moved)
             for pid, written in listing.written.items()
         }
-    if listing is before.listing and writers == before.writers:
+    if before.listing and before.listing.same_files(listing) and writers == before.writers:
         return before
     # Where no writer has ever been seen alive, the pids may be another namespace's: keep reading, and see who moves.
     settled = liveness is Liveness.ON or any(writer.process for writer in writers.values())

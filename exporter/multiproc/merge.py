@@ -23,6 +23,8 @@ class Rule(NamedTuple):
     """Vectors that will not change any more -> as few as combine to the same."""
     finish: Callable[[Vector], Vector]
     """The combined vector -> the values of the series' samples; none where it is not to be exported."""
+    sums: bool = False
+    """Whether the numbers of processes are added up."""
     live_only: bool = False
     """Whether only living processes count."""
     per_process: bool = False
@@ -90,6 +92,7 @@ def _gauge(combine: Callable[[Sequence[Vector]], Vector], *, live_only: bool) ->
         combine,
         _add_exactly if combine is _add else lambda vectors: [combine(vectors)],
         _if_ever_set if latest else _as_they_are,
+        sums=combine is _add,
         live_only=live_only,
         per_process=combine is _last,
         stamped=latest,
@@ -105,9 +108,9 @@ _MODES: dict[str, Callable[[Sequence[Vector]], Vector]] = {
 }
 
 RULES: dict[str, Rule] = {
-    "counter": Rule("counter", _add, _add_exactly, _as_they_are),
-    "histogram": Rule("histogram", _add, _add_exactly, _cumulate),
-    "summary": Rule("summary", _add, _add_exactly, _as_they_are),
+    "counter": Rule("counter", _add, _add_exactly, _as_they_are, sums=True),
+    "histogram": Rule("histogram", _add, _add_exactly, _cumulate, sums=True),
+    "summary": Rule("summary", _add, _add_exactly, _as_they_are, sums=True),
     **{f"gauge_{mode}": _gauge(combine, live_only=False) for mode, combine in _MODES.items()},
     **{f"gauge_live{mode}": _gauge(combine, live_only=True) for mode, combine in _MODES.items()},
 }
