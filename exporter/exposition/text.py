@@ -103,7 +103,7 @@ class Renderer:
     def _write(self, values: list[float]) -> None:
         """Write the values that differ over those written before, and join anew the chunks that they are in."""
         pieces, before, self._written = self._pieces, self._written, values
-        changed = list(compress(count(), map(ne, values, before)))
+        changed: Sequence[int] = list(compress(count(), map(ne, values, before)))
         chunks: Iterable[int] = {i // _CHUNK for i in changed}
         if not before or 2 * len(changed) > len(values):
             pieces[1::2] = map(repr, values)
