@@ -1,14 +1,14 @@
 """One scrape: snapshot -> read what changed -> merge -> render -> compress -> bytes.
 
-All of it runs in one thread beside the event loop. Scrapes that wait for the same read share it; a read that has begun
-takes nobody else on, so that no answer is older than its question.
+All of it runs in a thread beside the event loop, one scrape at a time. Scrapes that wait for the same read share it; a
+read that has begun takes nobody else on, so that no answer is older than its question.
 """
 
 import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Protocol
 
 from prometheus_client.metrics_core import Metric
@@ -16,6 +16,7 @@ from prometheus_client.metrics_core import Metric
 from exporter.exposition.compression import Compressor
 from exporter.exposition.negotiation import Encoding, Escaping, Format, Offer
 from exporter.exposition.text import OPENMETRICS_END, Family, Renderer, take_metrics
+from exporter.threads import in_thread
 
 
 class Engine(Protocol):
@@ -66,7 +67,6 @@ class Scraper:
         self._on_update = on_update
         self._renderers: dict[tuple[Escaping, bool], Renderer] = {}
         self._compressors: defaultdict[tuple[Format, Escaping], Compressor] = defaultdict(Compressor)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="scrape")
         self._waiting: _Batch | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -84,10 +84,9 @@ class Scraper:
         """End without waiting for a read that hangs."""
         if self._task is not None:
             self._task.cancel()
-        self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _join(self) -> _Batch:
-        """Return the batch of the next read, which is under way as soon as the thread is free."""
+        """Return the batch of the next read, which is under way as soon as the last one has ended."""
         if self._waiting is None:
             self._waiting = _Batch()
         batch = self._waiting
@@ -96,12 +95,11 @@ class Scraper:
         return batch
 
     async def _serve(self) -> None:
-        """Perform scrapes in the thread, one after the other, as long as somebody waits."""
+        """Perform scrapes in threads, one after the other, as long as somebody waits."""
         while self._waiting is not None:
             batch, self._waiting = self._waiting, None  # closed: nobody joins a read that has begun
             try:
-                job = asyncio.get_running_loop().run_in_executor(self._thread, self.bodies, batch.offers)
-                batch.bodies.set_result(await job)
+                batch.bodies.set_result(await in_thread(partial(self.bodies, batch.offers)))
             except Exception as error:  # noqa: BLE001 - whatever it is, it is for those who wait
                 batch.bodies.set_exception(error)
                 batch.bodies.exception()  # nobody may be waiting any more, and that is no fault
@@ -129,18 +127,18 @@ class Scraper:
             self.last_scrape = time.time()
         return bodies
 
-    def _render(self, offer: Offer) -> tuple[bytes, bytes]:
-        """Return the worker's part of a body, the same object as last time where it is equal, and the rest."""
+    def _render(self, offer: Offer) -> tuple[Sequence[bytes], bytes]:
+        """Return the worker's part of a body in chunks, the same object as last time where equal, and the rest."""
         openmetrics = offer.format is Format.OPENMETRICS_1_0_0
         key = offer.escaping, openmetrics
         if key not in self._renderers:
             self._renderers[key] = Renderer(offer.escaping, openmetrics=openmetrics)
         worker = self._renderers[key].render(self._engine.families, self._engine.values)
         own = take_metrics(self._own_metrics(), self._own_labels)
-        rest = Renderer(offer.escaping, openmetrics=openmetrics).render(*own)
+        rest = b"".join(Renderer(offer.escaping, openmetrics=openmetrics).render(*own))
         return worker, rest + OPENMETRICS_END if openmetrics else rest
 
-    def _encode(self, worker: bytes, rest: bytes, offer: Offer) -> bytes:
+    def _encode(self, worker: Sequence[bytes], rest: bytes, offer: Offer) -> bytes:
         if offer.encoding is Encoding.IDENTITY:
-            return worker + rest
+            return b"".join([*worker, rest])
         return self._compressors[offer.format, offer.escaping].gzip(worker, rest)

@@ -15,6 +15,7 @@ from watchfiles import awatch
 from exporter.logs import fields
 from exporter.multiproc.fileset import FileSet, Listing, Liveness, decide, list_directory, unreadable
 from exporter.multiproc.processes import Process, alone_in_pid_namespace, find_process
+from exporter.threads import in_thread
 
 _INTERVAL = 0.5
 """Seconds between two rescans when no event comes."""
@@ -61,7 +62,7 @@ class Watcher:
 
     async def rescan(self) -> None:
         """Look at the directory and the processes now."""
-        self.current = await asyncio.to_thread(self._look)
+        self.current = await in_thread(self._look)
 
     def report_moved(self, pids: Iterable[str]) -> None:
         """Take note that files of writers not known to live changed between two reads."""

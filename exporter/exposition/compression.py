@@ -5,6 +5,7 @@ second does not refer back to it. So the first run can be kept, and only the che
 """
 
 import struct
+from collections.abc import Iterable, Sequence
 
 from isal import isal_zlib
 
@@ -18,21 +19,25 @@ class Compressor:
     """Compresses bodies, and keeps the run of one first part."""
 
     def __init__(self) -> None:
-        self._first = b""
+        self._first: Sequence[bytes] | None = None
         self._run = b""
         self._checksum = 0
+        self._size = 0
 
-    def gzip(self, first: bytes, rest: bytes) -> bytes:
-        """Return `first + rest` as gzip; cheap when `first` is the object of the last call."""
-        if first is not self._first or not self._run:
-            self._first = first
+    def gzip(self, first: Sequence[bytes], rest: bytes) -> bytes:
+        """Return the chunks of `first`, and `rest`, as gzip; cheap when `first` is the object of the last call."""
+        if first is not self._first:
             self._run = _deflate(first, isal_zlib.Z_FULL_FLUSH)
-            self._checksum = isal_zlib.crc32(first)
+            self._checksum = 0
+            for chunk in first:
+                self._checksum = isal_zlib.crc32(chunk, self._checksum)
+            self._size = sum(map(len, first))
+            self._first = first
         checksum = isal_zlib.crc32(rest, self._checksum)
-        trailer = struct.pack("<II", checksum, (len(first) + len(rest)) & 0xFFFFFFFF)
-        return b"".join((_HEADER, self._run, _deflate(rest, isal_zlib.Z_FINISH), trailer))
+        trailer = struct.pack("<II", checksum, (self._size + len(rest)) & 0xFFFFFFFF)
+        return b"".join((_HEADER, self._run, _deflate([rest], isal_zlib.Z_FINISH), trailer))
 
 
-def _deflate(data: bytes, flush: int) -> bytes:
+def _deflate(chunks: Iterable[bytes], flush: int) -> bytes:
     compressor = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, _RAW)
-    return compressor.compress(data) + compressor.flush(flush)
+    return b"".join([*map(compressor.compress, chunks), compressor.flush(flush)])

@@ -84,12 +84,11 @@ class Renderer:
         """The values in the pieces."""
         self._chunks: list[bytes] = []
         """The text of every `_CHUNK` samples."""
-        self._text = b""
 
-    def render(self, families: Sequence[Family], values: Sequence[float]) -> bytes:
-        """Return the text of the families' samples and their values, without OpenMetrics' ending.
+    def render(self, families: Sequence[Family], values: Sequence[float]) -> Sequence[bytes]:
+        """Return the text of the families' samples and their values, in parts, without OpenMetrics' ending.
 
-        The same objects are taken for unchanged ones; where nothing changed, so is the text that is returned.
+        The same objects are taken for unchanged ones; where nothing changed, so is what is returned.
         """
         if families is not self._families:
             self._lay_out(families)
@@ -97,8 +96,7 @@ class Renderer:
         if values is not self._values:
             self._write(list(compress(values, self._kept)))
             self._values = values
-            self._text = b"".join(self._chunks)
-        return self._text
+        return self._chunks
 
     def _write(self, values: list[float]) -> None:
         """Write the values that differ over those written before, and join anew the chunks that they are in."""
@@ -116,6 +114,7 @@ class Renderer:
         for i, value in zip(changed, values, strict=True):
             if not -_PLAIN < value < _PLAIN:  # where Go's text is not Python's
                 pieces[2 * i + 1] = _format_large(value)
+        self._chunks = self._chunks.copy()
         for chunk in chunks:
             start = 2 * _CHUNK * chunk
             self._chunks[chunk] = "".join(pieces[start : start + 2 * _CHUNK]).encode()

@@ -12,7 +12,7 @@ from exporter.multiproc.dbfile import UNREAD, BadDataError, BadFileError, BadKey
 from exporter.multiproc.families import Families
 from exporter.multiproc.fileset import File, FileSet, Plan, State, every_file
 from exporter.multiproc.series import STAMP, Family, Series
-from exporter.multiproc.table import FamilySamples, Table
+from exporter.multiproc.table import ExportedFamily, Table
 
 DEFAULT_MAX_FILE_SIZE = 256 * 2**20
 
@@ -20,10 +20,14 @@ DEFAULT_MAX_FILE_SIZE = 256 * 2**20
 class _Tracked:
     """A file that is read, and where its numbers go."""
 
-    def __init__(self, file: File, directory: str, max_size: int) -> None:
+    def __init__(self, file: File, directory: str, max_size: int, scratch: bytearray) -> None:
         self.file = file
         self.db = DbFile(
-            f"{directory}/{file.name}", file.identity, stamped=file.rule.stamped, max_size=max_size
+            f"{directory}/{file.name}",
+            file.identity,
+            stamped=file.rule.stamped,
+            max_size=max_size,
+            scratch=scratch,
         )
         self.series: set[Series] = set()
         """Those that it has a share in."""
@@ -70,6 +74,7 @@ class IncrementalCollector(MultiProcessCollector):
         )
         self._keep_gauges = keep_gauges
         self._max_file_size = max_file_size
+        self._scratch = bytearray()
         self._files = FileSet("")
         self._tracked: dict[tuple[str, tuple[int, int]], _Tracked] = {}
         self._followed: list[_Tracked] = []
@@ -95,7 +100,7 @@ class IncrementalCollector(MultiProcessCollector):
             registry.register(self)
 
     @property
-    def families(self) -> Sequence[FamilySamples]:
+    def families(self) -> Sequence[ExportedFamily]:
         """The families by name, with their samples, as of the last update; another object when they are other ones."""
         return self._table.families
 
@@ -121,11 +126,17 @@ class IncrementalCollector(MultiProcessCollector):
         self.moved.clear()
         self.observed_change = False
         files = self._file_set()
+        self._count_skipped(files)
         if (files is not self._files and self._take_up(files)) or self._read():
             self._rebuild()
         if self._stale or (self._changed and not self._table.update(self._changed)):
             self._table = Table(self._exported(), [tracked.db for tracked in self._followed])
             self._stale = False
+
+    def _count_skipped(self, files: FileSet) -> None:
+        """Count the entries that the file set leaves out, when they come."""
+        for name in files.skipped.keys() - self._files.skipped.keys():
+            self.errors[files.skipped[name][0]] += 1
 
     def _every_file(self) -> FileSet:
         return every_file(self._files if self._files.directory else FileSet(str(self._path)))
@@ -159,7 +170,9 @@ class IncrementalCollector(MultiProcessCollector):
             if key not in wanted or (tracked.settled and wanted[key].plan is Plan.FOLLOW):
                 return True
         for key, file in wanted.items():
-            tracked = self._tracked.get(key) or _Tracked(file, files.directory, self._max_file_size)
+            tracked = self._tracked.get(key) or _Tracked(
+                file, files.directory, self._max_file_size, self._scratch
+            )
             tracked.read_as_dead = tracked.read_as_dead and file.state is State.DEAD
             tracked.file = file
             self._tracked[key] = tracked
@@ -184,7 +197,6 @@ class IncrementalCollector(MultiProcessCollector):
         """Read the followed files; return whether one lost what it had."""
         start = time.perf_counter()
         self._changed = set()
-        done = []
         for tracked in self._followed:
             before = tracked.db.values
             changed = self._read_file(tracked)
@@ -198,9 +210,9 @@ class IncrementalCollector(MultiProcessCollector):
             if tracked.file.state is State.DEAD:
                 self._watch_dead(tracked, changed=changed)
                 if tracked.file.plan is Plan.ONCE and tracked.db.used:
-                    done.append(tracked)
-        if done:
-            self._settle(done)
+                    self._settle(tracked)
+        if any(tracked.settled for tracked in self._followed):
+            self._followed = [tracked for tracked in self._followed if not tracked.settled]
         self.read_seconds = time.perf_counter() - start
         return False
 
@@ -243,15 +255,13 @@ class IncrementalCollector(MultiProcessCollector):
         tracked.series |= fresh
         self._stale = self._stale or bool(keys)
 
-    def _settle(self, done: Iterable[_Tracked]) -> None:
-        """Turn the shares of files that will not change any more into constants."""
-        for tracked in done:
-            for series in tracked.series:
-                series.settle(tracked.db)
-            tracked.db.close()
-            tracked.series = set()
-            tracked.settled = True
-        self._followed = [tracked for tracked in self._followed if not tracked.settled]
+    def _settle(self, tracked: _Tracked) -> None:
+        """Turn the share of a file that will not change any more into constants."""
+        for series in tracked.series:
+            series.settle(tracked.db)
+        tracked.db.close()
+        tracked.series = set()
+        tracked.settled = True
         self._stale = True
 
     def _watch_dead(self, tracked: _Tracked, *, changed: bool) -> None:

@@ -83,8 +83,19 @@ class DbFile:
     restarts: int = 0
     """How often what was known of the file had to be forgotten: it was refused, or rewritten in place."""
 
-    def __init__(self, path: str, identity: tuple[int, int], *, stamped: bool, max_size: int) -> None:
-        """Take the file at `path` while its (st_dev, st_ino) is `identity`; refuse it above `max_size` bytes."""
+    def __init__(
+        self,
+        path: str,
+        identity: tuple[int, int],
+        *,
+        stamped: bool,
+        max_size: int,
+        scratch: bytearray | None = None,
+    ) -> None:
+        """Take the file at `path` while its (st_dev, st_ino) is `identity`; refuse it above `max_size` bytes.
+
+        Files that are not read at the same time may share a `scratch` buffer: it stays in the processor's cache.
+        """
         self._path = path
         self._identity = identity
         self._max_size = max_size
@@ -92,9 +103,11 @@ class DbFile:
         self._fd = -1
         self._mtime = 0
         self._refusal: tuple[BadFileError, object] | None = None
-        self._data = self._spare = bytearray()
+        self._scratch = bytearray() if scratch is None else scratch
+        self._data = bytearray()
         self._new_keys: list[bytes] = []
         self._numbers_format = self._keys_format = ""
+        self._keys_struct: Struct | None = None
         self._forget()
 
     def read(self) -> bool:
@@ -113,15 +126,17 @@ class DbFile:
     def _read(self) -> bool:
         if self._fd < 0:
             self._open()
-        # The hot path: most reads end here, having compared two equal buffers.
-        if self._spare and os.preadv(self._fd, [self._spare], 0) == len(self._spare):
-            if self._spare == self._data:
-                return False
-            (used,) = _INT.unpack_from(self._spare)
-            if used == len(self._spare) and self._same_keys(self._spare):
-                self._data, self._spare = self._spare, self._data
-                self._unpack()
-                return True
+        if self._data:
+            # The hot path: most reads end here, having compared two equal buffers.
+            scratch, size = self._scratch, len(self._data)
+            if os.preadv(self._fd, [memoryview(scratch)[:size]], 0) == size:
+                if scratch.startswith(self._data):
+                    return False
+                (used,) = _INT.unpack_from(scratch)
+                if used == size and self._same_keys(scratch):
+                    self._data[:] = memoryview(scratch)[:size]
+                    self._unpack()
+                    return True
         self._read_anew()
         return True
 
@@ -140,7 +155,7 @@ class DbFile:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-        self._data = self._spare = bytearray()
+        self._data = bytearray()
 
     def _open(self) -> None:
         fd = os.open(self._path, _OPEN_FLAGS)
@@ -166,7 +181,8 @@ class DbFile:
             self.restarts += 1
             raise
         self._refusal = None
-        self._data, self._spare = data, bytearray(len(data))
+        self._data = data
+        self._scratch.extend(bytes(max(0, len(data) - len(self._scratch))))
         self._unpack()
 
     def _bytes_in_use(self, size: int, head: bytes) -> bytearray:
@@ -199,22 +215,24 @@ class DbFile:
             numbers.append(f"{skip}x{self._numbers}")
             keys.append(f"{skip}s{_NUMBERS_BYTES}x")
         self._numbers_format, self._keys_format = "".join(numbers), "".join(keys)
-        self._numbers_struct, self._keys_struct = Struct(self._numbers_format), Struct(self._keys_format)
+        self._numbers_struct, self._keys_struct = Struct(self._numbers_format), None
 
     def _same_keys(self, data: bytearray) -> bool:
         """Whether the known entries stand in `data` too; only a rewrite, which moves the mtime, changes them."""
         mtime = os.fstat(self._fd).st_mtime_ns
         if mtime == self._mtime:
             return True
+        if self._keys_struct is None:
+            self._keys_struct = Struct(self._keys_format)
         if self._keys_struct.unpack_from(data) != self._keys_struct.unpack_from(self._data):
             return False
         self._mtime = mtime
         return True
 
     def _forget(self) -> None:
-        self._data = self._spare = bytearray()
+        self._data = bytearray()
         self._numbers_format = self._keys_format = f"={_HEADER_BYTES}x"
-        self._numbers_struct = self._keys_struct = Struct(self._numbers_format)
+        self._numbers_struct, self._keys_struct = Struct(self._numbers_format), None
         self._new_keys = []
         self.values = UNREAD
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import lru_cache
 
 from exporter.multiproc.dbfile import BadKeyError, Key, parse_key
 from exporter.multiproc.merge import RULES
@@ -112,4 +113,9 @@ def _add_labels(own: Mapping[str, str], added: Iterable[tuple[str, str]]) -> Lab
                 kept = f"exported_{kept}"
             labels[kept] = labels[name]
         labels[name] = value
-    return tuple(sorted(labels.items()))
+    return tuple(map(_pair, sorted(labels.items())))
+
+
+@lru_cache(maxsize=4096)
+def _pair(label: tuple[str, str]) -> tuple[str, str]:
+    return label  # the same object for equal labels: most series share most of theirs

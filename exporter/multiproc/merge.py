@@ -44,7 +44,8 @@ def exact_parts(values: Iterable[float]) -> list[float]:
     return parts or [0.0]
 
 
-def _sum(numbers: Sequence[float]) -> float:
+def exact_sum(numbers: Sequence[float]) -> float:
+    """Return the sum, correctly rounded; infinite or NaN where it has no other value."""
     # Correctly rounded, so that the order of files does not matter, and a counter cannot fall by a rounding error when
     # a process dies and its share is added up elsewhere.
     try:
@@ -54,7 +55,7 @@ def _sum(numbers: Sequence[float]) -> float:
 
 
 def _add(vectors: Sequence[Vector]) -> Vector:
-    return tuple(map(_sum, zip(*vectors, strict=True)))
+    return tuple(map(exact_sum, zip(*vectors, strict=True)))
 
 
 def _add_exactly(vectors: Sequence[Vector]) -> list[Vector]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from functools import lru_cache
 from itertools import zip_longest
 from typing import Protocol, TypeAlias
 
@@ -29,7 +29,7 @@ class Source(Protocol):
 class Series:
     """The samples of one label set: one sample, or a histogram's buckets, sum and count."""
 
-    __slots__ = ("_slots", "base", "columns", "labels", "name", "rule", "samples")
+    __slots__ = ("_entries", "base", "columns", "labels", "name", "rule")
 
     def __init__(self, name: str, labels: Labels, rule: Rule) -> None:
         self.name = name
@@ -38,36 +38,46 @@ class Series:
         self.rule = rule
         self.columns: tuple[float, ...] = ()
         """What the numbers of a vector are: SUM and the buckets' bounds, 0 and STAMP, or just 0."""
-        self.samples: tuple[tuple[str, Labels], ...] = ()
-        """Name and labels of each sample."""
         self.base: list[Vector] = []
         """What sources said that are asked no more: few vectors that merge to the same."""
-        self._slots: dict[Source, dict[float, int]] = {}
+        self._entries: list[tuple[Source, float, int]] = []
+        """A source, a column, and where in the source's values its number is."""
 
     @property
-    def sources(self) -> AbstractSet[Source]:
-        """The files that have a share in it."""
-        return self._slots.keys()
+    def sources(self) -> dict[Source, None]:
+        """The files that have a share in it, in the order in which they came."""
+        return dict.fromkeys(source for source, _, _ in self._entries)
+
+    @property
+    def samples(self) -> Sequence[tuple[str, Labels]]:
+        """Name and labels of each sample; made when asked for, since nobody asks often."""
+        if self.rule.type != "histogram":
+            return [(self.name, self.labels)]
+        bucket = f"{self.name}_bucket"
+        return [
+            *((bucket, tuple(sorted((*self.labels, _le(bound))))) for bound in self.columns[1:]),
+            (f"{self.name}_sum", self.labels),
+            (f"{self.name}_count", self.labels),
+        ]
 
     def add(self, source: Source, index: int, column: float) -> None:
         """Take the number at `index` of the source's values as `column`. To be followed by `arrange`."""
-        self._slots.setdefault(source, {})[column] = index
+        self._entries.append((source, column, index))
 
     def arrange(self, more_columns: Iterable[float] = ()) -> None:
         """Settle the order of columns and samples, after numbers were added."""
-        columns = set(self.columns).union(more_columns, *self._slots.values())
+        columns = set(self.columns).union(more_columns, (column for _, column, _ in self._entries))
         if self.rule.type == "histogram":
             columns |= {SUM, math.inf}  # one caught half-written is completed: an exposition is always valid
         ordered = tuple(sorted(columns))
         if ordered != self.columns:
             self.base = [_realign(vector, self.columns, ordered) for vector in self.base]
             self.columns = ordered
-            self.samples = self._name_samples()
 
     def indices(self, source: Source) -> list[int | None]:
         """Return where in the source's values each column is; None where it has no such number."""
-        slots = self._slots[source]
-        return [slots.get(column) for column in self.columns]
+        places = {column: index for entry_source, column, index in self._entries if entry_source is source}
+        return [places.get(column) for column in self.columns]
 
     def values(self) -> Vector:
         """Merge the numbers as they are now; return the samples' values, none where it is not to be exported."""
@@ -77,7 +87,7 @@ class Series:
     def settle(self, source: Source) -> None:
         """Keep what `source` says now as a constant, and ask it no more."""
         self.base = self.rule.condense([*self.base, self._vector(source)])
-        del self._slots[source]
+        self._entries = [entry for entry in self._entries if entry[0] is not source]
 
     def totals(self) -> dict[float, float]:
         """Return what was merged, by column, before buckets are cumulated."""
@@ -95,21 +105,11 @@ class Series:
             self.base = self.rule.condense([*self.base, *zip_longest(*missing, fillvalue=0.0)])
 
     def _vectors(self) -> list[Vector]:
-        return [*self.base, *map(self._vector, self._slots)]
+        return [*self.base, *map(self._vector, self.sources)]
 
     def _vector(self, source: Source) -> Vector:
         values = source.values
         return tuple(0.0 if index is None else values[index] for index in self.indices(source))
-
-    def _name_samples(self) -> tuple[tuple[str, Labels], ...]:
-        if self.rule.type != "histogram":
-            return ((self.name, self.labels),)
-        bounds = map(floatToGoString, self.columns[1:])
-        return (
-            *((f"{self.name}_bucket", tuple(sorted((*self.labels, ("le", bound))))) for bound in bounds),
-            (f"{self.name}_sum", self.labels),
-            (f"{self.name}_count", self.labels),
-        )
 
 
 class Family:
@@ -139,3 +139,8 @@ def _realign(vector: Vector, columns: Sequence[float], new_columns: Sequence[flo
     """Put a vector's numbers in the order of other columns; what it lacks is 0."""
     numbers = dict(zip(columns, vector, strict=True))
     return tuple(numbers.get(column, 0.0) for column in new_columns)
+
+
+@lru_cache(maxsize=4096)
+def _le(bound: float) -> tuple[str, str]:
+    return "le", floatToGoString(bound)

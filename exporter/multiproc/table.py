@@ -5,7 +5,6 @@ exposition. That, and adding constants, is done for all samples at once, in C. P
 histograms, to cumulate their buckets, and series that several living processes share.
 """
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -13,18 +12,22 @@ from itertools import accumulate
 from operator import add, itemgetter
 from typing import NamedTuple
 
-from exporter.multiproc.merge import Vector
+from exporter.multiproc.merge import Vector, exact_sum
 from exporter.multiproc.series import Family, Labels, Series, Source
 
 
-class FamilySamples(NamedTuple):
+class ExportedFamily(NamedTuple):
     """A family as it is exported, but for the values."""
 
     name: str
     type: str
     help: str
-    samples: tuple[tuple[str, Labels], ...]
-    """Name and labels of each sample."""
+    series: list[Series]
+
+    @property
+    def samples(self) -> list[tuple[str, Labels]]:
+        """Name and labels of each sample."""
+        return [sample for series in self.series for sample in series.samples]
 
 
 @dataclass
@@ -32,6 +35,7 @@ class _Shared:
     """A series that is merged by its rule, and where its values go."""
 
     series: Series
+    sources: frozenset[Source]
     place: slice
     values: Vector
 
@@ -53,19 +57,14 @@ class Table:
         self._shared: list[_Shared] = []
         self._stamps: list[int] = []
         """Where the stamps of `mostrecent` gauges are among the files' numbers."""
-        self.families = tuple(
-            FamilySamples(
-                family.name,
-                family.type,
-                family.help,
-                tuple(sample for series in family for sample in self._lay_out(series)),
-            )
+        self.families = [
+            ExportedFamily(family.name, family.type, family.help, list(filter(self._lay_out, family)))
             for family in families
-        )
+        ]
         """The families and their samples, in order. It never changes."""
         self._gather = _gatherer(self._order)
         self._gather_stamps = _gatherer(self._stamps)
-        self._addends = [math.fsum(self._constants.get(i, ())) for i in range(len(self._order))]
+        self._addends = [exact_sum(self._constants.get(i, ())) for i in range(len(self._order))]
         self._inexact = [(i, parts) for i, parts in self._constants.items() if len(parts) > 1]
         numbers = self._numbers()
         self._size = len(numbers)
@@ -85,13 +84,13 @@ class Table:
         if self._constants:
             values = list(map(add, values, self._addends))
             for i, parts in self._inexact:
-                values[i] = math.fsum((numbers[self._order[i]], *parts))
+                values[i] = exact_sum((numbers[self._order[i]], *parts))
         for start, end in self._histograms:
             buckets = list(accumulate(values[start:end]))
             values[start:end] = buckets
             values[end + 1] = buckets[-1]
         for shared in self._shared:
-            if shared.series.sources & changed:
+            if not shared.sources.isdisjoint(changed):
                 shared.values = shared.series.values()
                 if len(shared.values) != shared.place.stop - shared.place.start:
                     return False
@@ -99,19 +98,20 @@ class Table:
         self.values = values
         return True
 
-    def _lay_out(self, series: Series) -> Sequence[tuple[str, Labels]]:
-        """Find a place for a series; return the samples it has there."""
+    def _lay_out(self, series: Series) -> bool:
+        """Find a place for a series; return whether it has samples to put there."""
         start = len(self._order)
-        if len(series.sources) == 1 and (series.rule.sums or not series.base):
-            self._lay_out_simple(series, start)
+        sources = series.sources
+        if len(sources) == 1 and (series.rule.sums or not series.base):
+            self._lay_out_simple(series, next(iter(sources)), start)
         else:
             values = series.values()
             self._order += [0] * len(values)
-            self._shared.append(_Shared(series, slice(start, len(self._order)), values))
-        return series.samples if len(self._order) > start else ()
+            place = slice(start, len(self._order))
+            self._shared.append(_Shared(series, frozenset(sources), place, values))
+        return len(self._order) > start
 
-    def _lay_out_simple(self, series: Series, start: int) -> None:
-        (source,) = series.sources
+    def _lay_out_simple(self, series: Series, source: Source, start: int) -> None:
         offset = self._offsets[source]
         indices = [0 if index is None else offset + index for index in series.indices(source)]
         addends = series.base

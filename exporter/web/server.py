@@ -45,7 +45,7 @@ class Server:
         head_timeout: float = HEAD_TIMEOUT,
     ) -> None:
         self._head_timeout = head_timeout
-        self._untried: set[web.RequestHandler] = set()
+        self._untried: dict[web.RequestHandler, asyncio.TimerHandle] = {}
         app.middlewares.insert(0, self._first_request_came())
         self._runner = web.AppRunner(
             app,
@@ -84,21 +84,21 @@ class Server:
 
     def _connection(self, server: web.Server) -> web.RequestHandler:
         connection = server()
-        self._untried.add(connection)
-        asyncio.get_running_loop().call_later(self._head_timeout, self._close_untried, connection)
+        loop = asyncio.get_running_loop()
+        self._untried[connection] = loop.call_later(self._head_timeout, self._close_untried, connection)
         return connection
 
     def _close_untried(self, connection: web.RequestHandler) -> None:
-        if connection in self._untried:
-            self._untried.discard(connection)
-            connection.force_close()
+        del self._untried[connection]
+        connection.force_close()
 
     def _first_request_came(self) -> Callable[..., Awaitable[web.StreamResponse]]:
         @web.middleware
         async def note(
             request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
         ) -> web.StreamResponse:
-            self._untried.discard(request.protocol)
+            if timer := self._untried.pop(request.protocol, None):
+                timer.cancel()
             return await handler(request)
 
         return note
