@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from exporter.settings import Settings, SettingsError, Size, load
+from exporter.settings import Settings, SettingsError, load
+from exporter.values import Size
 
 CONFIG = Path(__file__).parents[1] / "config"
 WORKER: Mapping[str, str] = {"grpc_port": "8001", "multiproc_dir": "/tmp/prom"}  # noqa: S108 - only named

@@ -1,0 +1,113 @@
+"""What an option's value may be: its type, and what a text must look like to become one."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, PlainValidator
+
+from exporter import addresses
+
+RESERVED_PATHS = ("/", "/healthz", "/readyz", "/-/healthy", "/-/ready", "/status.json")
+RESERVED_LABELS = ("le", "quantile", "pid", "worker_addr")
+SIZE_UNITS = {"TiB": 1 << 40, "GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B": 1, "": 1}
+
+
+class Size(int):
+    """A number of bytes, whose str is 256MiB where it comes out even."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        unit = next(unit for unit, factor in SIZE_UNITS.items() if self % factor == 0)
+        return f"{self // SIZE_UNITS[unit]}{unit}"
+
+
+# A parser takes what an argument, a variable or a file says, or raises ValueError("VALUE is not ALLOWED").
+def _whole(low: int, high: int, what: str = "a number") -> PlainValidator:
+    def parse(value: object) -> int:
+        if re.fullmatch("[0-9]{1,9}", str(value)) and low <= (number := int(str(value))) <= high:
+            return number
+        raise ValueError(f"{value!r} is not {what} from {low} to {high}")
+
+    return PlainValidator(parse)
+
+
+def _text(value: object) -> str:
+    # An argument that is no UTF-8 holds surrogates; NUL fits into no path.
+    if isinstance(value, str) and re.fullmatch("[^\0\ud800-\udfff]+", value):
+        return value
+    raise ValueError(f"{value!r} is not a text of UTF-8, one character or more")
+
+
+def _switch(value: object) -> bool:
+    if str(value).lower() not in {"true", "false"}:
+        raise ValueError(f"{value!r} is not true or false")
+    return str(value).lower() == "true"
+
+
+def _size(value: object) -> Size:
+    match = re.fullmatch("([0-9]{1,15}) ?([KMGT]iB|B|)", str(value))
+    if match and int(match[1]):
+        return Size(int(match[1]) * SIZE_UNITS[match[2]])
+    raise ValueError(f"{value!r} is not a size above zero, such as 1048576, 256MiB or 1GiB")
+
+
+def _url_path(value: object) -> str:
+    if not re.fullmatch("/[A-Za-z0-9._~/-]*", _text(value)):
+        raise ValueError(f"{value!r} is not a / followed by letters, digits and any of . _ ~ / -")
+    if value in RESERVED_PATHS:
+        raise ValueError(f"{value!r} is not free: the exporter has its own {', '.join(RESERVED_PATHS)}")
+    return str(value)
+
+
+def _items(value: object) -> list[str]:
+    items = [item.strip() for item in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(items, list):
+        raise ValueError(f"{value!r} is not a list")  # noqa: TRY004 - pydantic lets a TypeError through
+    return [_text(item) for item in items]
+
+
+def _labels(value: object) -> dict[str, str]:
+    if isinstance(value, dict):
+        given = [(f"{name}={text}", str(name), text) for name, text in value.items()]
+    else:
+        given = [(item, *item.partition("=")[::2]) for item in _items(value)]
+    labels: dict[str, str] = {}
+    for pair, name, text in given:
+        if not re.fullmatch("[a-zA-Z_][a-zA-Z0-9_]*", name) or not isinstance(text, str) or not text:
+            raise ValueError(
+                f"{pair!r} is not NAME=VALUE, the name of letters, digits and _, the value a text"
+            )
+        if name.startswith("__") or name in RESERVED_LABELS:
+            raise ValueError(f"{pair!r} is not allowed: {', '.join(RESERVED_LABELS)} and __* are taken")
+        if name in labels:
+            raise ValueError(f"{pair!r} is not allowed: {name} has a value, {labels[name]!r}")
+        labels[name] = _text(text)
+    return labels
+
+
+Text = Annotated[str, PlainValidator(_text)]
+File = Annotated[Path, PlainValidator(lambda value: Path(_text(value)))]
+Port = Annotated[int, _whole(1, addresses.MAX_PORT, "a port")]
+Host = Annotated[str, PlainValidator(lambda value: addresses.bare_host(_text(value)))]
+Hosts = Annotated[
+    tuple[str, ...], PlainValidator(lambda value: tuple(map(addresses.bare_host, _items(value))))
+]
+UrlPath = Annotated[str, PlainValidator(_url_path)]
+Labels = Annotated[dict[str, str], PlainValidator(_labels)]
+Switch = Annotated[bool, PlainValidator(_switch)]
+Requests = Annotated[int, _whole(1, 10_000)]
+Bytes = Annotated[Size, PlainValidator(_size)]
+Ranks = Annotated[int, _whole(1, 64)]
+Rounds = Annotated[int, _whole(1, 1_000_000)]
+# YAML reads a bare on and off as booleans.
+Liveness = Annotated[
+    Literal["auto", "on", "off"],
+    BeforeValidator(lambda value: ("off", "on")[value] if isinstance(value, bool) else value),
+]
+WhenDown = Literal["drop-gauges", "keep-gauges"]
+Collector = Literal["incremental", "stock"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["logfmt", "json"]
+Format = Literal["text", "openmetrics"]
