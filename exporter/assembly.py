@@ -23,6 +23,7 @@ class Exporter:
         labels = tuple(settings.static_labels.items())
         self._worker_addr = settings.static_labels.get("worker_addr", "")
         self._started = time.time()
+        self._assembled = time.monotonic()
         self._last_change = 0.0
         self._series = 0
         self._inventory_of: tuple[FileSet, dict[str, BadDataError]] | None = None
@@ -75,12 +76,21 @@ class Exporter:
             file_errors=dict(self.collector.errors),
         )
 
+    def stuck(self, longest: float) -> str:
+        """Say what has not come to an end for longer than so many seconds; an empty text where all goes on."""
+        now = time.monotonic()
+        if now - (self.watcher.last_look or self._assembled) > longest:
+            return f"looking at {self.watcher.current.directory}"
+        if now - (self.scraper.busy_since or now) > longest:
+            return f"reading {self.watcher.current.directory}"
+        return ""
+
     def _note_update(self) -> None:
         """Take from the collector, in its thread, what others ask for in theirs."""
         self.watcher.report_moved(self.collector.moved)
         if self.collector.observed_change:
             self._last_change = time.time()
-        self._series = len(self.collector.values)
+        self._series = len(self.collector.snapshot.values)
 
 
 def _file_statuses(files: FileSet, problems: Mapping[str, BadDataError]) -> tuple[FileStatus, ...]:

@@ -2,20 +2,27 @@
 
 import asyncio
 import logging
+import os
 import resource
 import signal
 import socket
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
+from exporter import systemd
 from exporter.addresses import host_port
 from exporter.assembly import Exporter
 from exporter.logs import fields
-from exporter.settings import Settings
+from exporter.settings import Settings, SettingsError
+from exporter.status import Status
 from exporter.web.app import make_app
-from exporter.web.listen import ListenError, open_sockets
+from exporter.web.listen import UNREAD_TIMEOUT_MS, ListenError, open_sockets
 from exporter.web.server import Server
+
+if TYPE_CHECKING:
+    from exporter.web.access.access import Access
 
 _FIRST_LOOK = 2.0
 """Seconds that the start waits for the first look at the directory, which may be on a disk that hangs."""
@@ -25,58 +32,106 @@ _GRACE = 4.0
 
 _MAX_OPEN_FILES = 65536
 
+_NO_MANAGER = systemd.ServiceManager()
+
 _logger = logging.getLogger(__name__)
 
 
 def serve(settings: Settings) -> int:
-    """Serve until SIGINT or SIGTERM; return the exit code."""
+    """Serve until SIGINT or SIGTERM; return the exit code. SettingsError where `--web-config` cannot be used."""
+    access = load_access(settings)
     try:
-        sockets = open_sockets(settings.listen_host, settings.metrics_port)
+        manager = systemd.take(os.environ)
+        sockets = [*manager.sockets] or open_sockets(settings.listen_host, settings.metrics_port)
+    except systemd.PassedSocketError as error:
+        print(f"smg-exporter: error: {error}", file=sys.stderr)
+        return 1
     except ListenError as error:
         rule = settings.port_rule
         print(
             f"smg-exporter: error: {error}; it was {rule}: choose another with --listen-port", file=sys.stderr
         )
         return 1
+    for sock in manager.sockets:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_TIMEOUT_MS)  # as on our own
     _raise_open_files_limit()
     try:
-        return asyncio.run(_serve(settings, sockets))
+        return asyncio.run(_serve(settings, sockets, access, manager))
     except asyncio.CancelledError:  # a second signal
         return 1
 
 
-async def _serve(settings: Settings, sockets: Sequence[socket.socket]) -> int:
+def load_access(settings: Settings) -> "Access | None":
+    """Return what the `--web-config` file says; None where there is none. SettingsError where it is no good."""
+    if settings.web_config is None:
+        return None
+    from exporter.web.access.access import Access  # noqa: PLC0415 - heavy; see there
+    from exporter.web.access.webconfig import WebConfigError  # noqa: PLC0415 - as above
+
+    try:
+        return Access(settings.web_config)
+    except WebConfigError as error:
+        raise SettingsError(f"--web-config: {error}") from None
+
+
+async def _serve(
+    settings: Settings,
+    sockets: Sequence[socket.socket],
+    access: "Access | None" = None,
+    manager: systemd.ServiceManager = _NO_MANAGER,
+) -> int:
     stop = asyncio.Event()
     _stop_on_signals(stop)
     exporter = Exporter(settings)
-    server = Server(
-        make_app(
-            exporter.scraper,
-            exporter.status,
-            telemetry_path=settings.telemetry_path,
-            max_requests=settings.max_requests,
-            on_response=exporter.telemetry.count_scrape,
-        )
-    )
+    server = _make_server(settings, exporter, access)
     with suppress(TimeoutError):
         await asyncio.wait_for(exporter.watcher.rescan(), _FIRST_LOOK)
-    watching = asyncio.create_task(exporter.watcher.run(on_change=exporter.scraper.refresh))
+    tasks = [
+        asyncio.create_task(
+            exporter.watcher.run(on_change=exporter.scraper.refresh), name="the watch of the directory"
+        )
+    ]
     exporter.scraper.refresh()
     try:
         await server.start(sockets)
-        _log_start(settings, sockets, exporter)
+        _log_start(settings, sockets, exporter, manager, "https" if access and access.tls else "http")
+        if access:
+            tasks.append(asyncio.create_task(access.watch(), name="the watch of the web configuration"))
+        if manager.address:
+            reporting = manager.report(
+                lambda: "stopping" if stop.is_set() else _summary(exporter.status(), sockets),
+                ready=lambda: exporter.watcher.last_look is not None,
+                stuck=exporter.stuck,
+            )
+            tasks.append(asyncio.create_task(reporting, name="the report to systemd"))
         stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait((stopping, watching), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((stopping, *tasks), return_when=asyncio.FIRST_COMPLETED)
         _logger.info("stopping")
+        manager.tell("STOPPING=1", "STATUS=stopping")
         await server.stop(_GRACE)
-        if watching.done():
-            _logger.error("the watch of the directory failed", exc_info=watching.exception())
+        if failed := [task for task in tasks if task.done()]:
+            for task in failed:
+                _logger.error("%s failed", task.get_name(), exc_info=task.exception())
             return 1
     finally:
-        watching.cancel()
+        for task in tasks:
+            task.cancel()
         exporter.scraper.close()
     _logger.info("stopped")
     return 0
+
+
+def _make_server(settings: Settings, exporter: Exporter, access: "Access | None") -> Server:
+    app = make_app(
+        exporter.scraper,
+        exporter.status,
+        telemetry_path=settings.telemetry_path,
+        max_requests=settings.max_requests,
+        on_response=exporter.telemetry.count_scrape,
+    )
+    if access:
+        access.protect(app)
+    return Server(app, tls=access.tls if access else None)
 
 
 def _stop_on_signals(stop: asyncio.Event) -> None:
@@ -93,13 +148,30 @@ def _stop_on_signals(stop: asyncio.Event) -> None:
         loop.add_signal_handler(number, on_signal)
 
 
-def _log_start(settings: Settings, sockets: Sequence[socket.socket], exporter: Exporter) -> None:
+def _log_start(
+    settings: Settings,
+    sockets: Sequence[socket.socket],
+    exporter: Exporter,
+    manager: systemd.ServiceManager,
+    scheme: str,
+) -> None:
     for sock in sockets:
         host, port = sock.getsockname()[:2]
-        url = f"http://{host_port(host, port)}{settings.telemetry_path}"
-        _logger.info("listening", extra=fields(url=url, port=settings.port_rule))
+        url = f"{scheme}://{host_port(host, port)}{settings.telemetry_path}"
+        passed = f"passed by systemd as {manager.sockets[sock]}" if sock in manager.sockets else ""
+        _logger.info("listening", extra=fields(url=url, port=passed or settings.port_rule))
     if problem := exporter.status().problem:
         _logger.warning("nothing to serve yet", extra=fields(problem=problem))
+
+
+def _summary(status: Status, sockets: Sequence[socket.socket]) -> str:
+    """Return how things are, in a line."""
+    if status.problem:
+        return f"waiting for {status.problem}"
+    down = "the worker is down; " if status.worker_up is False else ""
+    count = len(status.processes)
+    processes = f"{count} process{'es' * (count != 1)}"
+    return f"{down}serving {status.series} series of {processes} on port {sockets[0].getsockname()[1]}"
 
 
 def _raise_open_files_limit() -> None:

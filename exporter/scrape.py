@@ -15,7 +15,7 @@ from prometheus_client.metrics_core import Metric
 
 from exporter.exposition.compression import Compressor
 from exporter.exposition.negotiation import Encoding, Escaping, Format, Offer
-from exporter.exposition.text import OPENMETRICS_END, Family, Renderer, take_metrics
+from exporter.exposition.text import OPENMETRICS_END, Renderer, Snapshot, take_metrics
 from exporter.threads import in_thread
 
 
@@ -23,12 +23,8 @@ class Engine(Protocol):
     """Where the worker's metrics come from."""
 
     @property
-    def families(self) -> Sequence[Family]:
-        """The families as of the last update; the same object while they are the same."""
-
-    @property
-    def values(self) -> Sequence[float]:
-        """The values of their samples; the same object while they are the same."""
+    def snapshot(self) -> Snapshot:
+        """What there was at the last update."""
 
     @property
     def read_seconds(self) -> float:
@@ -61,6 +57,8 @@ class Scraper:
         """Seconds that the last scrape took, by phase."""
         self.last_scrape: float | None = None
         """When it was, in Unix seconds."""
+        self.busy_since: float | None = None
+        """When the read under way began, in seconds of the monotonic clock; None while there is none."""
         self._engine = engine
         self._own_metrics = own_metrics
         self._own_labels = own_labels
@@ -98,11 +96,14 @@ class Scraper:
         """Perform scrapes in threads, one after the other, as long as somebody waits."""
         while self._waiting is not None:
             batch, self._waiting = self._waiting, None  # closed: nobody joins a read that has begun
+            self.busy_since = time.monotonic()
             try:
                 batch.bodies.set_result(await in_thread(partial(self.bodies, batch.offers)))
             except Exception as error:  # noqa: BLE001 - whatever it is, it is for those who wait
                 batch.bodies.set_exception(error)
                 batch.bodies.exception()  # nobody may be waiting any more, and that is no fault
+            finally:
+                self.busy_since = None
 
     def bodies(self, offers: Iterable[Offer]) -> dict[Offer, bytes]:
         """Perform one scrape for all `offers`, or only read where there is none; blocks."""
@@ -133,9 +134,9 @@ class Scraper:
         key = offer.escaping, openmetrics
         if key not in self._renderers:
             self._renderers[key] = Renderer(offer.escaping, openmetrics=openmetrics)
-        worker = self._renderers[key].render(self._engine.families, self._engine.values)
+        worker = self._renderers[key].render(self._engine.snapshot)
         own = take_metrics(self._own_metrics(), self._own_labels)
-        rest = b"".join(Renderer(offer.escaping, openmetrics=openmetrics).render(*own))
+        rest = b"".join(Renderer(offer.escaping, openmetrics=openmetrics).render(own))
         return worker, rest + OPENMETRICS_END if openmetrics else rest
 
     def _encode(self, worker: Sequence[bytes], rest: bytes, offer: Offer) -> bytes:

@@ -1,4 +1,4 @@
-"""Every option, once: name, type, default and meaning. The only reader of the environment.
+"""Every option, once: name, type, default and meaning. The only reader of the environment, but for systemd's protocol.
 
 A value comes from the command line, else `SMG_EXPORTER_<NAME>`, else the `--config` file, else the default.
 """
@@ -88,6 +88,9 @@ class Settings(BaseSettings):
         "listening", "port to listen on", "PORT", shown="gRPC port + 10000; - 10000 where that passes 65535"
     )
     telemetry_path: UrlPath = option("listening", "the path of the metrics", "PATH", default="/metrics")
+    web_config: File | None = option(
+        "listening", "TLS and users, in Prometheus' web configuration file format", "FILE", shown="none"
+    )
 
     label: Labels = option(
         "merging", "static label on every series; repeatable", "NAME=VALUE", default={}, shown="none"

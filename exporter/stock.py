@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection
 
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from exporter.exposition.text import FixedFamily, take_metrics
+from exporter.exposition.text import FixedSnapshot, take_metrics
 from exporter.multiproc.fileset import FileSet
 
 
@@ -13,8 +13,7 @@ class StockEngine:
     """Serves the stock collector's families as they are, with labels added and in our order."""
 
     def __init__(self, file_set: Callable[[], FileSet], labels: Collection[tuple[str, str]]) -> None:
-        self.families: list[FixedFamily] = []
-        self.values: list[float] = []
+        self.snapshot = FixedSnapshot((), ())
         self.read_seconds = 0.0
         self._file_set = file_set
         self._labels = labels
@@ -24,5 +23,5 @@ class StockEngine:
         start = time.perf_counter()
         files = self._file_set()
         metrics = [] if files.problem else MultiProcessCollector(None, files.directory).collect()
-        self.families, self.values = take_metrics(metrics, self._labels)
+        self.snapshot = take_metrics(metrics, self._labels)
         self.read_seconds = time.perf_counter() - start

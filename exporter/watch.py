@@ -44,6 +44,8 @@ class Watcher:
             liveness = Liveness.OFF
         self.current = FileSet(directory)
         """The file set as of the last rescan."""
+        self.last_look: float | None = None
+        """When the last rescan was done, in seconds of the monotonic clock; None before the first."""
         self._liveness = liveness
         self._wakeups = wakeups or _events_and_ticks
         self._find = find
@@ -63,6 +65,7 @@ class Watcher:
     async def rescan(self) -> None:
         """Look at the directory and the processes now."""
         self.current = await in_thread(self._look)
+        self.last_look = time.monotonic()
 
     def report_moved(self, pids: Iterable[str]) -> None:
         """Take note that files of writers not known to live changed between two reads."""

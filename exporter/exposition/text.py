@@ -6,8 +6,7 @@ says; `:` is a legal character of a metric name, and stays under every scheme.
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import compress, count
-from operator import attrgetter, ne
+from operator import attrgetter
 from typing import NamedTuple, Protocol, TypeAlias
 
 from prometheus_client.metrics_core import Metric
@@ -47,6 +46,26 @@ class Family(Protocol):
         """Name and labels of each sample."""
 
 
+class Snapshot(Protocol):
+    """Families and the values of all their samples at one moment."""
+
+    @property
+    def families(self) -> Sequence[Family]:
+        """The families in order; another object when they are other ones, or have other samples."""
+
+    @property
+    def values(self) -> Sequence[float]:
+        """The value of each sample, in order; another object when one is another."""
+
+    @property
+    def before(self) -> Sequence[float] | None:
+        """The values that `changed` compares with, if any."""
+
+    @property
+    def changed(self) -> Sequence[int]:
+        """Where values differ from those before."""
+
+
 class FixedFamily(NamedTuple):
     """A family of prometheus_client's, with labels added."""
 
@@ -55,13 +74,14 @@ class FixedFamily(NamedTuple):
     help: str
     samples: Samples
 
-    @classmethod
-    def of(cls, metric: Metric, labels: Iterable[tuple[str, str]]) -> "FixedFamily":
-        """Take a family as it is."""
-        samples = [
-            (sample.name, sorted({**sample.labels, **dict(labels)}.items())) for sample in metric.samples
-        ]
-        return cls(metric.name, metric.type, metric.documentation, samples)
+
+class FixedSnapshot(NamedTuple):
+    """Families of prometheus_client's, and their values."""
+
+    families: Sequence[FixedFamily]
+    values: Sequence[float]
+    before: None = None
+    changed: Sequence[int] = ()
 
 
 class Renderer:
@@ -77,45 +97,42 @@ class Renderer:
         self._openmetrics = openmetrics
         self._families: Sequence[Family] | None = None
         self._values: Sequence[float] | None = None
-        self._kept: list[bool] = []
-        """Whether each value has a line."""
+        self._hidden: set[int] = set()
+        """Which values have no line."""
         self._pieces: list[str] = []
-        self._written: list[float] = []
-        """The values in the pieces."""
         self._chunks: list[bytes] = []
         """The text of every `_CHUNK` samples."""
 
-    def render(self, families: Sequence[Family], values: Sequence[float]) -> Sequence[bytes]:
-        """Return the text of the families' samples and their values, in parts, without OpenMetrics' ending.
-
-        The same objects are taken for unchanged ones; where nothing changed, so is what is returned.
-        """
-        if families is not self._families:
-            self._lay_out(families)
-            self._families, self._values = families, None
-        if values is not self._values:
-            self._write(list(compress(values, self._kept)))
-            self._values = values
+    def render(self, snapshot: Snapshot) -> Sequence[bytes]:
+        """Return a snapshot's text, in parts, without OpenMetrics' ending; the same object for the same snapshot."""
+        if snapshot.families is not self._families:
+            self._families = snapshot.families
+            self._values = None
+            self._lay_out(snapshot.families)
+        if snapshot.values is not self._values:
+            follows = snapshot.before is self._values and self._values is not None
+            self._write(snapshot.values, snapshot.changed if follows else range(len(snapshot.values)))
+            self._values = snapshot.values
         return self._chunks
 
-    def _write(self, values: list[float]) -> None:
-        """Write the values that differ over those written before, and join anew the chunks that they are in."""
-        pieces, before, self._written = self._pieces, self._written, values
-        changed: Sequence[int] = list(compress(count(), map(ne, values, before)))
-        chunks: Iterable[int] = {i // _CHUNK for i in changed}
-        if not before or 2 * len(changed) > len(values):
-            pieces[1::2] = map(repr, values)
-            changed = range(len(values))
-            chunks = range(len(self._chunks))
-        else:
-            values = [values[i] for i in changed]
-            for i, text in zip(changed, map(repr, values), strict=True):
+    def _write(self, values: Sequence[float], changed: Sequence[int]) -> None:
+        """Write the values at `changed` over those written before, and join anew the chunks that they are in."""
+        pieces = self._pieces
+        if self._hidden:
+            kept = [i for i in range(len(values)) if i not in self._hidden]
+            values, changed = [values[i] for i in kept], range(len(kept))
+        if 2 * len(changed) < len(values):
+            fresh: Sequence[float] = [values[i] for i in changed]
+            for i, text in zip(changed, map(repr, fresh), strict=True):
                 pieces[2 * i + 1] = text
-        for i, value in zip(changed, values, strict=True):
+        else:
+            fresh, changed = values, range(len(values))
+            pieces[1::2] = map(repr, values)
+        for i, value in zip(changed, fresh, strict=True):
             if not -_PLAIN < value < _PLAIN:  # where Go's text is not Python's
                 pieces[2 * i + 1] = _format_large(value)
         self._chunks = self._chunks.copy()
-        for chunk in chunks:
+        for chunk in {i // _CHUNK for i in changed} | {len(self._chunks) - 1}:
             start = 2 * _CHUNK * chunk
             self._chunks[chunk] = "".join(pieces[start : start + 2 * _CHUNK]).encode()
 
@@ -132,27 +149,36 @@ class Renderer:
                 gap = "\n"
         self._pieces = [*pieces, gap]
         self._chunks = [b""] * (len(self._pieces) // (2 * _CHUNK) + 1)
-        self._written = []
 
     def _with_names_of_their_own(self, families: Iterable[Family]) -> Iterator[Family]:
         """Yield the families whose names, as they are escaped, are not those of an earlier one."""
+        self._hidden.clear()
         names = set()
-        self._kept.clear()
+        position = 0
         for family in families:
             name = escape_metric_name(family.name, self._escaping)
-            self._kept += [name not in names] * len(family.samples)
-            if name not in names:
-                names.add(name)
+            end = position + len(family.samples)
+            if name in names:
+                self._hidden.update(range(position, end))
+            else:
                 yield family
+            names.add(name)
+            position = end
 
 
-def take_metrics(
-    metrics: Iterable[Metric], labels: Iterable[tuple[str, str]]
-) -> tuple[list[FixedFamily], list[float]]:
-    """Return prometheus_client's families by name, with labels added, and the values of their samples."""
+def take_metrics(metrics: Iterable[Metric], labels: Iterable[tuple[str, str]]) -> FixedSnapshot:
+    """Return prometheus_client's families by name, with labels added to their samples."""
     ordered = sorted(metrics, key=attrgetter("name"))
-    families = [FixedFamily.of(metric, labels) for metric in ordered]
-    return families, [float(sample.value) for metric in ordered for sample in metric.samples]
+    families = [
+        FixedFamily(
+            metric.name,
+            metric.type,
+            metric.documentation,
+            [(sample.name, sorted({**sample.labels, **dict(labels)}.items())) for sample in metric.samples],
+        )
+        for metric in ordered
+    ]
+    return FixedSnapshot(families, [float(sample.value) for metric in ordered for sample in metric.samples])
 
 
 _format_large = lru_cache(maxsize=4096)(floatToGoString)

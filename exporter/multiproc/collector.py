@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
@@ -12,7 +12,7 @@ from exporter.multiproc.dbfile import UNREAD, BadDataError, BadFileError, BadKey
 from exporter.multiproc.families import Families
 from exporter.multiproc.fileset import File, FileSet, Plan, State, every_file
 from exporter.multiproc.series import STAMP, Family, Series
-from exporter.multiproc.table import ExportedFamily, Table
+from exporter.multiproc.table import Snapshot, Table
 
 DEFAULT_MAX_FILE_SIZE = 256 * 2**20
 
@@ -100,21 +100,16 @@ class IncrementalCollector(MultiProcessCollector):
             registry.register(self)
 
     @property
-    def families(self) -> Sequence[ExportedFamily]:
-        """The families by name, with their samples, as of the last update; another object when they are other ones."""
-        return self._table.families
-
-    @property
-    def values(self) -> Sequence[float]:
-        """The value of each sample; another object when they are other ones."""
-        return self._table.values
+    def snapshot(self) -> Snapshot:
+        """The families and values as of the last update; the same object while nothing changes."""
+        return self._table.snapshot
 
     def collect(self) -> Iterable[Metric]:
         """Update, and return the families as prometheus_client's objects."""
         self.update()
-        values = iter(self.values)
+        values = iter(self.snapshot.values)
         metrics = []
-        for family in self.families:
+        for family in self.snapshot.families:
             metric = Metric(family.name, family.help, family.type)
             for (name, labels), value in zip(family.samples, values, strict=False):
                 metric.add_sample(name, dict(labels), value)

@@ -29,7 +29,7 @@ class Source(Protocol):
 class Series:
     """The samples of one label set: one sample, or a histogram's buckets, sum and count."""
 
-    __slots__ = ("_entries", "base", "columns", "labels", "name", "rule")
+    __slots__ = ("_arranged", "_entries", "base", "columns", "labels", "name", "rule")
 
     def __init__(self, name: str, labels: Labels, rule: Rule) -> None:
         self.name = name
@@ -42,6 +42,8 @@ class Series:
         """What sources said that are asked no more: few vectors that merge to the same."""
         self._entries: list[tuple[Source, float, int]] = []
         """A source, a column, and where in the source's values its number is."""
+        self._arranged = 0
+        """How many entries `arrange` has seen."""
 
     @property
     def sources(self) -> dict[Source, None]:
@@ -66,7 +68,9 @@ class Series:
 
     def arrange(self, more_columns: Iterable[float] = ()) -> None:
         """Settle the order of columns and samples, after numbers were added."""
-        columns = set(self.columns).union(more_columns, (column for _, column, _ in self._entries))
+        new = self._entries[self._arranged :]
+        self._arranged = len(self._entries)
+        columns = set(self.columns).union(more_columns, (column for _, column, _ in new))
         if self.rule.type == "histogram":
             columns |= {SUM, math.inf}  # one caught half-written is completed: an exposition is always valid
         ordered = tuple(sorted(columns))
@@ -76,7 +80,7 @@ class Series:
 
     def indices(self, source: Source) -> list[int | None]:
         """Return where in the source's values each column is; None where it has no such number."""
-        places = {column: index for entry_source, column, index in self._entries if entry_source is source}
+        places = self._places()[source]
         return [places.get(column) for column in self.columns]
 
     def values(self) -> Vector:
@@ -86,8 +90,9 @@ class Series:
 
     def settle(self, source: Source) -> None:
         """Keep what `source` says now as a constant, and ask it no more."""
-        self.base = self.rule.condense([*self.base, self._vector(source)])
+        self.base = self.rule.condense([*self.base, self._vector(source, self._places()[source])])
         self._entries = [entry for entry in self._entries if entry[0] is not source]
+        self._arranged = len(self._entries)
 
     def totals(self) -> dict[float, float]:
         """Return what was merged, by column, before buckets are cumulated."""
@@ -105,11 +110,18 @@ class Series:
             self.base = self.rule.condense([*self.base, *zip_longest(*missing, fillvalue=0.0)])
 
     def _vectors(self) -> list[Vector]:
-        return [*self.base, *map(self._vector, self.sources)]
+        return [*self.base, *(self._vector(source, places) for source, places in self._places().items())]
 
-    def _vector(self, source: Source) -> Vector:
+    def _places(self) -> dict[Source, dict[float, int]]:
+        """Return each source's columns and where they are; in one pass, since there may be a thousand sources."""
+        places: dict[Source, dict[float, int]] = {}
+        for source, column, index in self._entries:
+            places.setdefault(source, {})[column] = index
+        return places
+
+    def _vector(self, source: Source, places: Mapping[float, int]) -> Vector:
         values = source.values
-        return tuple(0.0 if index is None else values[index] for index in self.indices(source))
+        return tuple(values[places[column]] if column in places else 0.0 for column in self.columns)
 
 
 class Family:

@@ -3,9 +3,10 @@
 import asyncio
 import logging
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
@@ -43,8 +44,17 @@ class Server:
         *,
         keepalive_timeout: float = KEEPALIVE_TIMEOUT,
         head_timeout: float = HEAD_TIMEOUT,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._head_timeout = head_timeout
+        self._tls: dict[str, Any] = {}
+        if tls:
+            # The head timeout runs during the handshake, but cannot end a connection that is still in it.
+            self._tls = {
+                "ssl": tls,
+                "ssl_handshake_timeout": head_timeout,
+                "ssl_shutdown_timeout": head_timeout,
+            }
         self._untried: dict[web.RequestHandler, asyncio.TimerHandle] = {}
         app.middlewares.insert(0, self._first_request_came())
         self._runner = web.AppRunner(
@@ -66,7 +76,7 @@ class Server:
         await self._runner.setup()
         connection = partial(self._connection, cast("web.Server", self._runner.server))  # set by setup
         for sock in sockets:
-            listener = await loop.create_server(connection, sock=sock, backlog=BACKLOG)
+            listener = await loop.create_server(connection, sock=sock, backlog=BACKLOG, **self._tls)
             self._listeners.append(listener)
 
     async def stop(self, grace: float) -> None:
