@@ -4,13 +4,14 @@ Both formats share the lines of the samples, and differ in headers and ending. N
 says; `:` is a legal character of a metric name, and stays under every scheme.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from operator import attrgetter
 from typing import NamedTuple, Protocol, TypeAlias
 
 from prometheus_client.metrics_core import Metric
-from prometheus_client.openmetrics.exposition import ALLOWUTF8, escape_label_name, escape_metric_name
+from prometheus_client.openmetrics.exposition import ALLOWUTF8, DOTS, escape_label_name, escape_metric_name
 from prometheus_client.utils import floatToGoString
 
 OPENMETRICS_END = b"# EOF\n"
@@ -18,6 +19,8 @@ OPENMETRICS_END = b"# EOF\n"
 _PLAIN = 1e6
 """Below it, and for nothing but finite numbers, Python's repr of a float is Go's."""
 
+
+_LEGACY_NAME = re.compile("[a-zA-Z_:][a-zA-Z0-9_:]*")
 
 _CHUNK = 64
 """Samples that are joined at a time: some 50 kB, which malloc keeps and does not return to the kernel each time."""
@@ -156,7 +159,7 @@ class Renderer:
         names = set()
         position = 0
         for family in families:
-            name = escape_metric_name(family.name, self._escaping)
+            name = _escape_metric(family.name, self._escaping)
             end = position + len(family.samples)
             if name in names:
                 self._hidden.update(range(position, end))
@@ -193,7 +196,7 @@ def _header(name: str, metric_type: str, help_text: str, escaping: str, *, openm
         name += "_total"
     elif metric_type == "unknown":
         metric_type = "untyped"
-    name = escape_metric_name(name, escaping)
+    name = _escape_metric(name, escaping)
     return f"# HELP {name} {help_text}\n# TYPE {name} {metric_type}\n"
 
 
@@ -219,7 +222,10 @@ def _tell_apart(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     return list(values.items())
 
 
-_escape_metric = lru_cache(maxsize=4096)(escape_metric_name)
+@lru_cache(maxsize=4096)
+def _escape_metric(name: str, escaping: str) -> str:
+    # Said here too, for prometheus_client has changed its mind about `:` more than once.
+    return name if _LEGACY_NAME.fullmatch(name) and escaping != DOTS else escape_metric_name(name, escaping)
 
 
 @lru_cache(maxsize=4096)

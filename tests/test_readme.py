@@ -1,0 +1,166 @@
+"""The documents say what is so: options, ports, endpoints, metrics, commands, links, and the map of modules."""
+
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from exporter import cli
+from exporter.addresses import derived_metrics_port
+from exporter.settings import Settings, flag
+from exporter.telemetry import own_names
+from exporter.values import RESERVED_PATHS
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+DOCUMENTS = [
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+
+
+def rows(first_cell: str) -> Iterator[list[str]]:
+    """Yield the README's table rows whose first cell matches, as cells."""
+    for line in README.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("|") and re.fullmatch(first_cell, cells[0]):
+            yield cells
+
+
+def code(text: str) -> list[str]:
+    """Return the lines of the fenced blocks, those that a backslash continues joined."""
+    return (
+        "\n".join(re.findall(r"^```[a-z]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+        .replace("\\\n", "")
+        .splitlines()
+    )
+
+
+def prose(text: str) -> str:
+    return re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(document: Path) -> set[str]:
+    """Return a document's headings as GitHub links them."""
+    headings = re.findall(r"^#+ (.*)$", prose(document.read_text("utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def default(name: str) -> str:
+    """Return an option's default as --help shows it."""
+    field = Settings.model_fields[name]
+    shown = cast("dict[str, str]", field.json_schema_extra)["default"]
+    return "off" if field.annotation is bool else shown
+
+
+# --- The README ---
+
+
+def test_the_table_has_every_option_with_its_default_and_no_other() -> None:
+    said = {cells[0].strip("`"): cells[1].strip("`") for cells in rows("`--.*`")}
+    assert said == {flag(name): default(name) for name in Settings.model_fields}
+
+
+def test_each_command_is_named() -> None:
+    named = [cells[0].strip("`").removeprefix("smg-exporter ") for cells in rows("`smg-exporter .*`")]
+    assert sorted(named) == sorted(cli.COMMANDS)
+
+
+def test_the_table_of_ports_is_the_rule() -> None:
+    ports = {int(grpc): int(metrics) for grpc, metrics in rows("[0-9]+")}
+    assert len(ports) > 3
+    assert ports == {port: derived_metrics_port(port) for port in ports}
+
+
+def test_each_endpoint_is_named() -> None:
+    named = {path for cells in rows("`GET .*") for path in re.findall("`GET ([^`]*)`", cells[0])}
+    assert named == {*RESERVED_PATHS, default("telemetry_path")}
+
+
+def test_each_own_metric_is_named_and_no_other() -> None:
+    own = {name for name in own_names() if name.startswith("smg_exporter_")}
+    assert set(re.findall("smg_exporter_[a-z_]+", README)) <= own
+    tabled = {match[0] for cells in rows("`smg_exporter_.*") if (match := re.search(r"\w+", cells[0]))}
+    assert {name for name in own if not {name, f"{name}_total"} & tabled} == set()
+
+
+@pytest.mark.parametrize("line", [line for line in code(README) if re.match(r"(\$ )?smg-exporter ", line)])
+def test_each_command_line_can_be_given(line: str) -> None:
+    words = shlex.split(line.removeprefix("$ "), comments=True)
+    if words[1] == "error:":
+        pytest.skip("it is what the program says")
+    given, rest = cli._parser().parse_known_args(words[1:])
+    assert cli._command(rest) in cli.COMMANDS
+    assert vars(given)
+
+
+# --- All documents ---
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document: Path) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", prose(document.read_text("utf-8")))
+    for link in links:
+        if re.match("https?://", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (document.parent / name).resolve() if name else document
+        assert target.exists(), link
+        assert target.is_relative_to(ROOT), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_each_make_target_exists(document: Path) -> None:
+    text = document.read_text("utf-8")
+    inline = re.findall(r"`([^`\n]+)`", prose(text))
+    named = {match[1] for line in [*code(text), *inline] if (match := re.match(r"make ([a-z]+)", line))}
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    assert named <= targets
+
+
+def test_the_quick_start_is_there() -> None:
+    commands = [line.partition("#")[0].strip() for line in code(README)]
+    assert {"make demo", "make test", "pip install ."} <= set(commands)
+
+
+# --- docs/architecture.md ---
+
+
+def mapped() -> set[str]:
+    """Return the paths of the map, which indents what is in a folder."""
+    block = next(
+        block for block in re.findall(r"^```\n(exporter/\n.*?)^```", ARCHITECTURE, re.MULTILINE | re.DOTALL)
+    )
+    folders: list[str] = []
+    paths = set()
+    for line in block.splitlines():
+        name = line.split()[0]
+        depth = (len(line) - len(line.lstrip())) // 2
+        folders[depth:] = [name]
+        if not name.endswith("/"):
+            paths.add("".join(folders))
+    return paths
+
+
+def test_the_map_has_every_file_and_no_other() -> None:
+    there = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "exporter").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert mapped() == there, "a file of exporter/ has one line on the map"
+
+
+def test_each_dependency_has_its_reason() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    needed = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
+    _, _, section = ARCHITECTURE.partition("## Dependencies")
+    explained = re.findall(r"^\| ([a-z_, -]+) \|", section, re.MULTILINE)
+    names = {name.replace("_", "-") for cell in explained for name in cell.split(", ")}
+    assert {re.split("[<>=]", requirement)[0] for requirement in needed} <= names
