@@ -40,9 +40,13 @@ class Exporter:
             max_file_size=settings.max_file_size,
             reserved_names=() if settings.no_self_metrics else own_names(),
         )
-        stock = settings.collector == "stock"
+        self._engine = (
+            StockEngine(lambda: self.watcher.current, labels)
+            if settings.collector == "stock"
+            else self.collector
+        )
         self.scraper = Scraper(
-            StockEngine(lambda: self.watcher.current, labels) if stock else self.collector,
+            self._engine,
             list if settings.no_self_metrics else self.telemetry.registry.collect,
             labels,
             on_update=self._note_update,
@@ -90,7 +94,7 @@ class Exporter:
         self.watcher.report_moved(self.collector.moved)
         if self.collector.observed_change:
             self._last_change = time.time()
-        self._series = len(self.collector.snapshot.values)
+        self._series = len(self._engine.snapshot.values)
 
 
 def _file_statuses(files: FileSet, problems: Mapping[str, BadDataError]) -> tuple[FileStatus, ...]:

@@ -97,12 +97,13 @@ class Watcher:
 
 async def _events_and_ticks(watcher: Watcher) -> AsyncIterator[None]:
     """Yield at directory events, and at least once an interval. awatch goes deaf when the directory is replaced."""
+    directory = watcher.current.directory
     while True:
         yield
         watched = watcher.current.identity
         try:
-            async for _ in awatch(
-                watcher.current.directory,
+            async for changes in awatch(
+                directory,
                 watch_filter=None,
                 recursive=False,
                 debounce=100,
@@ -110,7 +111,8 @@ async def _events_and_ticks(watcher: Watcher) -> AsyncIterator[None]:
                 yield_on_timeout=True,
             ):
                 yield
-                if watcher.current.identity != watched:
+                gone = any(path == directory for _, path in changes)  # its successor may get the same inode
+                if gone or watcher.current.identity != watched:
                     break
         except (OSError, RuntimeError):  # no such directory, or no inotify to be had: the ticks alone will do
             await asyncio.sleep(_INTERVAL)

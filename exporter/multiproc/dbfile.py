@@ -96,11 +96,11 @@ class DbFile:
 
         Files that are not read at the same time may share a `scratch` buffer: it stays in the processor's cache.
         """
+        self._fd = -1
         self._path = path
         self._identity = identity
         self._max_size = max_size
         self._numbers = "dd" if stamped else "d8x"
-        self._fd = -1
         self._mtime = 0
         self._refusal: tuple[BadFileError, object] | None = None
         self._scratch = bytearray() if scratch is None else scratch
@@ -156,6 +156,9 @@ class DbFile:
             os.close(self._fd)
             self._fd = -1
         self._data = bytearray()
+
+    def __del__(self) -> None:
+        self.close()
 
     def _open(self) -> None:
         fd = os.open(self._path, _OPEN_FLAGS)

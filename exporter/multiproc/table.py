@@ -167,10 +167,12 @@ class Table:
 
     def _add_span(self, span: _Span) -> None:
         """Take note of a span; as a part of the last one where both are simple, and not long yet."""
+        if span.start == span.end:  # a gauge that was never set
+            return
         last = self._spans[-1] if self._spans else span
         if not (span.is_histogram or last.is_histogram) and last.end == span.start < last.start + _LONG_SPAN:
             self._spans[-1] = _Span(last.start, span.end, is_histogram=False)
-        elif span.start < span.end:
+        else:
             self._spans.append(span)
 
     def _numbers(self) -> list[float]:
