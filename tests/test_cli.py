@@ -111,7 +111,7 @@ BAD = [
     ("--grpc 8001", "--grpc: no such option; did you mean --grpc-port?"),
     ("--zzz", "--zzz: no such option"),
     ("-x", "-x: no such option"),
-    ("--web-config x", "--web-config: no such option; did you mean --config?"),
+    ("--web-confg x", "--web-confg: no such option; did you mean --web-config?"),
     ("dmup", "'dmup' is not a command: serve, demo, dump, verify, check; did you mean dump?"),
     ("fleet", "'fleet' is not a command: serve, demo, dump, verify, check"),
     ("dump verify", "'verify' is one command too many, after 'dump'"),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from exporter.exposition.negotiation import Encoding, Offer
 from exporter.status import Status
+from exporter.web.access.access import Access
 from exporter.web.app import make_app
 from exporter.web.listen import open_sockets
 from exporter.web.server import Server
@@ -85,6 +86,7 @@ async def serving(
     send_timeout: float = DEADLINE,
     keepalive_timeout: float = 75,
     head_timeout: float = 10,
+    access: Access | None = None,
 ) -> AsyncIterator[Served]:
     """Serve until the block ends; `gated` scrapes wait for the test to open the source's gate."""
     source = FakeSource()
@@ -99,7 +101,14 @@ async def serving(
         on_response=codes.put_nowait,
         send_timeout=send_timeout,
     )
-    server = Server(app, keepalive_timeout=keepalive_timeout, head_timeout=head_timeout)
+    if access:
+        access.protect(app)
+    server = Server(
+        app,
+        keepalive_timeout=keepalive_timeout,
+        head_timeout=head_timeout,
+        tls=access.tls if access else None,
+    )
     sockets = open_sockets(["127.0.0.1"], 0)
     await server.start(sockets)
     try:

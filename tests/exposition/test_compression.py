@@ -1,0 +1,59 @@
+import gzip
+import random
+import zlib
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.exposition import compression
+from exporter.exposition.compression import Compressor
+
+chunks = st.binary(max_size=300) | st.integers(0, 100_000).map(lambda size: b"sample 1.0\n" * (size // 11))
+
+
+@given(first=st.lists(chunks, max_size=4), rests=st.lists(chunks, min_size=1, max_size=4))
+def test_what_goes_in_comes_out(first: list[bytes], rests: list[bytes]) -> None:
+    compressor = Compressor()
+    for rest in rests:
+        body = compressor.gzip(first, rest)
+        assert gzip.decompress(body) == b"".join(first) + rest
+        decoder = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        assert decoder.decompress(body) + decoder.flush() == b"".join(first) + rest
+        assert decoder.eof
+        assert decoder.unused_data == b""  # one member, as some readers take no more
+
+
+def test_another_first_part() -> None:
+    compressor = Compressor()
+    for first in ([b"one" * 1000], [b"two", b"two" * 1000], [], [b"one"] * 1000):
+        assert gzip.decompress(compressor.gzip(first, b"rest")) == b"".join(first) + b"rest"
+
+
+def test_an_equal_first_part_is_not_compressed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    deflate = compression._deflate
+
+    def noted(data: Sequence[bytes], flush: int) -> bytes:
+        sizes.append(sum(map(len, data)))
+        return deflate(data, flush)
+
+    monkeypatch.setattr(compression, "_deflate", noted)
+    compressor = Compressor()
+    first = [b"first" * 100]
+    for rest in (b"a", b"bb", b"ccc"):
+        compressor.gzip(first, rest)
+    assert sizes == [500, 1, 2, 3]
+
+
+def test_it_is_smaller_and_the_same_each_time() -> None:
+    text = [b'sglang:metric{rank="%d"} %d.0\n' % (number % 8, number) for number in range(10_000)]
+    body = Compressor().gzip(text, b"rest")
+    assert len(body) < sum(map(len, text)) / 4
+    assert Compressor().gzip(text, b"rest") == body  # no time, no name
+
+
+def test_what_cannot_be_compressed() -> None:
+    noise = random.Random(1).randbytes(200_000)  # noqa: S311 - to be repeatable is the point
+    assert gzip.decompress(Compressor().gzip([noise], noise)) == noise * 2

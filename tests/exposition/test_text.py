@@ -1,0 +1,284 @@
+import math
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.utils import floatToGoString
+
+from exporter.exposition.text import OPENMETRICS_END, FixedFamily, FixedSnapshot, Renderer, take_metrics
+from tests.support.compare import facts, of_openmetrics, of_text, text_of
+
+
+def metric(
+    name: str, metric_type: str, *samples: tuple[str, dict[str, str], float], help_text: str = "Help."
+) -> Metric:
+    made = Metric(name, help_text, metric_type)
+    for sample in samples:
+        made.add_sample(*sample)
+    return made
+
+
+def rendered(
+    *metrics: Metric,
+    escaping: str = "underscores",
+    openmetrics: bool = False,
+    labels: Sequence[tuple[str, str]] = (),
+) -> str:
+    return text_of(Renderer(escaping, openmetrics=openmetrics), take_metrics(metrics, labels)).decode()
+
+
+def sample_line(name: str = "a", escaping: str = "underscores", **labels: str) -> str:
+    """Return the line of a sample of value 1."""
+    return rendered(metric(name, "gauge", (name, labels, 1.0)), escaping=escaping).splitlines()[2]
+
+
+def value_text(value: float) -> str:
+    return rendered(metric("a", "gauge", ("a", {}, value))).splitlines()[2].removeprefix("a ")
+
+
+@pytest.mark.parametrize(
+    ("metric_type", "suffix", "text", "openmetrics"),
+    [
+        (
+            "counter",
+            "_total",
+            "# HELP s:x_total Help.\n# TYPE s:x_total counter\ns:x_total 1.0\n",
+            "# HELP s:x Help.\n# TYPE s:x counter\ns:x_total 1.0\n",
+        ),
+        (
+            "gauge",
+            "",
+            "# HELP s:x Help.\n# TYPE s:x gauge\ns:x 1.0\n",
+            "# HELP s:x Help.\n# TYPE s:x gauge\ns:x 1.0\n",
+        ),
+        (
+            "unknown",
+            "",
+            "# HELP s:x Help.\n# TYPE s:x untyped\ns:x 1.0\n",
+            "# HELP s:x Help.\n# TYPE s:x unknown\ns:x 1.0\n",
+        ),
+    ],
+)
+def test_the_two_formats(metric_type: str, suffix: str, text: str, openmetrics: str) -> None:
+    made = metric("s:x", metric_type, (f"s:x{suffix}", {}, 1.0))
+    assert rendered(made) == text
+    assert rendered(made, openmetrics=True) == openmetrics
+
+
+def test_families_by_name_with_labels_added() -> None:
+    a, b = (metric(name, "gauge", (name, {"z": "1"}, 1.0)) for name in "ab")
+    assert rendered(b, a, labels=[("y", "2")]) == (
+        '# HELP a Help.\n# TYPE a gauge\na{y="2",z="1"} 1.0\n# HELP b Help.\n# TYPE b gauge\nb{y="2",z="1"} 1.0\n'
+    )
+
+
+def test_nothing_and_families_without_samples() -> None:
+    header = "# HELP {0} Help.\n# TYPE {0} gauge\n"
+    assert rendered() == ""
+    empty, full = metric("e", "gauge"), metric("f", "gauge", ("f", {}, 1.0))
+    assert rendered(empty) == header.format("e")
+    assert rendered(empty, full, metric("g", "gauge")) == (
+        f"{header.format('e')}{header.format('f')}f 1.0\n{header.format('g')}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0.0"),
+        (1.0, "1.0"),
+        (-1.5, "-1.5"),
+        (0.1, "0.1"),
+        (1e-7, "1e-07"),
+        (999999.0, "999999.0"),
+        (999999.9999, "999999.9999"),
+        (1e6, "1e+06"),
+        (1000000.5, "1.0000005e+06"),
+        (1234567.0, "1.234567e+06"),
+        (1e15, "1e+15"),
+        (1e16, "1e+16"),
+        (-1e6, "-1000000.0"),
+        (-1e16, "-1e+16"),
+        (1.7976931348623157e308, "1.7976931348623157e+308"),
+        (5e-324, "5e-324"),
+        (math.inf, "+Inf"),
+        (-math.inf, "-Inf"),
+        (math.nan, "NaN"),
+    ],
+)
+def test_numbers(value: float, text: str) -> None:
+    assert value_text(value) == text == floatToGoString(value)
+
+
+@given(st.lists(st.floats() | st.floats(9e5, 2e6), min_size=1, max_size=150), st.data())
+def test_numbers_are_those_of_the_stock_encoder_first_and_when_they_change(
+    values: list[float], data: st.DataObject
+) -> None:
+    families = [FixedFamily("a", "gauge", "Help.", [("a", [("i", str(i))]) for i in range(len(values))])]
+    renderer = Renderer("underscores", openmetrics=False)
+    for _ in range(3):
+        lines = text_of(renderer, FixedSnapshot(families, values)).decode().splitlines()[2:]
+        expected = [f'a{{i="{i}"}} {floatToGoString(value)}' for i, value in enumerate(values)]
+        assert [line.replace(" -0.0", " 0.0") for line in lines] == [
+            line.replace(" -0.0", " 0.0") for line in expected
+        ]
+        values = list(values)
+        for i in data.draw(st.lists(st.integers(0, len(values) - 1), max_size=5)):
+            values[i] = data.draw(st.floats())
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("plain", "plain"),
+        ("", ""),
+        ('say "hi"', r"say \"hi\""),
+        ("back\\slash", r"back\\slash"),
+        ("two\nlines", r"two\nlines"),
+        ("\\n", r"\\n"),
+        ("ü 漢字", "ü 漢字"),
+        ("100%", "100%"),
+        ("%s\r\t", "%s\r\t"),
+        ("{},=", "{},="),
+    ],
+)
+def test_label_values(value: str, text: str) -> None:
+    made = metric("a", "gauge", ("a", {"l": value}, 1.0))
+    assert rendered(made) == f'# HELP a Help.\n# TYPE a gauge\na{{l="{text}"}} 1.0\n'
+    assert of_text(rendered(made).encode()) == facts([made])
+
+
+@pytest.mark.parametrize(
+    ("help_text", "text", "openmetrics"),
+    [
+        ('Say "hi".', 'Say "hi".', r"Say \"hi\"."),
+        ("A\\B", r"A\\B", r"A\\B"),
+        ("A\nB", r"A\nB", r"A\nB"),
+        ("%s 100%", "%s 100%", "%s 100%"),
+        ("", "", ""),
+    ],
+)
+def test_help(help_text: str, text: str, openmetrics: str) -> None:
+    made = metric("a", "gauge", help_text=help_text)
+    assert rendered(made).splitlines()[0] == f"# HELP a {text}"
+    assert rendered(made, openmetrics=True).splitlines()[0] == f"# HELP a {openmetrics}"
+
+
+@pytest.mark.parametrize(
+    ("escaping", "line"),
+    [
+        ("underscores", 'a_b_1{l_x="1"} 1.0'),
+        ("allow-utf-8", '{"a.b-1","l.x"="1"} 1.0'),
+        ("dots", 'a_dot_b__1{l_dot_x="1"} 1.0'),
+        ("values", 'U__a_2e_b_2d_1{U__l_2e_x="1"} 1.0'),
+    ],
+)
+def test_names_beyond_the_legacy_characters(escaping: str, line: str) -> None:
+    assert sample_line("a.b-1", escaping, **{"l.x": "1"}) == line
+
+
+@pytest.mark.parametrize("escaping", ["underscores", "allow-utf-8", "dots", "values"])
+@pytest.mark.parametrize("openmetrics", [False, True])
+def test_a_colon_stays_in_every_scheme(escaping: str, *, openmetrics: bool) -> None:
+    text = rendered(
+        metric("s:x", "counter", ("s:x_total", {}, 1.0)), escaping=escaping, openmetrics=openmetrics
+    )
+    total = "__total" if escaping == "dots" else "_total"
+    name = "s:x" if openmetrics else f"s:x{total}"
+    assert text == f"# HELP {name} Help.\n# TYPE {name} counter\ns:x{total} 1.0\n"
+
+
+def test_a_quoted_name_without_labels() -> None:
+    assert sample_line('a "b"', "allow-utf-8") == r'{"a \"b\""} 1.0'
+
+
+def test_labels_that_escaping_makes_equal_are_told_apart() -> None:
+    assert sample_line("a", **{"l.x": "1", "l_x": "2", "l-x": "3"}) == 'a{l_x="3",l_x_="1",l_x__="2"} 1.0'
+
+
+def test_families_that_escaping_makes_equal_are_not_served_twice() -> None:
+    dotted, plain, other = (
+        metric(name, "gauge", (name, {}, value)) for name, value in (("a.b", 1), ("a_b", 2), ("c", 3))
+    )
+    snapshot = take_metrics([plain, other, dotted], ())
+    renderer = Renderer("underscores", openmetrics=False)
+    text = text_of(renderer, snapshot).decode()
+    assert [line for line in text.splitlines() if "#" not in line] == ["a_b 1.0", "c 3.0"]
+    text = text_of(renderer, snapshot._replace(values=[5.0, 6.0, 7.0])).decode()
+    assert [line for line in text.splitlines() if "#" not in line] == ["a_b 5.0", "c 7.0"]
+
+
+def test_unchanged_text_is_the_same_object_and_what_was_given_out_stays() -> None:
+    snapshot = take_metrics([metric("a", "gauge", ("a", {}, 1.0))], ())
+    renderer = Renderer("underscores", openmetrics=False)
+    before = renderer.render(snapshot)
+    kept = list(before)
+    assert renderer.render(snapshot) is before
+    assert list(renderer.render(snapshot._replace(values=[2.0]))) != kept
+    assert list(before) == kept
+
+
+def test_other_families() -> None:
+    renderer = Renderer("underscores", openmetrics=False)
+    for count in (1, 3, 0, 200, 2):
+        metrics = [metric(f"m{i:03}", "gauge", (f"m{i:03}", {}, float(i))) for i in range(count)]
+        text = text_of(renderer, take_metrics(metrics, ()))
+        assert of_text(text) == facts(metrics)
+        assert text.count(b"\n") == 3 * count
+
+
+def test_other_families_with_the_same_values() -> None:
+    values = [1.0, 2.0]
+    renderer = Renderer("underscores", openmetrics=False)
+    for name in "ab":
+        family = FixedFamily(name, "gauge", "Help.", [(name, [("l", "1")]), (name, [("l", "2")])])
+        text = text_of(renderer, FixedSnapshot([family], values)).decode()
+        assert text.splitlines()[2:] == [f'{name}{{l="1"}} 1.0', f'{name}{{l="2"}} 2.0']
+
+
+@settings(max_examples=20)
+@given(st.lists(st.lists(st.integers(0, 2).map(float), min_size=200, max_size=200), min_size=2, max_size=4))
+def test_a_kept_text_is_what_a_new_renderer_gives(steps: list[list[float]]) -> None:
+    families = [
+        FixedFamily(f"m{number}", "gauge", "Help.", [(f"m{number}", [("i", str(i))]) for i in range(40)])
+        for number in range(5)
+    ]
+    kept = Renderer("underscores", openmetrics=True)
+    for values in steps:
+        new = Renderer("underscores", openmetrics=True)
+        snapshot = FixedSnapshot(families, values)
+        assert text_of(kept, snapshot) == text_of(new, snapshot)
+
+
+def test_a_change_of_one_value_rewrites_one_line() -> None:
+    size = 1000
+    families = [FixedFamily("a", "gauge", "Help.", [("a", [("i", str(i))]) for i in range(size)])]
+    renderer = Renderer("underscores", openmetrics=False)
+    values = [0.0] * size
+    before = text_of(renderer, FixedSnapshot(families, values)).splitlines()
+    for i in (0, 63, 64, 65, size - 1):
+        changed = list(values)
+        changed[i] = 5e6
+        lines = text_of(renderer, FixedSnapshot(families, changed)).splitlines()
+        assert [line for line, old in zip(lines, before, strict=True) if line != old] == [
+            b'a{i="%d"} 5e+06' % i
+        ]
+
+
+def test_both_formats_are_read_back_as_they_were() -> None:
+    histogram = HistogramMetricFamily("h", "A histogram.", labels=["l"])
+    histogram.add_metric(["v"], [("1.0", 1.0), ("+Inf", 2.0)], 3.5)
+    counter = CounterMetricFamily("c", "A counter.", value=3e6)
+    gauge = GaugeMetricFamily("g", "A gauge.", value=math.nan)
+    metrics = [histogram, counter, gauge]
+    snapshot = take_metrics(metrics, ())
+    assert of_text(text_of(Renderer("underscores", openmetrics=False), snapshot)) == facts(metrics)
+    openmetrics = text_of(Renderer("underscores", openmetrics=True), snapshot)
+    assert of_openmetrics(openmetrics + OPENMETRICS_END) == facts(metrics)

@@ -1,0 +1,79 @@
+"""Never in the worker's way: what it wrote stays as it is."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from exporter.multiproc.collector import IncrementalCollector
+from exporter.multiproc.fileset import FileSet, Liveness, decide, list_directory
+from tests.support.files import counter, write
+
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+
+@pytest.fixture
+def directory(recorded: dict[str, Path], tmp_path: Path) -> Path:
+    directory = Path(shutil.copytree(recorded["tp1"], tmp_path / "worker"))
+    (directory / "counter_1.db").write_bytes(b"abc")
+    (directory / "counter_2.db").touch()
+    (directory / "gauge_x.db").write_bytes(b"x")
+    write(directory / "gauge_livesum_999999999.db", {counter("a"): 1.0})
+    return directory
+
+
+def looks(directory: Path) -> dict[str, tuple[object, ...]]:
+    """Return all that a reader could have changed, of the directory and its files."""
+    found: dict[str, tuple[object, ...]] = {}
+    for path in (directory, *directory.iterdir()):
+        info = path.stat()
+        data = path.read_bytes() if path.is_file() else b""
+        found[path.name] = (
+            info.st_ino,
+            info.st_mode,
+            info.st_size,
+            info.st_mtime_ns,
+            info.st_ctime_ns,
+            info.st_nlink,
+            data,
+        )
+    return found
+
+
+def test_nothing_changes(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[tuple[str, int]] = []
+    original = os.open
+
+    def noted(path: str, flags: int, *args: int) -> int:
+        opened.append((path, flags))
+        return original(path, flags, *args)
+
+    directory.chmod(0o555)
+    before = looks(directory)
+    files = FileSet(str(directory))
+
+    def look() -> FileSet:
+        nonlocal files
+        files = decide(files, list_directory(str(directory)), lambda _: None, Liveness.ON)
+        return files
+
+    monkeypatch.setattr(os, "open", noted)
+    for collector in (IncrementalCollector(None, str(directory)), IncrementalCollector(None, file_set=look)):
+        for _ in range(3):
+            assert collector.collect()
+    monkeypatch.undo()
+    assert looks(directory) == before
+    directory.chmod(0o755)
+    assert {Path(path).name for path, _ in opened} >= {path.name for path in directory.glob("*_14107.db")}
+    assert not [path for path, flags in opened if flags & WRITING]
+
+
+def test_a_writer_goes_on_beside_a_reader(tmp_path: Path) -> None:
+    """No lock is held on a file that is read."""
+    collector = IncrementalCollector(None, str(tmp_path))
+    for number in range(1, 4):
+        write(tmp_path / "counter_1.db", {counter("a", number=str(number)): 1.0})
+        assert [len(metric.samples) for metric in collector.collect()] == [number]
+        path = (tmp_path / "counter_1.db").rename(tmp_path / "moved")
+        path.rename(tmp_path / "counter_1.db")

@@ -1,0 +1,108 @@
+"""The Prometheus files: its own checker takes them, and each alert fires when it should and not when it should not."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from exporter.telemetry import own_names
+from tests.support.daemon import ROOT, run
+from tests.support.expositions import Exposition
+from tests.support.peers import program
+
+pytestmark = pytest.mark.peer
+
+FOLDER = ROOT / "config" / "prometheus"
+RECORDING, ALERTS, UNIT_TESTS = "recording.rules.yml", "alerts.rules.yml", "rules.test.yml"
+
+OF_PROMETHEUS = {"up", "scrape_duration_seconds"}
+"""Metrics that Prometheus itself makes for each target."""
+
+
+def rules(name: str) -> list[dict[str, Any]]:
+    """Return the rules of all groups of a file."""
+    groups = yaml.safe_load((FOLDER / name).read_text("utf-8"))["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+ALERT_NAMES = [rule["alert"] for rule in rules(ALERTS)]
+
+
+def promtool(*words: str, within: Path = FOLDER) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [program("promtool"), *words], cwd=within, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("check", "rules", RECORDING, ALERTS),
+        ("check", "config", "prometheus.yml"),
+        ("test", "rules", UNIT_TESTS),
+    ],
+    ids=" ".join,
+)
+def test_promtool_is_content(words: tuple[str, ...]) -> None:
+    result = promtool(*words)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_promtool_is_content_with_the_relabeling_of_annotated_pods(tmp_path: Path) -> None:
+    config = yaml.safe_load((FOLDER / "kubernetes-annotations.yml").read_text("utf-8"))
+    for job in config["scrape_configs"]:
+        # Debian's Prometheus is built without Kubernetes.
+        assert job.pop("kubernetes_sd_configs") == [{"role": "pod"}]
+    (tmp_path / "prometheus.yml").write_text(json.dumps(config))
+    result = promtool("check", "config", "prometheus.yml", within=tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("broken", ["vector(0) > 1", "vector(1)"], ids=["never_fires", "always_fires"])
+def test_the_unit_tests_notice_each_alert_that(broken: str, tmp_path: Path) -> None:
+    for name in (RECORDING, UNIT_TESTS):
+        shutil.copy(FOLDER / name, tmp_path)
+    changed = {"groups": [{"name": "broken", "rules": [rule | {"expr": broken} for rule in rules(ALERTS)]}]}
+    (tmp_path / ALERTS).write_text(json.dumps(changed))  # which is YAML too
+    result = promtool("test", "rules", UNIT_TESTS, within=tmp_path)
+    noticed = re.findall(r"alertname: (\w+), time:", result.stdout + result.stderr)
+    assert sorted(set(noticed)) == sorted(ALERT_NAMES)
+
+
+@pytest.mark.parametrize("alert", ALERT_NAMES)
+def test_the_unit_tests_have_an_alert_fire_and_be_silent(alert: str) -> None:
+    groups = yaml.safe_load((FOLDER / UNIT_TESTS).read_text("utf-8"))["tests"]
+    cases = [case for group in groups for case in group.get("alert_rule_test", ())]
+    fires = [bool(case["exp_alerts"]) for case in cases if case["alertname"] == alert]
+    assert set(fires) == {True, False}
+
+
+@pytest.mark.parametrize("rule", rules(ALERTS), ids=ALERT_NAMES)
+def test_each_alert_has_a_severity_and_a_runbook(rule: dict[str, Any]) -> None:
+    assert rule["labels"]["severity"] in {"warning", "critical"}
+    document, _, anchor = rule["annotations"]["runbook"].partition("#")
+    headings = re.findall(r"^## (.*)$", (ROOT / document).read_text("utf-8"), re.MULTILINE)
+    assert anchor == rule["alert"].lower()
+    assert rule["alert"] in headings
+
+
+def test_no_runbook_is_left_over() -> None:
+    text = (ROOT / "docs" / "runbooks.md").read_text("utf-8")
+    assert re.findall(r"^## (.*)$", text, re.MULTILINE) == ALERT_NAMES
+
+
+def test_each_metric_of_a_rule_exists(recorded: dict[str, Path]) -> None:
+    dump = run("dump", "--grpc-port=8001", f"--multiproc-dir={recorded['tp8']}", "--liveness=off")
+    assert dump.returncode == 0, dump.stderr
+    served = {sample.name for sample in Exposition(dump.stdout).samples}
+    made = {rule["record"] for rule in rules(RECORDING)}
+    used = set()
+    for rule in rules(RECORDING) + rules(ALERTS):
+        used |= set(re.findall(r"\b(?:worker\w*:|sglang:|smg_exporter_|scrape_|up\b)[\w:]*", rule["expr"]))
+    assert used - served - made - own_names() - OF_PROMETHEUS == set()
+    assert {name for name in used if name.startswith("sglang:")}

@@ -1,0 +1,66 @@
+"""What metrics say, in a form that can be compared."""
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from exporter.exposition.text import OPENMETRICS_END, Renderer, Snapshot
+from exporter.multiproc.collector import IncrementalCollector
+
+Labels: TypeAlias = tuple[tuple[str, str], ...]
+Samples: TypeAlias = dict[tuple[str, Labels], float | str]
+Facts: TypeAlias = dict[tuple[str, str, str], Samples]
+"""(family, type, help) -> sample name and labels -> value."""
+
+
+def facts(metrics: Iterable[Metric], added: Mapping[str, str] | None = None) -> Facts:
+    """Return what metrics say, with labels added; fail where they say something twice."""
+    said: Facts = {}
+    for metric in metrics:
+        samples: Samples = {}
+        for sample in metric.samples:
+            key = sample.name, tuple(sorted({**sample.labels, **(added or {})}.items()))
+            assert key not in samples, f"{key} is there twice"
+            samples[key] = "NaN" if math.isnan(sample.value) else float(sample.value)
+        family = metric.name, metric.type, metric.documentation
+        assert family[0] not in {name for name, _, _ in said}, f"family {metric.name} is there twice"
+        said[family] = samples
+    return said
+
+
+def values(metrics: Iterable[Metric]) -> Samples:
+    """Return the samples of all metrics."""
+    return {key: value for samples in facts(metrics).values() for key, value in samples.items()}
+
+
+def of_stock(files: Iterable[Path]) -> Facts:
+    """Return what prometheus_client's own collector makes of files."""
+    return facts(MultiProcessCollector.merge(list(map(str, files))))
+
+
+def of_text(text: bytes) -> Facts:
+    return facts(parse_text(text.decode()))
+
+
+def of_openmetrics(text: bytes) -> Facts:
+    return facts(parse_openmetrics(text.decode()))
+
+
+def rendered(collector: IncrementalCollector, escaping: str = "underscores") -> tuple[bytes, bytes]:
+    """Return the text format and OpenMetrics of what a collector has, from a new renderer."""
+    text, openmetrics = (
+        text_of(Renderer(escaping, openmetrics=openmetrics), collector.snapshot)
+        for openmetrics in (False, True)
+    )
+    return text, openmetrics + OPENMETRICS_END
+
+
+def text_of(renderer: Renderer, snapshot: Snapshot) -> bytes:
+    """Return what a renderer makes of a snapshot, in one piece."""
+    return b"".join(renderer.render(snapshot))

@@ -1,0 +1,78 @@
+"""Multiprocess files as tests want them: real ones through prometheus_client, and crooked ones byte by byte."""
+
+import os
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, TypeAlias
+from unittest.mock import patch
+
+from prometheus_client import CollectorRegistry, values
+from prometheus_client.mmap_dict import MmapedDict, mmap_key
+
+HELP = "Some help."
+
+Mode: TypeAlias = Literal[
+    "all", "liveall", "min", "livemin", "max", "livemax", "sum", "livesum", "mostrecent", "livemostrecent"
+]
+
+
+def sample_key(family: str, sample: str, labels: Mapping[str, str], help_text: str = HELP) -> str:
+    return mmap_key(family, sample, list(labels), list(labels.values()), help_text)
+
+
+def counter(name: str, **labels: str) -> str:
+    return sample_key(name, f"{name}_total", labels)
+
+
+def gauge(name: str, **labels: str) -> str:
+    return sample_key(name, name, labels)
+
+
+def bucket(name: str, le: str, **labels: str) -> str:
+    return sample_key(name, f"{name}_bucket", {**labels, "le": le})
+
+
+def total(name: str, **labels: str) -> str:
+    """Return the key of a histogram's or a summary's sum."""
+    return sample_key(name, f"{name}_sum", labels)
+
+
+def write(path: Path, entries: Mapping[str, float | tuple[float, float]]) -> Path:
+    """Write values, or (value, stamp) pairs, by key, as a worker's process does; go on with a file that exists."""
+    file = MmapedDict(str(path))
+    for key, number in entries.items():
+        value, stamp = number if isinstance(number, tuple) else (number, 0.0)
+        file.write_value(key, value, stamp)
+    file.close()
+    return path
+
+
+def raw_entry(key: bytes, value: float = 1.0, stamp: float = 0.0, *, length: int | None = None) -> bytes:
+    """Return an entry's bytes; `length` is a lie about the key's."""
+    padding = b" " * (8 - (len(key) + 4) % 8)
+    return (
+        struct.pack("=i", len(key) if length is None else length)
+        + key
+        + padding
+        + struct.pack("=dd", value, stamp)
+    )
+
+
+def raw_file(*entries: bytes, used: int | None = None, tail: int = 64) -> bytes:
+    """Return a file's bytes, with `tail` zeros preallocated; `used` is a lie about those in use."""
+    body = b"".join(entries)
+    return struct.pack("=i4x", 8 + len(body) if used is None else used) + body + bytes(tail)
+
+
+@contextmanager
+def process(directory: Path, pid: int) -> Iterator[CollectorRegistry]:
+    """Play a process of a worker: metrics of the registry given write into the directory under that pid."""
+    value_class = values.MultiProcessValue(lambda: pid)
+    with (
+        patch.dict(os.environ, PROMETHEUS_MULTIPROC_DIR=str(directory)),
+        patch.object(values, "ValueClass", value_class),
+    ):
+        yield CollectorRegistry()
+    values.close_all_multiprocess_files()

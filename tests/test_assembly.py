@@ -1,0 +1,263 @@
+"""The parts together, in this process: what the status says of a directory, and what is served of it."""
+
+import asyncio
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from exporter.assembly import Exporter
+from exporter.exposition.negotiation import Encoding, Escaping, Format, Offer
+from exporter.settings import load
+from exporter.status import FileStatus, ProcessStatus
+from tests.support import files
+from tests.support.expositions import Exposition
+
+TEXT = Offer(Format.TEXT_0_0_4, Escaping.UNDERSCORES, Encoding.IDENTITY)
+
+
+class Assembled:
+    """An exporter that looks and scrapes when told to."""
+
+    def __init__(self, directory: Path, **options: str | list[str] | bool) -> None:
+        given: dict[str, str | list[str] | bool] = {
+            "grpc_port": "8001",
+            "multiproc_dir": str(directory),
+            "liveness": "off",
+        }
+        self.exporter = Exporter(load(given | options))
+        self.status = self.exporter.status
+
+    def look(self) -> None:
+        asyncio.run(self.exporter.watcher.rescan())
+
+    def scrape(self) -> Exposition:
+        return Exposition(self.exporter.scraper.bodies([TEXT])[TEXT].decode())
+
+    def look_and_scrape(self) -> Exposition:
+        self.look()
+        return self.scrape()
+
+
+@pytest.fixture(name="assemble")
+def _assemble(tmp_path: Path) -> Callable[..., Assembled]:
+    def assemble(**options: str | list[str] | bool) -> Assembled:
+        return Assembled(tmp_path / "worker", **options)
+
+    (tmp_path / "worker").mkdir()
+    return assemble
+
+
+@pytest.fixture(name="directory")
+def _directory(tmp_path: Path) -> Path:
+    return tmp_path / "worker"
+
+
+Assemble = Callable[..., Assembled]
+
+
+# --- What stands in the way ---
+
+
+def test_nothing_is_known_before_the_first_look(assemble: Assemble, directory: Path) -> None:
+    it = assemble()
+    assert it.status().problem == f"{directory}: not looked at yet"
+    assert not it.status().ready
+    assert it.scrape().value("smg_exporter_up") == 1
+
+
+def test_a_missing_directory(assemble: Assemble, directory: Path) -> None:
+    directory.rmdir()
+    it = assemble()
+    own = it.look_and_scrape()
+    assert it.status().problem == f"{directory}: No such file or directory"
+    assert not it.status().directory_readable
+    assert own.value("smg_exporter_up") == 0
+
+
+def test_an_empty_directory(assemble: Assemble, directory: Path) -> None:
+    it = assemble()
+    own = it.look_and_scrape()
+    assert it.status().problem == (
+        f"{directory}: no .db file yet; is the worker running, with PROMETHEUS_MULTIPROC_DIR set to it?"
+    )
+    assert it.status().directory_readable
+    assert own.value("smg_exporter_up") == 1
+
+
+def test_only_bad_files(assemble: Assemble, directory: Path) -> None:
+    (directory / "counter_1.db").touch()
+    (directory / "other.db").touch()
+    (directory / "gauge_all_1.db").mkdir()
+    it = assemble()
+    it.look_and_scrape()
+    assert it.status().problem == f"{directory}: none of its 3 .db files can be read"
+    assert [(file.name, file.state) for file in it.status().files] == [
+        ("counter_1.db", "skipped"),
+        ("gauge_all_1.db", "skipped"),
+        ("other.db", "skipped"),
+    ]
+    assert all(file.reason for file in it.status().files)
+
+
+def test_one_good_file_is_enough(assemble: Assemble, directory: Path) -> None:
+    (directory / "counter_1.db").touch()
+    files.write(directory / "counter_2.db", {files.counter("x"): 1})
+    it = assemble()
+    own = it.look_and_scrape()
+    assert it.status().ready
+    assert it.status().file_errors == {"empty": 1}
+    assert own.value("smg_exporter_file_errors_total", reason="empty") == 1
+    assert own.value("smg_exporter_files", state="skipped") == 1
+    assert own.value("smg_exporter_files", state="unknown") == 1
+
+
+def test_a_bad_sample_costs_itself_and_is_told(assemble: Assemble, directory: Path) -> None:
+    files.write(directory / "counter_1.db", {"[]": 1, files.counter("x"): 1})
+    it = assemble()
+    assert it.look_and_scrape().value("x_total") == 1
+    (file,) = it.status().files
+    assert (file.state, it.status().ready) == ("unknown", True)
+    assert file.reason.startswith("1 of its samples left out: ")
+    assert it.status().file_errors == {"bad_key": 1}
+
+
+# --- What is there ---
+
+
+def test_files_and_processes(assemble: Assemble, directory: Path) -> None:
+    dead = "999999999"  # beyond any pid_max
+    alive = str(os.getpid())
+    for pid in (alive, dead):
+        files.write(directory / f"counter_{pid}.db", {files.counter("x"): 1})
+    it = assemble(liveness="on")
+    it.look_and_scrape()
+    assert set(it.status().processes) == {ProcessStatus(alive, "live"), ProcessStatus(dead, "dead")}
+    assert set(it.status().files) == {
+        FileStatus(f"counter_{alive}.db", "live"),
+        FileStatus(f"counter_{dead}.db", "dead"),
+    }
+    assert it.status().worker_up is True
+    (directory / f"counter_{dead}.db").unlink()
+    own = it.look_and_scrape()
+    assert FileStatus(f"counter_{dead}.db", "removed") in it.status().files
+    assert own.value("smg_exporter_files", state="removed") == 1
+    assert own.value("smg_exporter_processes", state="live") == 1
+    assert own.value("x_total") == 2, "what went stays in the sum"
+
+
+def test_the_series_are_counted_as_they_are_served(assemble: Assemble, directory: Path) -> None:
+    files.write(directory / "counter_1.db", {files.counter("x"): 1, files.counter("y"): 1})
+    files.write(directory / "histogram_1.db", {files.bucket("h", "1.0"): 1, files.total("h"): 0.5})
+    it = assemble()
+    worker = [
+        sample for sample in it.look_and_scrape().samples if not sample.name.startswith(("smg", "proc"))
+    ]
+    assert it.status().series == len(worker) == 6
+    assert it.scrape().value("smg_exporter_series") == 6
+
+
+def test_lists_are_made_anew_only_when_something_changed(assemble: Assemble, directory: Path) -> None:
+    files.write(directory / "counter_1.db", {files.counter("x"): 1})
+    it = assemble()
+    it.look_and_scrape()
+    before = it.status()
+    it.look_and_scrape()
+    assert it.status().files is before.files
+    assert it.status().processes is before.processes
+    files.write(directory / "counter_2.db", {files.counter("x"): 1})
+    it.look()
+    assert len(it.status().files) == 2
+
+
+def test_the_last_update_is_the_newest_stamp_or_observed_change(assemble: Assemble, directory: Path) -> None:
+    it = assemble()
+    it.look_and_scrape()
+    assert it.status().last_update is None
+    files.write(directory / "gauge_mostrecent_1.db", {files.gauge("g"): (1, 1_000_000_000.0)})
+    it.look_and_scrape()
+    assert it.status().last_update == 1_000_000_000.0
+    files.write(directory / "counter_1.db", {files.counter("x"): 1})
+    it.look_and_scrape()
+    start = time.time()
+    files.write(directory / "counter_1.db", {files.counter("x"): 2})
+    it.scrape()
+    last_update = it.status().last_update
+    assert last_update is not None
+    assert last_update >= start
+
+
+def test_a_scrape_is_remembered(assemble: Assemble) -> None:
+    it = assemble()
+    assert it.status().last_scrape is None
+    start = time.time()
+    it.look_and_scrape()
+    last_scrape = it.status().last_scrape
+    assert last_scrape is not None
+    assert last_scrape >= start
+    assert list(it.status().scrape_durations) == ["read", "merge", "render", "compress"]
+
+
+def test_another_worker_starts_anew(assemble: Assemble, directory: Path) -> None:
+    files.write(directory / "counter_1.db", {files.counter("x"): 100})
+    it = assemble()
+    assert it.look_and_scrape().value("x_total") == 100
+    shutil.rmtree(directory)
+    assert "x_total" not in it.look_and_scrape().names
+    directory.mkdir()
+    files.write(directory / "counter_1.db", {files.counter("x"): 1})
+    assert it.look_and_scrape().value("x_total") == 1
+
+
+# --- Options ---
+
+
+def test_labels(assemble: Assemble, directory: Path) -> None:
+    files.write(directory / "counter_1.db", {files.counter("x", zone="own"): 1})
+    it = assemble(label=["zone=a", "rack=7"]).look_and_scrape()
+    assert it.labels("x_total") == [
+        {"worker_addr": "grpc://127.0.0.1:8001", "zone": "a", "exported_zone": "own", "rack": "7"}
+    ]
+    everywhere = {"worker_addr": "grpc://127.0.0.1:8001", "zone": "a", "rack": "7"}.items()
+    assert all(everywhere <= sample.labels.items() for sample in it.samples)
+
+
+def test_without_own_metrics_the_worker_has_the_exposition_to_itself(
+    assemble: Assemble, directory: Path
+) -> None:
+    files.write(directory / "gauge_max_1.db", {files.gauge("smg_exporter_up"): 7, files.gauge("x"): 1})
+    with_own = assemble()
+    assert with_own.look_and_scrape().values("smg_exporter_up") == [1]
+    assert with_own.status().file_errors == {"name_conflict": 1}
+    without_own = assemble(no_self_metrics=True)
+    assert without_own.look_and_scrape().names == {"smg_exporter_up", "x"}
+    assert without_own.scrape().values("smg_exporter_up") == [7]
+
+
+def test_the_worker_decides_on_gauges_when_it_is_down(assemble: Assemble, directory: Path) -> None:
+    files.write(directory / "gauge_max_999999999.db", {files.gauge("g"): 7})
+    assert assemble(liveness="on").look_and_scrape().values("g") == []
+    assert assemble(liveness="on", when_worker_down="keep-gauges").look_and_scrape().values("g") == [7]
+    assert assemble(liveness="off").look_and_scrape().values("g") == [7]
+
+
+def test_a_file_beyond_the_limit_is_skipped(assemble: Assemble, directory: Path) -> None:
+    files.write(directory / "counter_1.db", {files.counter("x"): 1})
+    files.write(directory / "counter_2.db", {files.counter("x"): 1})
+    os.truncate(directory / "counter_2.db", 2 << 20)
+    it = assemble(max_file_size="1MiB")
+    assert it.look_and_scrape().value("x_total") == 1
+    assert it.status().file_errors == {"too_large": 1}
+
+
+def test_the_stock_collector(assemble: Assemble, directory: Path) -> None:
+    files.write(directory / "counter_1.db", {files.counter("x"): 1})
+    files.write(directory / "gauge_livesum_1.db", {files.gauge("g"): 1})
+    it = assemble(collector="stock")
+    served = it.look_and_scrape()
+    assert (served.value("x_total"), served.value("g")) == (1, 1)
+    assert served.value("smg_exporter_up") == 1
+    assert it.status().ready

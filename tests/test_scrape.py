@@ -1,0 +1,323 @@
+"""The scraper over an engine that reads when the test lets it."""
+
+import asyncio
+import gzip
+import queue
+import threading
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+from blockbuster import blockbuster_ctx
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+
+from exporter.exposition.negotiation import Encoding, Escaping, Format, Offer
+from exporter.multiproc.collector import IncrementalCollector
+from exporter.scrape import Scraper
+from exporter.web.app import make_app
+from exporter.web.listen import open_sockets
+from exporter.web.server import Server
+from tests.support.files import counter, write
+from tests.support.waiting import DEADLINE
+
+TEXT = Offer(Format.TEXT_0_0_4, Escaping.UNDERSCORES, Encoding.IDENTITY)
+TEXT_GZIP = Offer(Format.TEXT_0_0_4, Escaping.UNDERSCORES, Encoding.GZIP)
+OPENMETRICS = Offer(Format.OPENMETRICS_1_0_0, Escaping.UNDERSCORES, Encoding.IDENTITY)
+OPENMETRICS_GZIP = Offer(Format.OPENMETRICS_1_0_0, Escaping.UNDERSCORES, Encoding.GZIP)
+TEXT_UTF_8 = Offer(Format.TEXT_1_0_0, Escaping.ALLOW_UTF_8, Encoding.IDENTITY)
+OFFERS = (TEXT, TEXT_GZIP, OPENMETRICS, OPENMETRICS_GZIP, TEXT_UTF_8)
+
+
+class GatedEngine(IncrementalCollector):
+    """The engine over a counter `x:reads` of the reads that have begun; each ends when the test says so."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(None, str(directory))
+        self.reads = 0
+        self.updates: list[int] = []
+        """The numbers of the reads after which `on_update` was called."""
+        self._file = directory / "counter_1.db"
+        self._began: asyncio.Queue[int] = asyncio.Queue()
+        self._outcomes: queue.Queue[Exception | None] = queue.Queue()
+        self._loop = asyncio.get_running_loop()
+
+    def update(self) -> None:
+        self.reads += 1
+        self._loop.call_soon_threadsafe(self._began.put_nowait, self.reads)
+        outcome = self._outcomes.get(timeout=DEADLINE)
+        if outcome:
+            raise outcome
+        write(self._file, {counter("x:reads"): self.reads})
+        super().update()
+
+    def on_update(self) -> None:
+        self.updates.append(self.reads)
+
+    def own_metrics(self) -> Iterable[Metric]:
+        return [GaugeMetricFamily("own", "Updates known.", len(self.updates))]
+
+    async def began(self) -> int:
+        """Wait for the next read to begin; return its number."""
+        async with asyncio.timeout(DEADLINE):
+            return await self._began.get()
+
+    def end(self, outcome: Exception | None = None) -> None:
+        """Let one read end."""
+        self._outcomes.put(outcome)
+
+
+class Scrapes:
+    """A scraper, its engine, and the scrapes that a test has started."""
+
+    def __init__(self, directory: Path) -> None:
+        self.engine = GatedEngine(directory)
+        self.scraper = Scraper(
+            self.engine, self.engine.own_metrics, (("worker_addr", "w"),), self.engine.on_update
+        )
+
+    async def start(self, *offers: Offer) -> "list[asyncio.Task[bytes]]":
+        """Start scrapes together, and return once they have asked."""
+        started = [asyncio.create_task(self.scraper.scrape(offer, DEADLINE)) for offer in offers]
+        await asyncio.sleep(0)
+        return started
+
+
+@pytest.fixture(name="it")
+async def _it(tmp_path: Path) -> AsyncIterator[Scrapes]:
+    it = Scrapes(tmp_path)
+    yield it
+    for _ in range(10):
+        it.engine.end()  # whatever still reads
+    it.scraper.close()
+
+
+def reads(body: bytes) -> int:
+    """Return the read that a body in text format is of."""
+    (line,) = (line for line in body.decode().splitlines() if line.startswith("x:reads_total "))
+    return int(float(line.split()[-1]))
+
+
+# --- Sharing ---
+
+
+async def test_a_scrape_takes_no_read_that_began_before_it(it: Scrapes) -> None:
+    (first,) = await it.start(TEXT)
+    assert await it.engine.began() == 1
+    second, third = await it.start(TEXT, TEXT)
+    it.engine.end()
+    assert reads(await first) == 1
+    assert await it.engine.began() == 2
+    assert not second.done()
+    it.engine.end()
+    assert (reads(await second), reads(await third)) == (2, 2)
+    assert it.engine.reads == 2
+
+
+async def test_scrapes_that_ask_together_share_a_read_whatever_they_are_offered(it: Scrapes) -> None:
+    started = await it.start(*OFFERS, *OFFERS)
+    it.engine.end()
+    bodies = await asyncio.gather(*started)
+    assert it.engine.reads == 1
+    text, gzipped, openmetrics, openmetrics_gzipped, utf_8, text_again, *_ = bodies
+    assert text is text_again, "one body for equal offers"
+    assert gzip.decompress(gzipped) == text == utf_8
+    assert gzip.decompress(openmetrics_gzipped) == openmetrics
+    assert openmetrics.endswith(b"# EOF\n")
+    assert reads(text) == reads(openmetrics) == 1
+
+
+async def test_a_refresh_reads_and_is_joined_by_nobody_who_comes_later(it: Scrapes) -> None:
+    it.scraper.refresh()
+    assert await it.engine.began() == 1
+    (scrape,) = await it.start(TEXT)
+    it.scraper.refresh()
+    it.engine.end()
+    assert await it.engine.began() == 2
+    it.engine.end()
+    assert reads(await scrape) == 2
+    assert it.engine.reads == 2
+    assert it.engine.updates == [1, 2]
+
+
+async def test_own_metrics_are_told_of_the_read_they_are_served_with(it: Scrapes) -> None:
+    for number in (1, 2):
+        (scrape,) = await it.start(TEXT)
+        it.engine.end()
+        assert f'own{{worker_addr="w"}} {number}.0\n' in (await scrape).decode()
+
+
+# --- Failing, hanging, leaving ---
+
+
+async def test_a_failing_engine_answers_all_who_wait_and_the_next_scrape_works(it: Scrapes) -> None:
+    first, second = await it.start(TEXT, OPENMETRICS)
+    it.engine.end(LookupError("a fault"))
+    for scrape in (first, second):
+        with pytest.raises(LookupError, match="a fault"):
+            await scrape
+    (scrape,) = await it.start(TEXT)
+    it.engine.end()
+    assert reads(await scrape) == 2
+
+
+async def test_those_who_wait_for_the_next_read_do_not_get_the_failure_of_this_one(it: Scrapes) -> None:
+    (first,) = await it.start(TEXT)
+    await it.engine.began()
+    (second,) = await it.start(TEXT)
+    it.engine.end(LookupError("a fault"))
+    it.engine.end()
+    assert reads(await second) == 2
+    assert isinstance(first.exception(), LookupError)
+
+
+async def test_a_failing_refresh_is_nobodys_failure(it: Scrapes) -> None:
+    failures: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: failures.append(context))
+    it.scraper.refresh()
+    it.engine.end(LookupError("a fault"))
+    await it.engine.began()
+    (scrape,) = await it.start(TEXT)
+    it.engine.end()
+    assert reads(await scrape) == 2
+    assert failures == []
+
+
+async def test_one_who_leaves_harms_nobody(it: Scrapes) -> None:
+    leaving, staying = await it.start(TEXT, TEXT)
+    await it.engine.began()
+    leaving.cancel()
+    it.engine.end()
+    assert reads(await staying) == 1
+    assert leaving.cancelled()
+
+
+async def test_when_all_leave_the_next_scrape_is_answered(it: Scrapes) -> None:
+    for leaving in await it.start(TEXT, TEXT):
+        leaving.cancel()
+    await it.engine.began()
+    (staying,) = await it.start(TEXT)
+    it.engine.end()
+    it.engine.end()
+    assert reads(await staying) == it.engine.reads == 2
+
+
+async def test_a_hanging_engine_blocks_nobody_but_those_who_wait_for_it(it: Scrapes) -> None:
+    with blockbuster_ctx():
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await it.scraper.scrape(TEXT, 0.05)
+        (scrape,) = await it.start(TEXT)
+        it.engine.end()
+        it.engine.end()
+        assert reads(await scrape) == 2
+
+
+async def test_closing_does_not_wait_for_a_read_that_hangs(it: Scrapes) -> None:
+    await it.start(TEXT)
+    await it.engine.began()
+    start = time.monotonic()
+    it.scraper.close()
+    assert time.monotonic() - start < 1
+
+
+async def test_reading_happens_in_another_thread(it: Scrapes, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+    monkeypatch.setattr(it.engine, "update", lambda: threads.append(threading.get_ident()))
+    await it.scraper.scrape(TEXT, DEADLINE)
+    assert threads
+    assert threading.get_ident() not in threads
+
+
+# --- What a scrape leaves behind ---
+
+
+async def test_durations_are_those_of_the_last_scrape_by_phase(
+    it: Scrapes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (it.scraper.durations, it.scraper.last_scrape) == ({}, None)
+    ticks = iter(range(1000))
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(ticks)))
+    monkeypatch.setattr(it.engine, "update", lambda: None)
+    it.engine.read_seconds = 0.25
+    it.scraper.bodies([TEXT, TEXT_GZIP])
+    # A tick for update and telling; then for each offer one for rendering, one for compressing.
+    assert it.scraper.durations == {"read": 0.25, "merge": 0.75, "render": 2.0, "compress": 2.0}
+    assert it.scraper.last_scrape is not None
+
+
+async def test_a_read_that_nobody_asked_for_is_no_scrape(it: Scrapes) -> None:
+    it.engine.end()
+    assert it.scraper.bodies([]) == {}
+    assert (it.scraper.durations, it.scraper.last_scrape) == ({}, None)
+
+
+async def test_gzip_is_the_same_body_whether_or_not_it_changed(it: Scrapes) -> None:
+    for change in (True, False, True):
+        if not change:
+            it.engine.reads -= 1
+        it.engine.end()
+        bodies = it.scraper.bodies(OFFERS)
+        assert gzip.decompress(bodies[TEXT_GZIP]) == bodies[TEXT]
+        assert gzip.decompress(bodies[OPENMETRICS_GZIP]) == bodies[OPENMETRICS]
+        assert bodies[OPENMETRICS].count(b"# EOF\n") == 1
+        assert reads(bodies[TEXT]) == it.engine.reads
+
+
+# --- Behind the web ---
+
+
+@asynccontextmanager
+async def served(it: Scrapes, codes: "asyncio.Queue[int]") -> AsyncIterator[str]:
+    app = make_app(
+        it.scraper,
+        lambda: pytest.fail("no page was asked for"),
+        telemetry_path="/metrics",
+        max_requests=40,
+        on_response=codes.put_nowait,
+    )
+    server = Server(app)
+    (sock,) = open_sockets(["127.0.0.1"], 0)
+    await server.start([sock])
+    try:
+        yield f"http://127.0.0.1:{sock.getsockname()[1]}"
+    finally:
+        await server.stop(grace=0.1)
+
+
+async def test_a_scrape_that_takes_longer_than_its_scraper_waits_is_503_in_time(it: Scrapes) -> None:
+    codes: asyncio.Queue[int] = asyncio.Queue()
+    async with served(it, codes) as url, aiohttp.ClientSession() as client:
+        start = time.monotonic()
+        timeout = {"X-Prometheus-Scrape-Timeout-Seconds": "0.3"}
+        async with client.get(f"{url}/metrics", headers=timeout) as answer:
+            assert answer.status == 503
+            assert (
+                await answer.text() == "the scrape was not done after 0.27 s, as long as the scraper waits\n"
+            )
+        assert 0.2 < time.monotonic() - start < 1
+        async with client.get(f"{url}/healthz") as answer:
+            assert answer.status == 200
+        it.engine.end()
+        it.engine.end()
+        async with client.get(f"{url}/metrics") as answer:
+            assert answer.status == 200
+            assert reads(await answer.read()) == 2
+    assert (codes.get_nowait(), codes.get_nowait()) == (503, 200)
+
+
+async def test_a_client_that_hangs_up_leaves_the_scrape_to_the_others(it: Scrapes) -> None:
+    codes: asyncio.Queue[int] = asyncio.Queue()
+    async with served(it, codes) as url, aiohttp.ClientSession() as client:
+        leaving = asyncio.create_task(client.get(f"{url}/metrics"))
+        await it.engine.began()
+        leaving.cancel()
+        assert await codes.get() == 499
+        staying = asyncio.create_task(client.get(f"{url}/metrics"))
+        it.engine.end()
+        it.engine.end()
+        async with await staying as answer:
+            assert answer.status == 200
