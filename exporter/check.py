@@ -6,12 +6,15 @@ from collections.abc import Iterable
 
 from exporter.addresses import host_port
 from exporter.assembly import Exporter
+from exporter.daemon import load_access
 from exporter.settings import Settings
 from exporter.web.listen import ListenError, open_sockets
 
 
 def check(settings: Settings) -> int:
     """Print what `serve` would do with these settings; exit code 1 where it could not serve the worker now."""
+    access = load_access(settings)
+    scheme = "https" if access and access.tls else "http"
     exporter = Exporter(settings)
     asyncio.run(exporter.watcher.rescan())
     exporter.scraper.bodies([])
@@ -24,7 +27,7 @@ def check(settings: Settings) -> int:
     print(f"labels      {_list(f'{name}={value}' for name, value in settings.static_labels.items())}")
     print(f"port        {settings.metrics_port}, {settings.port_rule}: {port_problem or 'free'}")
     for url in _urls(settings):
-        print(f"url         {url}")
+        print(f"url         {scheme}://{url}")
     print(f"directory   {status.directory}: {status.problem or 'readable'}")
     print(f"processes   {_list(f'{count} {state}' for state, count in sorted(processes.items()))}")
     print(f"files       {_list(f'{count} {state}' for state, count in sorted(files.items()))}")
@@ -47,7 +50,7 @@ def _try_port(settings: Settings) -> str:
 
 def _urls(settings: Settings) -> list[str]:
     hosts = settings.listen_host or ("0.0.0.0", "::")
-    return [f"http://{host_port(host, settings.metrics_port)}{settings.telemetry_path}" for host in hosts]
+    return [f"{host_port(host, settings.metrics_port)}{settings.telemetry_path}" for host in hosts]
 
 
 def _list(items: Iterable[str]) -> str:

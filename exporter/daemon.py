@@ -7,9 +7,10 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from exporter import systemd
 from exporter.addresses import host_port
@@ -37,17 +38,25 @@ _NO_MANAGER = systemd.ServiceManager()
 _logger = logging.getLogger(__name__)
 
 
+Main = Callable[[Sequence[socket.socket], "Access | None", systemd.ServiceManager], Coroutine[Any, Any, int]]
+"""What runs in the event loop, on listening sockets; returns the exit code."""
+
+
 def serve(settings: Settings) -> int:
     """Serve until SIGINT or SIGTERM; return the exit code. SettingsError where `--web-config` cannot be used."""
+    return run(settings, partial(_serve, settings), settings.metrics_port, settings.port_rule)
+
+
+def run(settings: Settings, main: Main, port: int, rule: str) -> int:
+    """Run `main` on the port that a rule chose; return the exit code. SettingsError as of `serve`."""
     access = load_access(settings)
     try:
         manager = systemd.take(os.environ)
-        sockets = [*manager.sockets] or open_sockets(settings.listen_host, settings.metrics_port)
+        sockets = [*manager.sockets] or open_sockets(settings.listen_host, port)
     except systemd.PassedSocketError as error:
         print(f"smg-exporter: error: {error}", file=sys.stderr)
         return 1
     except ListenError as error:
-        rule = settings.port_rule
         print(
             f"smg-exporter: error: {error}; it was {rule}: choose another with --listen-port", file=sys.stderr
         )
@@ -56,7 +65,7 @@ def serve(settings: Settings) -> int:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_TIMEOUT_MS)  # as on our own
     _raise_open_files_limit()
     try:
-        return asyncio.run(_serve(settings, sockets, access, manager))
+        return asyncio.run(main(sockets, access, manager))
     except asyncio.CancelledError:  # a second signal
         return 1
 
@@ -81,7 +90,7 @@ async def _serve(
     manager: systemd.ServiceManager = _NO_MANAGER,
 ) -> int:
     stop = asyncio.Event()
-    _stop_on_signals(stop)
+    stop_on_signals(stop)
     exporter = Exporter(settings)
     server = _make_server(settings, exporter, access)
     with suppress(TimeoutError):
@@ -104,19 +113,30 @@ async def _serve(
                 stuck=exporter.stuck,
             )
             tasks.append(asyncio.create_task(reporting, name="the report to systemd"))
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait((stopping, *tasks), return_when=asyncio.FIRST_COMPLETED)
-        _logger.info("stopping")
-        manager.tell("STOPPING=1", "STATUS=stopping")
-        await server.stop(_GRACE)
-        if failed := [task for task in tasks if task.done()]:
-            for task in failed:
-                _logger.error("%s failed", task.get_name(), exc_info=task.exception())
-            return 1
+        return await until_stopped(stop, server, tasks, manager)
     finally:
         for task in tasks:
             task.cancel()
         exporter.scraper.close()
+
+
+async def until_stopped(
+    stop: asyncio.Event,
+    server: Server,
+    tasks: Sequence["asyncio.Task[None]"],
+    manager: systemd.ServiceManager,
+) -> int:
+    """Wait for the stop, or for the end of a task that should have none; stop serving, and return the exit code."""
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait((stopping, *tasks), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    _logger.info("stopping")
+    manager.tell("STOPPING=1", "STATUS=stopping")
+    await server.stop(_GRACE)
+    if failed := [task for task in tasks if task.done()]:
+        for task in failed:
+            _logger.error("%s failed", task.get_name(), exc_info=task.exception())
+        return 1
     _logger.info("stopped")
     return 0
 
@@ -134,7 +154,7 @@ def _make_server(settings: Settings, exporter: Exporter, access: "Access | None"
     return Server(app, tls=access.tls if access else None)
 
 
-def _stop_on_signals(stop: asyncio.Event) -> None:
+def stop_on_signals(stop: asyncio.Event) -> None:
     """Stop on the first SIGINT or SIGTERM; on a second, let nothing finish."""
     loop = asyncio.get_running_loop()
     main = asyncio.current_task()

@@ -28,13 +28,17 @@ from exporter.values import (
     LogLevel,
     Port,
     Ranks,
+    Refresh,
     Requests,
     Rounds,
     Size,
     Switch,
+    TargetTimeout,
     Text,
+    Url,
     UrlPath,
     WhenDown,
+    Workers,
 )
 
 ENV_PREFIX = "SMG_EXPORTER_"
@@ -85,7 +89,10 @@ class Settings(BaseSettings):
         shown="all interfaces, IPv4 and IPv6",
     )
     listen_port: Port | None = option(
-        "listening", "port to listen on", "PORT", shown="gRPC port + 10000; - 10000 where that passes 65535"
+        "listening",
+        "port to listen on",
+        "PORT",
+        shown="gRPC port + 10000; - 10000 where that passes 65535; fleet: 29010",
     )
     telemetry_path: UrlPath = option("listening", "the path of the metrics", "PATH", default="/metrics")
     web_config: File | None = option(
@@ -120,6 +127,34 @@ class Settings(BaseSettings):
     format: Format = option("one command only", "dump: the format to print", default="text")
     ranks: Ranks = option("one command only", "demo: the number of schedulers", "N", default=2)
     rounds: Rounds = option("one command only", "verify: how often to compare", "N", default=1)
+
+    worker: Workers = option(
+        "fleet only",
+        "worker to scrape, and its metrics URL where it is not the usual; repeatable",
+        "URL[=METRICS]",
+        default=(),
+        shown="none",
+    )
+    workers_file: File | None = option(
+        "fleet only",
+        "workers to scrape, in Prometheus' file_sd format; re-read on change",
+        "FILE",
+        shown="none",
+    )
+    smg_url: Url | None = option("fleet only", "SMG gateway to ask for its workers", "URL", shown="none")
+    smg_api_key_file: File | None = option(
+        "fleet only", "API key for that gateway, sent to nobody else", "FILE", shown="none"
+    )
+    smg_refresh: Refresh = option("fleet only", "how often to ask it", "SECONDS", default=10.0)
+    target_timeout: TargetTimeout = option(
+        "fleet only", "how long one worker may take", "SECONDS", default=5.0
+    )
+    max_target_bytes: Bytes = option(
+        "fleet only", "larger answers of a worker are refused", "SIZE", default=Size(64 << 20)
+    )
+    target_ca_file: File | None = option(
+        "fleet only", "certificate authorities of https workers", "FILE", shown="the system's"
+    )
 
     @property
     def directory(self) -> Path:
@@ -183,6 +218,8 @@ def load(command_line: Mapping[str, str | list[str] | bool], command: str = "ser
         spellings = _spellings(command_line)
         problems += [_problem(detail, spellings) for detail in error.errors()]
         raise SettingsError("\n".join(problems)) from None
+    if command == "fleet" and not (settings.worker or settings.workers_file or settings.smg_url):
+        problems.append(f"{_missing('worker')}; or --workers-file, or --smg-url")
     if command == "demo" and settings.grpc_port is None:
         settings = settings.model_copy(update={"grpc_port": DEMO_GRPC_PORT})
     problems += [_missing(name) for name in _required(settings, command) if getattr(settings, name) is None]
@@ -209,7 +246,8 @@ def _variable(name: str) -> str:
 def _required(settings: Settings, command: str) -> list[str]:
     derives_label = not (settings.no_worker_addr_label or settings.worker_addr)
     needs_port = command in {"serve", "check"} or (command == "dump" and derives_label)
-    return ["grpc_port"] * needs_port + ["multiproc_dir"] * (command != "demo")
+    needs_directory = command not in {"demo", "fleet"}
+    return ["grpc_port"] * needs_port + ["multiproc_dir"] * needs_directory
 
 
 def _missing(name: str) -> str:

@@ -111,6 +111,7 @@ def _listening(descriptor: int, name: str) -> socket.socket:
         or sock.type != socket.SOCK_STREAM
         or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     ):
+        sock.close()
         raise _error(descriptor, name, "is not a listening TCP socket: say ListenStream=PORT and Accept=no")
     return sock
 

@@ -87,6 +87,25 @@ def _labels(value: object) -> dict[str, str]:
     return labels
 
 
+def _seconds(low: float, high: float) -> PlainValidator:
+    def parse(value: object) -> float:
+        if (
+            re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,3})?", str(value))
+            and low <= (number := float(str(value))) <= high
+        ):
+            return number
+        raise ValueError(f"{value!r} is not a number of seconds from {low:g} to {high:g}")
+
+    return PlainValidator(parse)
+
+
+def _workers(value: object) -> tuple[str, ...]:
+    workers = tuple(_items(value))
+    for worker in workers:
+        addresses.worker_and_metrics_url(worker)  # raises what is wrong with it
+    return workers
+
+
 Text = Annotated[str, PlainValidator(_text)]
 File = Annotated[Path, PlainValidator(lambda value: Path(_text(value)))]
 Port = Annotated[int, _whole(1, addresses.MAX_PORT, "a port")]
@@ -95,11 +114,15 @@ Hosts = Annotated[
     tuple[str, ...], PlainValidator(lambda value: tuple(map(addresses.bare_host, _items(value))))
 ]
 UrlPath = Annotated[str, PlainValidator(_url_path)]
+Url = Annotated[str, PlainValidator(lambda value: addresses.http_url(_text(value)))]
+Workers = Annotated[tuple[str, ...], PlainValidator(_workers)]
 Labels = Annotated[dict[str, str], PlainValidator(_labels)]
 Switch = Annotated[bool, PlainValidator(_switch)]
 Requests = Annotated[int, _whole(1, 10_000)]
 Bytes = Annotated[Size, PlainValidator(_size)]
 Ranks = Annotated[int, _whole(1, 64)]
+TargetTimeout = Annotated[float, _seconds(0.1, 60)]
+Refresh = Annotated[float, _seconds(1, 3600)]
 Rounds = Annotated[int, _whole(1, 1_000_000)]
 # YAML reads a bare on and off as booleans.
 Liveness = Annotated[

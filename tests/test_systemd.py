@@ -120,8 +120,16 @@ def test_a_manager_that_is_gone_is_no_trouble(tmp_path: Path) -> None:
 
 def test_a_manager_that_does_not_read_holds_nobody_up(tmp_path: Path) -> None:
     with listening(str(tmp_path / "notify")) as manager:
-        for _ in range(1000):
-            ServiceManager(address=manager.address).tell("WATCHDOG=1")
+        it = ServiceManager(address=manager.address)
+
+        def tell_often() -> None:
+            for _ in range(1000):
+                it.tell("WATCHDOG=1")
+
+        telling = threading.Thread(target=tell_often, daemon=True)
+        telling.start()
+        telling.join(DEADLINE)
+        assert not telling.is_alive()
 
 
 def test_no_text_can_say_more_than_it_should(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
@@ -153,17 +154,26 @@ class IncrementalCollector(MultiProcessCollector):
         self.last_stamp = 0.0
 
     def _take_up(self, files: FileSet) -> bool:
-        """Go over to another file set; return whether a share must be taken back that was merged already."""
+        """Go over to another file set; return whether a share must be taken back that was merged already.
+
+        That of a gauge whose file went must; that of a sum stays.
+        """
         if files.epoch != self._files.epoch and self._files.identity:  # another worker
             self._forget()
             self.problems = {}
             self._counted = Counter()
-        wanted = {(file.name, file.identity): file for file in files.files if file.plan is not Plan.LEAVE}
+        wanted = {file.key: file for file in files.files if file.plan is not Plan.LEAVE}
         self._files = files
         self._stale = True
-        for key, tracked in self._tracked.items():
-            if key not in wanted or (tracked.settled and wanted[key].plan is Plan.FOLLOW):
-                return True
+        take_back = False
+        for key, tracked in list(self._tracked.items()):
+            file = wanted.get(key)
+            if file is None:
+                take_back = take_back or tracked.file.rule.type == "gauge"
+                self.problems.pop(tracked.file.name, None)
+                self._let_go(key)
+            elif tracked.settled and (file.plan is Plan.FOLLOW or file.writer != tracked.file.writer):
+                take_back = True  # another process goes, or went, on with it
         for key, file in wanted.items():
             tracked = self._tracked.get(key) or _Tracked(
                 file, files.directory, self._max_file_size, self._scratch
@@ -172,21 +182,28 @@ class IncrementalCollector(MultiProcessCollector):
             tracked.file = file
             self._tracked[key] = tracked
         self._followed = [tracked for tracked in self._tracked.values() if not tracked.settled]
-        return False
+        return take_back
+
+    def _let_go(self, key: tuple[str, tuple[int, int]]) -> None:
+        """Read a file no more; what it said stays in the sums."""
+        tracked = self._tracked.pop(key)
+        if tracked.file.rule.type != "gauge":
+            self._settle(tracked)
 
     def _rebuild(self) -> None:
-        """Merge anew from the files there are; what is gone from sums is kept as a constant."""
+        """Merge anew from the files there are; what files gone had in the sums is kept."""
         files, before = self._files, self._families
+        settled = {key for key, tracked in self._tracked.items() if tracked.settled}
         self._forget()
-        present = {file.name for file in files.files}
-        self.problems = {  # of files that are there still; bad keys are found anew
-            name: problem
-            for name, problem in self.problems.items()
-            if name in present and isinstance(problem, BadFileError)
+        self.problems = {  # bad keys are found anew
+            name: problem for name, problem in self.problems.items() if isinstance(problem, BadFileError)
         }
+        # First the files whose shares are in the constants already: what they lack of those now is of files gone.
+        self._take_up(replace(files, files=tuple(file for file in files.files if file.key in settled)))
+        self._read()
+        self._families.keep_constants(before)
         self._take_up(files)
         self._read()
-        self._families.keep_floors(before)
 
     def _read(self) -> bool:
         """Read the followed files; return whether one lost what it had."""
@@ -196,7 +213,8 @@ class IncrementalCollector(MultiProcessCollector):
             before = tracked.db.values
             changed = self._read_file(tracked)
             if tracked.restarts != tracked.db.restarts and tracked.series:
-                tracked.db.values = before  # what it had until now is in the sums, and stays there
+                tracked.db.values = before
+                self._let_go(tracked.file.key)  # what it says from now on is another file's
                 return True
             if changed:
                 self._changed.add(tracked.db)

@@ -49,15 +49,16 @@ class Families:
         labels = self._labels(own_labels, kind, pid)
         return self._family(key.family, key.help, kind).find(name, labels), column
 
-    def keep_floors(self, before: "Families") -> None:
-        """Make no sum less than it was `before`: a counter does not fall while its worker lives."""
+    def keep_constants(self, before: "Families") -> None:
+        """Keep the shares that files gone had in the sums `before`: a counter does not fall while its worker lives."""
         for old_family in before:
             if old_family.type == "gauge":
                 continue
             with suppress(BadKeyError):  # another kind of family has the name now
                 family = self._family(old_family.name, old_family.help, old_family.kind)
                 for old in old_family:
-                    family.find(old.name, old.labels).top_up(old.totals())
+                    if old.base:
+                        family.find(old.name, old.labels).keep_constants(old)
 
     def _family(self, name: str, help_text: str, kind: str) -> Family:
         family = self._families.get(name)

@@ -78,6 +78,13 @@ class File:
     pid: str
     state: State
     plan: Plan
+    writer: Process | None
+    """The process that wrote it last, if it was ever seen alive."""
+
+    @property
+    def key(self) -> tuple[str, tuple[int, int]]:
+        """What tells it from any other file, of the same name too."""
+        return self.name, self.identity
 
     @property
     def rule(self) -> Rule:
@@ -205,7 +212,8 @@ def decide(
         before.epoch,
         listing,
         files=tuple(
-            File(*file, writers[file.pid].state, plans[file.kind, file.pid]) for file in listing.files
+            File(*file, writers[file.pid].state, plans[file.kind, file.pid], writers[file.pid].process)
+            for file in listing.files
         ),
         removed=(before.removed | {name for name, _ in known - present})
         - {file.name for file in listing.files},
@@ -241,8 +249,8 @@ def _is_foreign(before: FileSet, moved: Collection[str]) -> bool:
 
 
 def _plan(kind: str, writer: Writer, *, settled: bool) -> Plan:
-    if writer.state is not State.DEAD or writer.suspect:
+    if writer.state is not State.DEAD:
         return Plan.FOLLOW
     if RULES[kind].live_only:
         return Plan.LEAVE
-    return Plan.ONCE if settled else Plan.FOLLOW
+    return Plan.ONCE if settled and not writer.suspect else Plan.FOLLOW

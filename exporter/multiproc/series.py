@@ -94,20 +94,17 @@ class Series:
         self._entries = [entry for entry in self._entries if entry[0] is not source]
         self._arranged = len(self._entries)
 
-    def totals(self) -> dict[float, float]:
-        """Return what was merged, by column, before buckets are cumulated."""
-        return dict(zip(self.columns, self.rule.combine(self._vectors()), strict=True))
-
-    def top_up(self, floor: Mapping[float, float]) -> None:
-        """Make a sum no less in any column than `floor`, what it was before some of its files went."""
-        self.arrange(floor)
+    def keep_constants(self, old: "Series") -> None:
+        """Keep of the constants of `old`, which are sums, what is more than the files here say: it is of files gone."""
+        self.arrange(old.columns)
         nothing: Vector = (0.0,) * len(self.columns)
-        missing = []
-        for column, *now in zip(self.columns, nothing, *self._vectors(), strict=True):
-            parts = exact_parts([floor.get(column, 0.0), *(-number for number in now)])
-            missing.append(parts if math.fsum(parts) > 0 else [0.0])
-        if any(map(any, missing)) or not self._vectors():
-            self.base = self.rule.condense([*self.base, *zip_longest(*missing, fillvalue=0.0)])
+        then = zip(
+            nothing, *(_realign(vector, old.columns, self.columns) for vector in old.base), strict=True
+        )
+        now = zip(nothing, *self._vectors(), strict=True)
+        gone = [exact_parts([*was, *(-number for number in is_)]) for was, is_ in zip(then, now, strict=True)]
+        gone = [parts if math.fsum(parts) > 0 else [0.0] for parts in gone]
+        self.base = self.rule.condense([*self.base, *zip_longest(*gone, fillvalue=0.0)])
 
     def _vectors(self) -> list[Vector]:
         return [*self.base, *(self._vector(source, places) for source, places in self._places().items())]

@@ -1,9 +1,13 @@
 """What all answers share: one-line texts, and sending that ends."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.payload import Payload
+
+_SLICE = 1 << 18
 
 
 def printable(text: str) -> str:
@@ -14,6 +18,27 @@ def printable(text: str) -> str:
 def line(status: int, text: str, headers: Mapping[str, str] | None = None) -> web.Response:
     """Return a plain text answer of one line."""
     return web.Response(status=status, text=f"{printable(text)}\n", headers=headers)
+
+
+class LargeBody(Payload):
+    """A body in chunks, which are handed to the transport in slices: it would keep a copy of what it cannot send."""
+
+    _value: Sequence[bytes]
+
+    def __init__(self, chunks: Sequence[bytes]) -> None:
+        super().__init__(chunks)
+        self._size = sum(map(len, chunks))
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Write it, each slice when the transport has room for it."""
+        for chunk in self._value:
+            view = memoryview(chunk)
+            for start in range(0, len(view), _SLICE):
+                await writer.write(view[start : start + _SLICE])
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """Return it as text."""
+        return b"".join(self._value).decode(encoding, errors)
 
 
 async def send(request: web.Request, response: web.StreamResponse, within: float) -> bool:

@@ -1,13 +1,15 @@
 """The application: which path is answered by what."""
 
-from collections.abc import Awaitable, Callable, Iterable
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from aiohttp import hdrs, web
 
 from exporter.status import Status
 from exporter.web.answers import line, send
 from exporter.web.metrics import MetricsHandler, MetricsSource
-from exporter.web.pages import Pages
+from exporter.web.pages import F, Pages
+from exporter.web.status_page import render
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -33,16 +35,25 @@ def make_app(
     scrapes = MetricsHandler(
         metrics, max_requests=max_requests, on_response=on_response, send_timeout=send_timeout
     )
-    pages = Pages(status, telemetry_path=telemetry_path)
-    handlers = {
+    pages = Pages(status, lambda facts: render(facts, telemetry_path=telemetry_path, now=time.time()))
+    # The metrics come last: they win over a page of the same path.
+    return make_application({**routes(pages), telemetry_path: scrapes.handle}, send_timeout)
+
+
+def routes(pages: Pages[F]) -> dict[str, Handler]:
+    """Return what every application has beside metrics, by path."""
+    return {
         "/": pages.index,
         "/status.json": pages.status_json,
         "/healthz": pages.healthy,
         "/-/healthy": pages.healthy,
         "/readyz": pages.ready,
         "/-/ready": pages.ready,
-        telemetry_path: scrapes.handle,  # last: it wins over a page of the same path
     }
+
+
+def make_application(handlers: Mapping[str, Handler], send_timeout: float) -> web.Application:
+    """Return an application of handlers by path, with the answers and limits that all have."""
     app = web.Application(middlewares=[_finisher(handlers, send_timeout)], client_max_size=MAX_BODY)
     app.on_response_prepare.append(_add_common_headers)
     for path, handler in handlers.items():

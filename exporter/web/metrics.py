@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 
 from exporter.errors import ScrapeError
 from exporter.exposition.negotiation import Encoding, Offer, negotiate
-from exporter.web.answers import line, send
+from exporter.web.answers import LargeBody, line, send
 
 logger = logging.getLogger(__name__)
 
@@ -25,8 +25,8 @@ class MetricsSource(Protocol):
     """Where bodies come from."""
 
     # A budget to plan with: the caller cancels at its end anyway.
-    async def scrape(self, offer: Offer, timeout: float) -> bytes:  # noqa: ASYNC109
-        """Return a whole body in the offer's format and encoding; ScrapeError where there is none.
+    async def scrape(self, offer: Offer, timeout: float) -> bytes | list[bytes]:  # noqa: ASYNC109
+        """Return a whole body, or its chunks, in the offer's format and encoding; ScrapeError where there is none.
 
         It is cancelled when `timeout` seconds have passed or the client goes away.
         """
@@ -78,7 +78,8 @@ class MetricsHandler:
         except Exception:
             logger.exception("scrape failed")
             return line(500, "internal error: the log says more")
-        return web.Response(body=body, headers=_headers(offer))
+        chunks = [body] if isinstance(body, bytes) else body
+        return web.Response(body=LargeBody(chunks), headers=_headers(offer))
 
 
 def time_budget(header: str | None) -> float:

@@ -3,30 +3,42 @@
 import asyncio
 import json
 import re
-import time
 from collections.abc import Callable
+from typing import Any, Generic, Protocol, TypeVar
 
 from aiohttp import hdrs, web
 
-from exporter.status import Status
 from exporter.web.answers import line
-from exporter.web.status_page import render
 
 CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
-class Pages:
+class Facts(Protocol):
+    """What is known at one moment."""
+
+    @property
+    def problem(self) -> str:
+        """Why there is nothing to serve; empty when there is."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all of it as plain JSON values."""
+
+
+F = TypeVar("F", bound=Facts)
+
+
+class Pages(Generic[F]):
     """Answers from the facts of the moment."""
 
-    def __init__(self, status: Callable[[], Status], *, telemetry_path: str) -> None:
+    def __init__(self, status: Callable[[], F], page: Callable[[F], str]) -> None:
+        """Answer from `status`, of which `page` makes the status page."""
         self._status = status
-        self._telemetry_path = telemetry_path
+        self._page = page
 
     async def index(self, _request: web.Request) -> web.Response:
         """Answer with the status page."""
-        page = render(self._status(), telemetry_path=self._telemetry_path, now=time.time())
         headers = {"Content-Security-Policy": CONTENT_SECURITY_POLICY}
-        return web.Response(text=page, content_type="text/html", headers=headers)
+        return web.Response(text=self._page(self._status()), content_type="text/html", headers=headers)
 
     async def status_json(self, _request: web.Request) -> web.Response:
         """Answer with the facts as JSON."""
@@ -44,7 +56,7 @@ class Pages:
         return line(503, problem) if problem else line(200, "ok")
 
 
-def _as_json(status: Status) -> bytes:
+def _as_json(status: Facts) -> bytes:
     """Return UTF-8 JSON; a file name's stray bytes, which UTF-8 has no form for, as visible escapes."""
     text = json.dumps(status.as_json(), ensure_ascii=False)
     text = re.sub("[\ud800-\udfff]", lambda surrogate: f"\\\\u{ord(surrogate[0]):04x}", text)

@@ -2,13 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
-from html import escape
 from importlib.resources import files
 from string import Template
 
 from exporter.status import Status
-from exporter.web.answers import printable
+from exporter.web import html
 
 LONGEST_LIST = 200
 """Rows of a list; beyond, a count. The whole lists are in /status.json."""
@@ -22,15 +20,16 @@ def render(status: Status, *, telemetry_path: str, now: float) -> str:
     """Return the page of one moment, `now` in Unix seconds. Every value in it is escaped."""
     tone, headline, remark = _verdict(status)
     return _TEMPLATE.substitute(
-        title=_text(f"{headline}: {status.worker_addr}"),
-        version=_text(status.version),
-        as_of=f"{_time(now)}, started {_ago(status.started, now)}",
+        style=html.STYLE,
+        title=html.text(f"{headline}: {status.worker_addr}"),
+        version=html.text(status.version),
+        as_of=f"{html.time(now)}, started {html.ago(status.started, now)}",
         tone=tone,
-        headline=_text(headline),
-        remark=_text(remark),
-        worker_addr=_text(status.worker_addr),
-        directory=_text(status.directory),
-        problem=f'<br><span class="problem">{_text(status.problem)}</span>' if status.problem else "",
+        headline=html.text(headline),
+        remark=html.text(remark),
+        worker_addr=html.text(status.worker_addr),
+        directory=html.text(status.directory),
+        problem=f'<br><span class="problem">{html.text(status.problem)}</span>' if status.problem else "",
         figures=_figures(status, now),
         skipped=_skipped(status),
         processes=_processes(status),
@@ -46,7 +45,7 @@ def _verdict(status: Status) -> tuple[str, str, str]:
     count = len(status.processes)
     live = sum(process.state == "live" for process in status.processes)
     if status.worker_up:
-        return "up", "Worker is up", f"{live} of {_count(count, 'process', 'processes')} live."
+        return "up", "Worker is up", f"{live} of {html.count(count, 'process', 'processes')} live."
     if status.worker_up is None:
         remark = (
             "The writers' pids cannot be looked up from here, or --liveness is off."
@@ -65,8 +64,8 @@ def _figures(status: Status, now: float) -> str:
         (f"{status.series:,}", "series"),
         (f"{read:,}", "files read"),
         (f"{states['skipped']:,}", "files skipped"),
-        (_ago(status.last_scrape, now), "last scrape"),
-        (_ago(status.last_update, now), "last update"),
+        (html.ago(status.last_scrape, now), "last scrape"),
+        (html.ago(status.last_update, now), "last update"),
     ]
     return "".join(f'<p><b>{value}</b><span class="faint">{name}</span></p>' for value, name in figures)
 
@@ -75,14 +74,16 @@ def _skipped(status: Status) -> str:
     skipped = [file for file in status.files if file.state == "skipped"]
     if not skipped:
         return ""
-    rows = [_row(_code(file.name), _text(file.reason)) for file in skipped[:LONGEST_LIST]]
-    return f"<section><h2>Skipped files</h2>{_table(rows)}{_rest(len(skipped))}</section>"
+    rows = [html.row(html.code(file.name), html.text(file.reason)) for file in skipped[:LONGEST_LIST]]
+    return f"<section><h2>Skipped files</h2>{html.table(rows)}{_rest(len(skipped))}</section>"
 
 
 def _processes(status: Status) -> str:
     if not status.processes:
         return '<p class="faint">None has written a file.</p>'
-    rows = [_row(_code(process.pid), _state(process.state)) for process in status.processes[:LONGEST_LIST]]
+    rows = [
+        html.row(html.code(process.pid), _state(process.state)) for process in status.processes[:LONGEST_LIST]
+    ]
     states = _by_state((process.state for process in status.processes), _PROCESS_STATES)
     return states + _details("Every process", rows, len(status.processes))
 
@@ -90,7 +91,7 @@ def _processes(status: Status) -> str:
 def _files(status: Status) -> str:
     if not status.files:
         return '<p class="faint">There is none.</p>'
-    rows = [_row(_code(file.name), _state(file.state)) for file in status.files[:LONGEST_LIST]]
+    rows = [html.row(html.code(file.name), _state(file.state)) for file in status.files[:LONGEST_LIST]]
     states = _by_state((file.state for file in status.files), _FILE_STATES)
     return states + _details("Every file", rows, len(status.files))
 
@@ -101,13 +102,13 @@ def _phases(status: Status) -> str:
     total = sum(status.scrape_durations.values())
     longest = max(status.scrape_durations.values())
     rows = [
-        f"<tr><th>{_text(phase)}</th>"
+        f"<tr><th>{html.text(phase)}</th>"
         f'<td class="bar"><i style="width:{100 * seconds / longest if longest else 0:.0f}%"></i></td>'
-        f'<td class="number">{_duration(seconds)}</td></tr>'
+        f'<td class="number">{html.duration(seconds)}</td></tr>'
         for phase, seconds in status.scrape_durations.items()
     ]
-    rows.append(f'<tr><th>together</th><td></td><td class="number">{_duration(total)}</td></tr>')
-    return _table(rows)
+    rows.append(f'<tr><th>together</th><td></td><td class="number">{html.duration(total)}</td></tr>')
+    return html.table(rows)
 
 
 def _endpoints(telemetry_path: str) -> str:
@@ -119,33 +120,33 @@ def _endpoints(telemetry_path: str) -> str:
     ]
     # Relative, so that they hold behind a proxy's path prefix.
     rows = [
-        _row(f'<a href="{_text("." + path)}">{_code(path)}</a>', _text(meaning))
+        html.row(f'<a href="{html.text("." + path)}">{html.code(path)}</a>', html.text(meaning))
         for path, meaning in endpoints
     ]
-    return _table(rows)
+    return html.table(rows)
 
 
 def _errors(status: Status) -> str:
     if not status.file_errors:
         return ""
     rows = [
-        f'<tr><th>{_text(reason)}</th><td class="number">{count:,}</td></tr>'
+        f'<tr><th>{html.text(reason)}</th><td class="number">{count:,}</td></tr>'
         for reason, count in sorted(status.file_errors.items())
     ]
-    return f"<section><h2>Skipped files and samples since start</h2>{_table(rows)}</section>"
+    return f"<section><h2>Skipped files and samples since start</h2>{html.table(rows)}</section>"
 
 
 def _by_state(states: Iterable[str], known: Sequence[str]) -> str:
     """Return a table of counts: the known states in their order, where there are any, then others."""
     counts = Counter(states)
     order = [*(state for state in known if state in counts), *sorted(counts.keys() - set(known))]
-    return _table(
+    return html.table(
         f'<tr><td>{_state(state)}</td><td class="number">{counts[state]:,}</td></tr>' for state in order
     )
 
 
 def _details(summary: str, rows: Sequence[str], total: int) -> str:
-    return f"<details><summary>{summary}</summary>{_table(rows)}{_rest(total)}</details>"
+    return f"<details><summary>{summary}</summary>{html.table(rows)}{_rest(total)}</details>"
 
 
 def _rest(total: int) -> str:
@@ -156,49 +157,5 @@ def _rest(total: int) -> str:
     return f'<p class="faint">{more}; <a href="./status.json">status.json</a> has all</p>'
 
 
-def _table(rows: Iterable[str]) -> str:
-    return f"<table>{''.join(rows)}</table>"
-
-
-def _row(*cells: str) -> str:
-    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
-
-
 def _state(state: str) -> str:
-    return f'<span class="{_text(state)}">{_text(state)}</span>'
-
-
-def _code(text: str) -> str:
-    return f"<code>{_text(text)}</code>"
-
-
-def _text(text: str) -> str:
-    """Return any text, file names above all, as harmless HTML."""
-    return escape(printable(text))
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number:,} {one if number == 1 else many}"
-
-
-def _time(moment: float) -> str:
-    return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M:%S} UTC"
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.2f} s" if seconds >= 1 else f"{1000 * seconds:.1f} ms"
-
-
-def _ago(moment: float | None, now: float) -> str:
-    """Return how long ago a moment was, in its two leading units; clocks that disagree make it `just now`."""
-    if moment is None:
-        return "never"
-    seconds = int(now - moment)
-    if seconds < 1:
-        return "just now"
-    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
-    if days:
-        return f"{days} d {hours % 24} h ago"
-    if hours:
-        return f"{hours} h {minutes % 60} min ago"
-    return f"{minutes} min ago" if minutes else f"{seconds} s ago"
+    return f'<span class="{html.text(state)}">{html.text(state)}</span>'

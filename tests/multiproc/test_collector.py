@@ -483,3 +483,17 @@ def test_help_with_a_summary_of_a_process(tmp_path: Path) -> None:
     assert facts(IncrementalCollector(None, str(tmp_path)).collect()) == {
         ("s", "summary", "Some help."): {("s_count", ()): 2.0, ("s_sum", ()): 3.0}
     }
+
+
+def test_what_comes_when_another_goes_is_not_swallowed(tmp_path: Path) -> None:
+    for kind, key in (("counter", counter("a")), ("gauge_max", gauge("g"))):
+        write(tmp_path / f"{kind}_1.db", {key: 10.0})
+        write(tmp_path / f"{kind}_2.db", {key: 5.0})
+    collector = IncrementalCollector(None, str(tmp_path))
+    collector.update()
+    for kind, key in (("counter", counter("a")), ("gauge_max", gauge("g"))):
+        (tmp_path / f"{kind}_1.db").unlink()
+        write(tmp_path / f"{kind}_2.db", {key: 6.0})
+        write(tmp_path / f"{kind}_3.db", {key: 7.0})
+    collector.update()
+    assert collector.snapshot.values == [10.0 + 6.0 + 7.0, 7.0]

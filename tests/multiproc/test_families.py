@@ -203,38 +203,41 @@ def test_reserved_names(name: str) -> None:
         assert refused(placed, "counter", counter(name))[0] == "name_conflict"
 
 
-def floors(kind: str, key: str, before: float, now: float | None) -> float:
-    """Return a value of a family whose files went, and where some are back or stayed with `now`."""
+def kept(kind: str, key: str, constant: float, now: float | None) -> tuple[float, ...]:
+    """Return the values of what had a constant before, and has a file with `now`, or none."""
 
     class Source:
         def __init__(self, value: float) -> None:
             self.values: tuple[float, ...] = (value,)
 
     old, new = families(), families()
-    for placed, value in ((old, before), (new, now)):
+    for placed, value in ((old, constant), (new, now)):
         if value is not None:
+            source = Source(value)
             series, column = placed.place(kind, "7", key.encode())
-            series.add(Source(value), 0, column)
+            series.add(source, 0, column)
             series.arrange()
-    new.keep_floors(old)
-    (found,) = (series for family in new for series in family)
-    return found.values()[0]
+            if placed is old:
+                series.settle(source)
+    new.keep_constants(old)
+    return next((series.values() for family in new for series in family), ())
 
 
-@pytest.mark.parametrize(("now", "kept"), [(None, 5.0), (0.0, 5.0), (3.0, 5.0), (5.0, 5.0), (7.0, 7.0)])
-def test_floors_of_sums(now: float | None, kept: float) -> None:
-    assert floors("counter", counter("a"), 5.0, now) == kept
-    assert floors("histogram", bucket("a", "1.0"), 5.0, now) == kept
-    assert floors("summary", total("a"), 5.0, now) == kept
+@pytest.mark.parametrize(("now", "value"), [(None, 5.0), (0.0, 5.0), (3.0, 5.0), (5.0, 5.0), (7.0, 7.0)])
+def test_constants_of_sums(now: float | None, value: float) -> None:
+    assert kept("counter", counter("a"), 5.0, now) == (value,)
+    assert kept("histogram", bucket("a", "1.0"), 5.0, now)[0] == value
+    assert kept("summary", total("a"), 5.0, now) == (value,)
 
 
-def test_gauges_have_no_floor() -> None:
-    assert floors("gauge_sum", gauge("a"), 5.0, 3.0) == 3.0
+def test_gauges_keep_no_constants() -> None:
+    assert kept("gauge_sum", gauge("a"), 5.0, 3.0) == (3.0,)
+    assert kept("gauge_sum", gauge("a"), 5.0, None) == ()
 
 
-def test_a_name_that_became_another_kind_of_family_has_no_floor() -> None:
+def test_a_name_that_became_another_kind_of_family_keeps_nothing() -> None:
     old, new = families(), families()
     old.place("counter", "7", counter("a").encode())
     new.place("gauge_max", "7", gauge("a").encode())
-    new.keep_floors(old)
+    new.keep_constants(old)
     assert [family.kind for family in new] == ["gauge_max"]

@@ -139,7 +139,7 @@ def test_settling_many_keeps_the_sum_exact_and_the_base_small() -> None:
 
 
 @pytest.mark.parametrize(
-    ("now", "floor", "values"),
+    ("now", "constants", "values"),
     [
         ((5.0, 1.0, 1.0), {SUM: 4.0, 1.0: 1.0, INF: 0.0}, (1.0, 2.0, 5.0, 2.0)),
         ((5.0, 1.0, 1.0), {SUM: 6.0, 1.0: 3.0, INF: 1.0}, (3.0, 4.0, 6.0, 4.0)),
@@ -149,25 +149,37 @@ def test_settling_many_keeps_the_sum_exact_and_the_base_small() -> None:
         ((5.0, 1.0, 1.0), {SUM: math.nan}, (1.0, 2.0, 5.0, 2.0)),
     ],
 )
-def test_top_up(now: tuple[float, ...], floor: dict[float, float], values: tuple[float, ...]) -> None:
+def test_constants_of_what_is_there_still_are_not_kept_twice(
+    now: tuple[float, ...], constants: dict[float, float], values: tuple[float, ...]
+) -> None:
     made = series("histogram", dict(zip((SUM, 1.0, INF), now, strict=True)))
-    made.top_up(floor)
+    made.keep_constants(settled("histogram", constants))
     assert made.values() == values
 
 
-def test_top_up_of_what_has_no_source_any_more() -> None:
+def test_constants_of_what_has_no_source_any_more() -> None:
     made = Series("x", (), RULES["counter"])
     assert made.values() == ()
-    made.top_up({0.0: 0.0})
+    made.keep_constants(settled("counter", {0.0: 0.0}))
     assert made.values() == (0.0,)
-    made.top_up({0.0: 3.0})
+    made.keep_constants(settled("counter", {0.0: 3.0}))
     assert made.values() == (3.0,)
 
 
-def test_totals_are_those_of_the_buckets_alone() -> None:
-    shares = {SUM: 5.0, 1.0: 1.0, INF: 1.0}
-    assert series("histogram", shares).totals() == shares
-    assert series("histogram", shares, shares).totals() == {SUM: 10.0, 1.0: 2.0, INF: 2.0}
+def test_constants_are_kept_exactly() -> None:
+    made = Series("x", (), RULES["counter"])
+    old = settled("counter", *[{0.0: 0.1}] * 1000)
+    made.keep_constants(old)
+    assert made.values() == old.values() == (100.0,)
+    assert made.base == old.base
+
+
+def settled(kind: str, *shares: dict[float, float]) -> Series:
+    """Return a series whose shares are all constants."""
+    made = series(kind, *shares)
+    for source in list(made.sources):
+        made.settle(source)
+    return made
 
 
 def test_series_are_in_order() -> None:

@@ -49,28 +49,27 @@ class Users:
         except ValueError:
             return False
         password = user.password.encode()[:_MAX_PASSWORD]
-        password_hash = self._hashes.get(user.login, self._nobodys_hash)
-        proof = self._proof(user.login, password_hash, password)
+        proof = self._proof(user.login, password)
         if proof in self._remembered:
             return True
         if self._slots.locked():
             raise TooManyChecksError
         # A client that goes away leaves its check running: it keeps its slot and its turn.
-        matches = await asyncio.shield(self._check(proof, password, password_hash))
-        if not matches or user.login not in self._hashes:
-            return False
-        self._remember(proof)
-        return True
+        return await asyncio.shield(self._check(user.login, password, proof))
 
-    async def _check(self, proof: bytes, password: bytes, password_hash: bytes) -> bool:
+    async def _check(self, name: str, password: bytes, proof: bytes) -> bool:
         async with self._slots, self._turn:
             if proof in self._remembered:  # one of several first requests of the same scraper
                 return True
-            return await in_thread(partial(self._matches, password, password_hash))
+            password_hash = self._hashes.get(name, self._nobodys_hash)
+            matches = await in_thread(partial(self._matches, password, password_hash))
+            if not matches or name not in self._hashes:
+                return False
+            self._remember(proof)
+            return True
 
-    def _proof(self, name: str, password_hash: bytes, password: bytes) -> bytes:
-        said = json.dumps([name, password_hash.decode(), password.hex()])
-        return hmac.digest(self._secret, said.encode(), "sha256")
+    def _proof(self, name: str, password: bytes) -> bytes:
+        return hmac.digest(self._secret, json.dumps([name, password.hex()]).encode(), "sha256")
 
     def _remember(self, proof: bytes) -> None:
         self._remembered[proof] = None

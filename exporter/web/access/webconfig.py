@@ -263,11 +263,10 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
         seen = set()
         for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"{key.value!r} is given twice", problem_mark=key.start_mark
-                )
-            seen.add(key.value)
+            name = key.value if isinstance(key, yaml.ScalarNode) else key
+            if name in seen:
+                raise yaml.MarkedYAMLError(problem=f"{name!r} is given twice", problem_mark=key.start_mark)
+            seen.add(name)
         return super().construct_mapping(node, deep)
 
 
@@ -282,8 +281,10 @@ def _problem(detail: ErrorDetails) -> str:
             reason = "required"
         case "list_type":
             reason = f"{_shown(detail['input'])} is not a list"
-        case "model_type" | "dict_type":
+        case "model_type":
             reason = f"{_shown(detail['input'])} is not a mapping"
+        case "dict_type":  # of users, whose secrets are not for a log
+            reason = "not a mapping of names to bcrypt hashes"
         case _:
             reason = detail["msg"].removeprefix("Value error, ")
     key = ".".join(str(part) for part in detail["loc"] if part != "[key]")
