@@ -7,6 +7,7 @@ For the documents only: it needs matplotlib, and shows all workers of the last m
 
 # ruff: noqa: INP001 - a script, in no package
 
+import io
 import json
 import math
 import re
@@ -20,6 +21,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from PIL import Image
 
 MINUTES = 10
 STEP = 5
@@ -89,6 +91,7 @@ def draw(axes: Axes, panel: dict[str, Any], series: list[Series]) -> None:
         range(-MINUTES, 1, 2), [f"{minute} min" if minute else "now" for minute in range(-MINUTES, 1, 2)]
     )
     axes.grid(visible=True, linewidth=0.5)
+    axes.set_axisbelow(b=True)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=4, frameon=False, fontsize=6)
 
 
@@ -139,7 +142,9 @@ def main(server: str, target: Path) -> None:
         axes = figure.add_axes((box[0] / width, box[1] / height, size[0] / width, size[1] / height))
         found = [ask(server, each["expr"], each["legendFormat"], now) for each in panel["targets"]]
         draw(axes, panel, [series for answer in found for series in answer])
-    figure.savefig(target, dpi=110)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=100)
+    Image.open(drawn).quantize(128).save(target, optimize=True)
 
 
 if __name__ == "__main__":

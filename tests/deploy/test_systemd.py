@@ -1,0 +1,144 @@
+"""The systemd units: right by systemd's own checkers, and what they say are options of ours."""
+
+import re
+import shlex
+import subprocess
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from exporter import cli
+from exporter.addresses import derived_metrics_port
+from exporter.settings import ENV_PREFIX, Settings, load
+from tests.support.daemon import ROOT
+from tests.support.peers import program
+
+FOLDER = ROOT / "systemd"
+WORKER, SOCKET, FLEET = "smg-exporter@.service", "smg-exporter@.socket", "smg-exporter-fleet.service"
+SERVICES = [WORKER, FLEET]
+INSTANCE = "8001"
+THRESHOLD = 15
+"""Tenths of systemd's exposure level, from 0 to 100; what it takes for granted is 92 to 96."""
+
+
+def assignments(name: str) -> dict[str, list[str]]:
+    """Return what a unit says, by name, for our instance."""
+    found = defaultdict(list)
+    for line in (FOLDER / name).read_text("utf-8").splitlines():
+        if match := re.fullmatch(r"(\w+)=(.*)", line):
+            found[match[1]].append(match[2].replace("%i", INSTANCE))
+    return found
+
+
+def variables(text: str) -> dict[str, str]:
+    """Return our variables that a text sets, those in comments too."""
+    return dict(re.findall(rf"^#? *(?:Environment=)?({ENV_PREFIX}\w+)=(.*)$", text, re.MULTILINE))
+
+
+@pytest.fixture(name="installed")
+def _installed(tmp_path: Path) -> dict[str, Path]:
+    """Give the units as they are installed, but for the program: its path is that of a program that is there."""
+    units = {}
+    for name in (*SERVICES, SOCKET):
+        text = (FOLDER / name).read_text("utf-8")
+        units[name] = tmp_path / name.replace("@", f"@{INSTANCE}")
+        units[name].write_text(text.replace("/opt/smg-exporter/bin/smg-exporter", "/bin/true"))
+    return units
+
+
+@pytest.mark.peer
+def test_systemd_has_no_complaint(installed: dict[str, Path]) -> None:
+    words = [program("systemd-analyze", "systemd"), "verify", *map(str, installed.values())]
+    result = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.peer
+def test_systemd_would_complain(installed: dict[str, Path]) -> None:
+    unit = installed[WORKER]
+    unit.write_text(unit.read_text().replace("ProtectHome=yes", "ProtectHome=perhaps"))
+    words = [program("systemd-analyze", "systemd"), "verify", str(unit)]
+    assert subprocess.run(words, capture_output=True, text=True, check=False).stderr
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_is_exposed_to_little(installed: dict[str, Path], name: str) -> None:
+    words = [program("systemd-analyze", "systemd"), "security", "--offline=true", f"--threshold={THRESHOLD}"]
+    result = subprocess.run([*words, str(installed[name])], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.peer
+def test_the_exporters_user_is_in_the_group_of_the_workers(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    words = [
+        program("systemd-sysusers", "systemd"),
+        f"--root={tmp_path}",
+        str(FOLDER / "smg-exporter.sysusers.conf"),
+    ]
+    subprocess.run(words, check=True, capture_output=True)
+    groups = dict(re.findall(r"^(.+):.*:\d+:(.*)$", (tmp_path / "etc" / "group").read_text(), re.MULTILINE))
+    assert groups["sglang"] == "smg-exporter"
+    assert assignments(WORKER)["User"] == ["smg-exporter"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_the_command_line_can_be_given(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, *words = shlex.split(assignments(name)["ExecStart"][0])
+    monkeypatch.setenv(f"{ENV_PREFIX}MULTIPROC_DIR", "/run/sglang")
+    monkeypatch.setenv(f"{ENV_PREFIX}WORKER", "grpc://localhost:8001")
+    known, rest = cli._parser().parse_known_args(words)
+    given = {key: value for key, value in vars(known).items() if key in Settings.model_fields}
+    settings = load(given, cli._command(rest))
+    assert settings.grpc_port == (int(INSTANCE) if name == WORKER else None)
+
+
+@pytest.mark.parametrize("name", [*SERVICES, "smg-exporter.env"])
+def test_each_variable_is_an_option_with_a_value_that_is_allowed(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = variables((FOLDER / name).read_text("utf-8"))
+    assert told
+    for variable, value in told.items():
+        assert variable.removeprefix(ENV_PREFIX).lower() in Settings.model_fields, variable
+        monkeypatch.setenv(variable, value)
+    load({"grpc_port": INSTANCE, "multiproc_dir": "/run/sglang"})
+
+
+def test_what_the_example_says_is_the_default_is_so() -> None:
+    told = variables((FOLDER / "smg-exporter.env").read_text("utf-8"))
+    defaults = load({"grpc_port": INSTANCE, "multiproc_dir": "/x"})
+    for name in ("WHEN_WORKER_DOWN", "LIVENESS", "LOG_LEVEL", "LOG_FORMAT"):
+        assert told[ENV_PREFIX + name] == getattr(defaults, name.lower())
+    assert told[f"{ENV_PREFIX}LISTEN_PORT"] == str(defaults.metrics_port)
+
+
+def test_worker_and_exporter_speak_of_one_directory() -> None:
+    (directory,) = [it.partition("=")[2] for it in assignments(WORKER)["Environment"]]
+    drop_in = assignments("sglang-metrics.conf")
+    assert drop_in["Environment"] == [f"PROMETHEUS_MULTIPROC_DIR={directory}"]
+    assert [f"/run/{it}" for it in drop_in["RuntimeDirectory"]] == [directory]
+
+
+def test_the_workers_processes_and_directory_can_be_seen() -> None:
+    unit = assignments(WORKER)
+    assert unit["ProtectProc"] == ["default"], "other values hide other users' processes"
+    assert unit["ProcSubset"] == ["all"], "the other hides /proc/stat"
+    assert "DynamicUser" not in unit
+    assert "PrivateUsers" not in unit
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_systemd_is_told_and_watches(name: str) -> None:
+    unit = assignments(name)
+    assert unit["Type"] == ["notify"]
+    assert unit["NotifyAccess"] == ["main"]
+    assert unit["WatchdogSec"] == ["30"]
+    assert unit["Restart"] == ["on-failure"]
+    assert unit["RestartPreventExitStatus"] == ["2"], "the exit code of wrong settings"
+
+
+def test_the_socket_is_at_the_derived_port() -> None:
+    assert assignments(SOCKET)["ListenStream"] == [str(derived_metrics_port(int(INSTANCE)))]
