@@ -272,7 +272,7 @@ class IncrementalCollector(MultiProcessCollector):
         """Turn the share of a file that will not change any more into constants."""
         for series in tracked.series:
             series.settle(tracked.db)
-        tracked.db.close()
+        tracked.db.discard()
         tracked.series = set()
         tracked.settled = True
         self._stale = True

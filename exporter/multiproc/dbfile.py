@@ -157,6 +157,11 @@ class DbFile:
             self._fd = -1
         self._data = bytearray()
 
+    def discard(self) -> None:
+        """Close, and let go of all that is known of the file, `values` included."""
+        self.close()
+        self._forget()
+
     def __del__(self) -> None:
         self.close()
 
