@@ -27,13 +27,15 @@ fmt: $(VENV)/dev  ## Format, and mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/dev  ## Measure side by side with the alternatives, and print a table
+bench: $(VENV)/bench  ## Measure side by side with the alternatives, and print a table
 	$(BIN)/python -m benchmarks $(ARGS)
 
 lock: $(VENV)/pyvenv.cfg  ## Resolve the locked versions anew
 	@$(PIP) install uv
 	$(BIN)/uv pip compile $(COMPILE) -o requirements.lock pyproject.toml
 	$(BIN)/uv pip compile $(COMPILE) -o requirements-dev.lock --group dev pyproject.toml
+	$(BIN)/uv pip compile $(COMPILE) -o requirements-bench.lock --group bench
+	$(BIN)/uv pip compile $(COMPILE) -o requirements-peers.lock --group peers
 
 clean:  ## Remove what the other targets made
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -59,3 +61,7 @@ $(VENV)/dev: requirements-dev.lock pyproject.toml | $(VENV)/pyvenv.cfg
 	@$(PIP) install -r requirements-dev.lock
 	@$(PIP) install --no-deps --editable .
 	@touch $@ $(VENV)/run
+
+$(VENV)/bench: requirements-bench.lock | $(VENV)/dev
+	@$(PIP) install -r requirements-bench.lock
+	@touch $@

@@ -2,10 +2,15 @@
 
 import ipaddress
 import re
+from typing import NamedTuple
 
 MAX_PORT = 65535
 METRICS_PORT_OFFSET = 10_000
 
+_URL = re.compile(
+    r"([a-z]+)://(\[[^\[\]]*\]|[^\[\]:/?#@]*)(?::([0-9]{1,5}))?(/[^?#\s]*)?(\?[^#\s]*)?", re.IGNORECASE
+)
+_RANK = re.compile(r"@[0-9]+/?\Z")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}")  # IPv4 addresses too
 
 
@@ -40,6 +45,98 @@ def host_port(host: str, port: int) -> str:
 def worker_address(host: str, grpc_port: int) -> str:
     """Return the address that names a worker, as in the `worker_addr` label: `grpc://host:port`."""
     return f"grpc://{host_port(host, grpc_port)}"
+
+
+class WorkerUrl(NamedTuple):
+    """Where a worker serves: of all data-parallel ranks of a server the same."""
+
+    scheme: str
+    """`grpc`, `grpcs`, `http` or `https`."""
+    host: str
+    """Lower case, an IPv6 address without brackets."""
+    port: int | None
+    """None where an HTTP worker's URL leaves it to the scheme."""
+    path: str
+    """Of an HTTP worker's URL, without a slash at its end."""
+
+    @property
+    def address(self) -> str:
+        """What names the worker, as in the `worker_addr` label."""
+        return f"{self.scheme}://{self._authority}{self.path}"
+
+    @property
+    def metrics_url(self) -> str:
+        """Where its metrics are unless somebody says otherwise."""
+        if self.scheme in {"http", "https"}:
+            return f"{self.address}/metrics"
+        return self.metrics_url_at(derived_metrics_port(self.port or 0))
+
+    def metrics_url_at(self, port: int) -> str:
+        """Return where its metrics are if they are on that port; AddressError where it cannot be one."""
+        scheme = "https" if self.scheme == "https" else "http"
+        return f"{scheme}://{host_port(self.host, port)}/metrics"
+
+    @property
+    def _authority(self) -> str:
+        if self.port is not None:
+            return host_port(self.host, self.port)
+        return f"[{self.host}]" if ":" in self.host else self.host
+
+
+def worker_url(text: str) -> WorkerUrl:
+    """Return a worker's URL, read; AddressError where it is none."""
+    scheme, host, port, path, query = _split_url(_RANK.sub("", text), text)
+    if scheme not in {"grpc", "grpcs", "http", "https"}:
+        raise AddressError(f"{text!r} is not a URL that begins with grpc://, grpcs://, http:// or https://")
+    if query:
+        raise AddressError(f"{text!r} is not a worker's URL: it has a query")
+    if scheme.startswith("grpc"):
+        if port is None or path not in {"", "/"}:
+            raise AddressError(
+                f"{text!r} is not a gRPC worker's URL: scheme, host and port, and nothing more"
+            )
+        derived_metrics_port(port)
+    return WorkerUrl(scheme, host, port, path.rstrip("/"))
+
+
+def http_url(text: str, default_path: str = "") -> str:
+    """Return an HTTP URL in one spelling, with a path where it has none; AddressError where it is none."""
+    scheme, host, port, path, query = _split_url(text, text)
+    if scheme not in {"http", "https"}:
+        raise AddressError(f"{text!r} is not a URL that begins with http:// or https://")
+    return WorkerUrl(scheme, host, port, f"{path or default_path}{query}").address
+
+
+def metrics_url(text: str) -> str:
+    """Return the URL of a metrics endpoint in one spelling; AddressError where it is none."""
+    return http_url(text, "/metrics")
+
+
+def host_of(url: str) -> str:
+    """Return the host of a URL, as `WorkerUrl` has it; AddressError where it has none."""
+    return _split_url(url, url)[1]
+
+
+def worker_and_metrics_url(text: str) -> tuple[WorkerUrl, str]:
+    """Return the two URLs that `WORKER[=METRICS]` names, the second derived where it is not given."""
+    first, equals, second = text.partition("=")
+    worker = worker_url(first)
+    return worker, metrics_url(second) if equals else worker.metrics_url
+
+
+def _split_url(text: str, shown: str) -> tuple[str, str, int | None, str, str]:
+    """Return scheme, host, port, path and query; user names and passwords are none of our business."""
+    match = _URL.fullmatch(text)
+    if match is None:
+        raise AddressError(f"{shown!r} is not a URL of the form scheme://host:port")
+    scheme, host, port, path, query = match.groups()
+    try:
+        _check_port(int(port or 1))
+        bare = bare_host(host)
+    except AddressError as error:
+        raise AddressError(f"{shown!r} is not a URL: {error}") from None
+    host = str(ipaddress.IPv6Address(bare)) if ":" in bare else bare.lower()
+    return scheme.lower(), host, None if port is None else int(port), path or "", query or ""
 
 
 def _is_ipv6(text: str) -> bool:

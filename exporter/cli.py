@@ -24,6 +24,7 @@ COMMANDS = {
     "dump": ("print one exposition and exit", "exporter.dump:dump"),
     "verify": ("compare our merge with prometheus_client's own, on live files", "exporter.verify:verify"),
     "check": ("validate settings, directory and port; say what would be served", "exporter.check:check"),
+    "fleet": ("serve the metrics of many workers in one answer", "exporter.fleet_daemon:fleet"),
 }
 DESCRIPTION = "Serve the metrics of an SGLang gRPC worker, merged from the files its processes write."
 SOURCES = f"""\
@@ -37,6 +38,7 @@ examples:
   smg-exporter dump --grpc-port 8001 --format openmetrics
   smg-exporter check --config smg-exporter.toml
   smg-exporter demo --ranks 8
+  smg-exporter fleet --worker grpc://10.0.0.1:8001 --worker grpc://10.0.0.2:8001
 """
 
 

@@ -61,7 +61,7 @@ def error(capsys: pytest.CaptureFixture[str], argv: Sequence[str]) -> str:
 @pytest.mark.parametrize("command", cli.COMMANDS)
 def test_each_command_runs_its_function(commands: Commands, command: str) -> None:
     commands.outcome = 7
-    assert cli.main([command, *WORKER]) == 7
+    assert cli.main([command, *WORKER, "--worker=grpc://h:8001"]) == 7
     assert [name for name, _ in commands.ran] == [command]
 
 
@@ -112,8 +112,8 @@ BAD = [
     ("--zzz", "--zzz: no such option"),
     ("-x", "-x: no such option"),
     ("--web-confg x", "--web-confg: no such option; did you mean --web-config?"),
-    ("dmup", "'dmup' is not a command: serve, demo, dump, verify, check; did you mean dump?"),
-    ("fleet", "'fleet' is not a command: serve, demo, dump, verify, check"),
+    ("dmup", "'dmup' is not a command: serve, demo, dump, verify, check, fleet; did you mean dump?"),
+    ("fleat", "'fleat' is not a command: serve, demo, dump, verify, check, fleet; did you mean fleet?"),
     ("dump verify", "'verify' is one command too many, after 'dump'"),
     ("--config nowhere.toml", "--config: 'nowhere.toml' is not readable: No such file or directory"),
     ("--label x", "--label: 'x' is not NAME=VALUE, the name of letters, digits and _, the value a text"),

@@ -34,10 +34,11 @@ ALLOWED: dict[str, set[str]] = {
     "telemetry": {"status"},
     "systemd": {"logs"},
     "web": {"errors", "exposition", "logs", "status", "threads"},
-    "fleet": {"addresses", "errors", "exposition", "logs", "status", "threads", "web"},
+    "fleet": {"addresses", "errors", "exposition", "logs", "threads", "web"},
     # Wiring, and the commands.
     "assembly": {"multiproc", "scrape", "settings", "status", "stock", "telemetry", "watch"},
-    "daemon": {"addresses", "assembly", "fleet", "logs", "settings", "status", "systemd", "web"},
+    "daemon": {"addresses", "assembly", "logs", "settings", "status", "systemd", "web"},
+    "fleet_daemon": {"addresses", "daemon", "fleet", "logs", "settings", "systemd", "web"},
     "dump": {"assembly", "exposition", "settings"},
     "check": {"addresses", "assembly", "daemon", "settings", "web"},
     "verify": {"multiproc", "settings"},

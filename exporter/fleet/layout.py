@@ -1,7 +1,7 @@
 r"""What a text exposition says, but for its values: the one place that knows the text format 0.0.4 line by line.
 
-A line is a start and a value: `http_requests_total{code="200"} ` and `3.0\n`. The starts of one worker's exposition hardly
-ever change from scrape to scrape, so what they mean is found out once, and kept as a `Layout`.
+A line is a start and a value: `http_requests_total{code="200"} ` and `3.0\n`. The starts of one worker's exposition
+hardly ever change from scrape to scrape, so what they mean is found out once, and kept as a `Layout`.
 
 What is wrong is left out, by family: a line that cannot be read costs its family, and one of no family only itself.
 Strict where the parsers of Prometheus and promtool are: names, labels, escapes, UTF-8, numbers.
@@ -12,9 +12,13 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
 from prometheus_client.utils import floatToGoString
+
+PIECES = 3
+"""What a line is written from: its head, the worker's address, its value."""
 
 Labels: TypeAlias = tuple[tuple[bytes, bytes], ...]
 """Names and values as they stand in an exposition: the values escaped, without their quotes."""
@@ -23,17 +27,26 @@ BROKEN_FAMILY = "broken_family"
 DUPLICATE_SERIES = "duplicate_series"
 STRAY_LINE = "stray_line"
 
-NUMBER = rb"[+-]?(?:(?:[0-9]++\.?[0-9]*+|\.[0-9]++)(?:[eE][+-]?[0-9]++)?+|(?i:inf|nan))"
+NUMBER = (
+    rb"(?:[0-9]++(?:\.[0-9]*+)?+(?:[eE][+-]?[0-9]++)?+"  # first, since nearly all are of this kind
+    rb"|[+-]?(?:(?:[0-9]++\.?[0-9]*+|\.[0-9]++)(?:[eE][+-]?[0-9]++)?+|(?i:inf|nan)))"
+)
 """A sample's value, as Go and Python both take it."""
 
 _NAME = re.compile(rb"[a-zA-Z_:][a-zA-Z0-9_:]*")
-_LABEL = re.compile(rb'([a-zA-Z_][a-zA-Z0-9_]*+)[ \t]*+=[ \t]*+"((?:[^"\\]|\\[\\n"])*+)"[ \t]*+(?:,[ \t]*+|\Z)')
+_LABEL = re.compile(
+    rb'([a-zA-Z_][a-zA-Z0-9_]*+)[ \t]*+=[ \t]*+"((?:[^"\\]|\\[\\n"])*+)"[ \t]*+(?:,[ \t]*+|\Z)'
+)
 _TAIL = re.compile(rb"[ \t]++(%b)(?:[ \t]++(-?[0-9]{1,18}))?+[ \t]*+" % NUMBER)
+OWN_ENDING = re.compile(rb'worker_addr="[A-Za-z0-9_.:/\[\]-]*+"\} ')
+"""What a start ends in where the worker names itself in its last label: nothing that a label value could contain."""
+
 _ESCAPE = re.compile(r"\\([\\n])")
 _TYPES = {name: name for name in (b"counter", b"gauge", b"histogram", b"summary", b"untyped")}
 _TYPES[b"unknown"] = b"untyped"
 _SUFFIXES = {b"histogram": (b"_bucket", b"_count", b"_sum"), b"summary": (b"_count", b"_sum")}
-_WORKER_ADDR = b"worker_addr"
+_BOUNDS = (b"le", b"quantile")
+_VALUE = itemgetter(1)
 
 
 class Family(NamedTuple):
@@ -44,7 +57,7 @@ class Family(NamedTuple):
     """As the text format calls it: `untyped`, not `unknown`."""
     help: str
     runs: tuple[slice, ...]
-    """Where its samples are among the lines, in the order they are to be written in, at two pieces a line."""
+    """Where its samples are among the lines' pieces, `PIECES` a line, in the order they are to be written in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +66,9 @@ class Layout:
 
     starts: list[bytes]
     """What each line begins with, up to its value; a line without one is all start."""
-    outs: list[bytes]
-    """What is written in place of each start."""
-    openmetrics_outs: list[bytes]
+    heads: list[bytes]
+    """What is written in place of each start, up to the worker's address."""
+    openmetrics_heads: list[bytes]
     """The same for OpenMetrics; the same object where nothing differs."""
     families: tuple[Family, ...]
     samples: int
@@ -66,15 +79,29 @@ class Layout:
     repeatable: bool
     """Whether every later body of these starts, with a number after each that has one now, has this layout."""
     has_timestamps: bool
+    own_ending: bytes
+    """What starts end in where the worker names itself in its last label; else nothing."""
 
 
-def read_layout(body: bytes, added: Labels) -> tuple[Layout, list[bytes]]:
+def read_layout(
+    body: bytes, labels: Labels = (), *, keep_address: bool = False
+) -> tuple[Layout, list[bytes]]:
     r"""Return an exposition's layout and each line's value, such as `3.0\n`; empty for a line without one.
 
-    The `added` labels are put on every series. Among them `worker_addr` replaces what the worker says of it; another
-    label of an added one's name is kept as `exported_<name>`.
+    Every series is to get a `worker_addr` as its last label, so what the worker says of that goes, unless it is to be
+    kept. And it gets the `labels`; one of the same name that is there already is kept as `exported_<name>`.
     """
-    return _Reader(body, added).read()
+    return _Reader(body, labels, keep_address=keep_address).read()
+
+
+def escape(value: str) -> bytes:
+    """Return a label value as it stands in an exposition."""
+    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"").encode()
+
+
+def ending(worker_addr: bytes) -> bytes:
+    """Return what is written after a head: the worker's address, escaped."""
+    return b'worker_addr="%b"} ' % worker_addr
 
 
 @dataclass(slots=True)
@@ -97,7 +124,7 @@ class _Draft:
         begin = 0
         for end, line in enumerate(self.lines, 1):
             if end == len(self.lines) or self.lines[end] != line + 1:
-                yield slice(2 * self.lines[begin], 2 * (line + 1))
+                yield slice(PIECES * self.lines[begin], PIECES * (line + 1))
                 begin = end
 
 
@@ -105,7 +132,7 @@ class _Block(NamedTuple):
     """The labels of a line, read."""
 
     out: bytes
-    """As they are to be written, in braces; nothing where there are none."""
+    """As they are to be written, between braces, without the worker's address."""
     openmetrics_out: bytes
     """The same, with a bound as OpenMetrics writes numbers."""
     series: Labels
@@ -119,22 +146,25 @@ class _Block(NamedTuple):
 class _Reader:
     """Reads one exposition, in two passes: a family's type may come after its samples."""
 
-    def __init__(self, body: bytes, added: Labels) -> None:
+    def __init__(self, body: bytes, labels: Labels, *, keep_address: bool) -> None:
         self._lines = body.split(b"\n")
         cut_off = self._lines.pop()  # what comes after the last newline
         if cut_off:
             self._lines.append(cut_off)
         self._cut_off = cut_off
+        own = OWN_ENDING.search(body)
+        self._own_ending = own[0] if own else b""
         self._utf8 = _is_utf8(body)
-        self._added = added
+        self._keep_address = keep_address
+        self._labels = labels
         self._drafts: dict[bytes, _Draft] = {}
         self._owners: dict[bytes, _Draft] = {}
         self._blocks: dict[bytes, _Block | None] = {}
         self._series: set[tuple[bytes, Labels]] = set()
         self._faults: Counter[str] = Counter()
         self._starts: list[bytes] = []
-        self._outs: list[bytes] = []
-        self._openmetrics_outs: dict[int, bytes] = {}
+        self._heads: list[bytes] = []
+        self._openmetrics_heads: dict[int, bytes] = {}
         self._values: list[bytes] = []
         self._repeatable = not cut_off
         self._has_timestamps = False
@@ -160,15 +190,15 @@ class _Reader:
     def _layout(self) -> Layout:
         sound = [draft for draft in self._drafts.values() if not draft.broken]
         self._faults[BROKEN_FAMILY] += len(self._drafts) - len(sound)
-        openmetrics_outs = self._outs
-        if self._openmetrics_outs:
-            openmetrics_outs = list(self._outs)
-            for index, out in self._openmetrics_outs.items():
-                openmetrics_outs[index] = out
+        openmetrics_heads = self._heads
+        if self._openmetrics_heads:
+            openmetrics_heads = list(self._heads)
+            for index, head in self._openmetrics_heads.items():
+                openmetrics_heads[index] = head
         return Layout(
             starts=self._starts,
-            outs=self._outs,
-            openmetrics_outs=openmetrics_outs,
+            heads=self._heads,
+            openmetrics_heads=openmetrics_heads,
             families=tuple(
                 Family(draft.name, draft.type or b"untyped", draft.help or "", tuple(draft.runs()))
                 for draft in sound
@@ -178,6 +208,7 @@ class _Reader:
             faults=+self._faults,
             repeatable=self._repeatable,
             has_timestamps=self._has_timestamps,
+            own_ending=self._own_ending,
         )
 
     def _read_header(self, line: bytes) -> _Draft | None:
@@ -218,7 +249,7 @@ class _Reader:
         if not self._place(name, owner, block):
             return None
         value, timestamp = number.groups()
-        self._keep(line[: -len(value)], name + block.out + b" ", value + b"\n")
+        self._keep(line[: -len(value)], self._head(name, block.out), value + b"\n")
         if len(tail) != number.end(1):  # a timestamp, or blanks
             self._repeatable = False
             if timestamp:
@@ -237,7 +268,7 @@ class _Reader:
             if bound is None or math.isnan(bound):
                 return False
             if bound_label and block.openmetrics_out != block.out:
-                self._openmetrics_outs[index] = name + block.openmetrics_out + b" "
+                self._openmetrics_heads[index] = self._head(name, block.openmetrics_out)
         if series in self._series:
             self._faults[DUPLICATE_SERIES] += 1
             return True
@@ -259,9 +290,9 @@ class _Reader:
             draft.broken = True
         return draft
 
-    def _keep(self, start: bytes, out: bytes = b"", value: bytes = b"") -> None:
+    def _keep(self, start: bytes, head: bytes = b"", value: bytes = b"") -> None:
         self._starts.append(start)
-        self._outs.append(start if out == start else out)  # one object where it can be
+        self._heads.append(head)
         self._values.append(value)
 
     def _owner(self, name: bytes) -> _Draft | None:
@@ -281,56 +312,61 @@ class _Reader:
         self._owners[name] = draft
         return draft
 
+    def _head(self, name: bytes, labels: bytes) -> bytes:
+        """Return what is written before the worker's address, or before the value where that is kept."""
+        if self._keep_address:
+            return b"%b{%b} " % (name, labels) if labels else name + b" "
+        return b"%b{%b," % (name, labels) if labels else name + b"{"
+
     def _read_block(self, text: bytes) -> _Block | None:
         """Return the labels between two braces; None where they are malformed."""
         pairs = _pairs(text)
         if pairs is None:
             return None
-        labels = self._with_added(pairs)
-        bounds = {name: _bound(value) for name, value in pairs if name in {b"le", b"quantile"}}
-        series = tuple(sorted((name, value) for name, value in labels.items() if value))
-        return _Block(
-            out=_write(labels.items()),
-            openmetrics_out=_write(
-                (name, floatToGoString(bounds[name]).encode() if name in bounds else value)
-                for name, value in labels.items()
-            ),
-            series=series,
-            group=tuple(pair for pair in series if pair[0] not in bounds),
-            bounds=bounds,
-        )
+        if not self._keep_address:
+            pairs.pop(b"worker_addr", None)
+        self._add_labels(pairs)
+        out = openmetrics_out = _write(pairs.items())
+        series = tuple(sorted(filter(_VALUE, pairs.items())))
+        bounds = {}
+        group = series
+        if b"le" in pairs or b"quantile" in pairs:
+            bounds = {name: _bound(value) for name, value in series if name in _BOUNDS}
+            group = tuple(pair for pair in series if pair[0] not in _BOUNDS)
+            numbers = {name: floatToGoString(bound).encode() for name, bound in bounds.items()}
+            openmetrics_out = _write((pairs | numbers).items())
+        return _Block(out, openmetrics_out, series, group, bounds)
 
-    def _with_added(self, pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-        """Return the labels of a series with the added ones."""
-        labels = dict(pairs)
-        for name, value in self._added:
-            if name in labels and name != _WORKER_ADDR:
+    def _add_labels(self, pairs: dict[bytes, bytes]) -> None:
+        for name, value in self._labels:
+            if name in pairs:
                 exported = b"exported_" + name
-                while exported in labels:
+                while exported in pairs:
                     exported = b"exported_" + exported
-                labels[exported] = labels[name]
-            labels[name] = value
-        return labels
+                pairs[exported] = pairs[name]
+            pairs[name] = value
 
 
-def _pairs(text: bytes) -> list[tuple[bytes, bytes]] | None:
+def _pairs(text: bytes) -> dict[bytes, bytes] | None:
     """Return the names and escaped values between two braces; None where they are malformed."""
+    found = _LABEL.findall(text)
+    pairs = dict(found)
+    if len(pairs) < len(found):
+        return None
+    if _write(found) == text:  # as it nearly always is written
+        return pairs
     text = text.strip(b" \t")
-    pairs: dict[bytes, bytes] = {}
-    position = count = 0
+    position = 0
     while position < len(text):
         match = _LABEL.match(text, position)
         if match is None:
             return None
-        pairs[match[1]] = match[2]
         position = match.end()
-        count += 1
-    return list(pairs.items()) if len(pairs) == count else None
+    return pairs
 
 
 def _write(labels: Iterable[tuple[bytes, bytes]]) -> bytes:
-    text = b",".join([b'%b="%b"' % label for label in labels])
-    return b"{%b}" % text if text else b""
+    return b",".join([b'%b="%b"' % label for label in labels])
 
 
 def _bound_label(owner: _Draft, name: bytes) -> bytes:

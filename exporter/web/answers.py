@@ -36,6 +36,11 @@ class LargeBody(Payload):
             for start in range(0, len(view), _SLICE):
                 await writer.write(view[start : start + _SLICE])
 
+    async def close(self) -> None:
+        """Forget the chunks, since who holds the response may hold it for long."""
+        self._value = ()
+        await super().close()
+
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """Return it as text."""
         return b"".join(self._value).decode(encoding, errors)

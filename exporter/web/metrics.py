@@ -42,8 +42,10 @@ class MetricsHandler:
         max_requests: int,
         on_response: Callable[[int], None],
         send_timeout: float,
+        negotiate: Callable[[str | None, str | None], Offer] = negotiate,
     ) -> None:
         self._source = source
+        self._negotiate = negotiate
         self._max_requests = max_requests
         self._on_response = on_response
         self._send_timeout = send_timeout
@@ -66,7 +68,7 @@ class MetricsHandler:
         return response
 
     async def _answer(self, request: web.Request) -> web.Response:
-        offer = negotiate(_header(request, hdrs.ACCEPT), _header(request, hdrs.ACCEPT_ENCODING))
+        offer = self._negotiate(_header(request, hdrs.ACCEPT), _header(request, hdrs.ACCEPT_ENCODING))
         budget = time_budget(request.headers.get(TIMEOUT_HEADER))
         try:
             async with asyncio.timeout(budget):

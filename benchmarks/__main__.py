@@ -1,0 +1,114 @@
+"""Measure side by side with the alternatives: `python -m benchmarks [--quick] [--repeats N] [PART ...]`.
+
+All parts together, and not quick, also write tables and plots into docs/.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks import engine, growth, serving
+from benchmarks.directories import recorded, workspace
+from benchmarks.report import DOCS, HEADINGS, PAGE, Row, cells, markdown, setting, write_into
+
+_REPEATS = 25
+
+
+class _Run:
+    """What has been measured, and how thoroughly."""
+
+    def __init__(self, parent: Path, repeats: int, *, quick: bool) -> None:
+        self.repeats = repeats
+        self.profile = ""
+        self.charts: dict[str, str] = {}
+        """By file name."""
+        self._quick = quick
+        self._parent = parent
+
+    def engine(self) -> Iterator[Row]:
+        """Measure merge and render by what changed, in both formats, and where the time goes."""
+        for name in ("tp8", "tp1"):
+            directory = self._recorded(name, "engine")
+            costs = engine.costs_by_share(directory, self.repeats)
+            yield from engine.rows(name, costs)
+            yield engine.warm_row(directory, self.repeats)
+            if name == "tp8":
+                yield engine.first_scrape(directory, self.repeats)
+                yield from engine.openmetrics_rows(name, costs)
+                self.profile = engine.profile(costs)
+
+    def dead(self) -> Iterator[Row]:
+        """Measure beside the files of dead processes."""
+        counts = growth.DEAD_PROCESSES[:2] if self._quick else growth.DEAD_PROCESSES
+        alone, curves = growth.by_dead_processes(self._room("dead"), self.repeats, counts)
+        self.charts["cost-by-dead-files.svg"] = growth.dead_chart(alone, curves)
+        yield growth.dead_row(alone, curves)
+
+    def http(self) -> Iterator[Row]:
+        """Measure scrapes per second, and blocks of the event loop."""
+        return serving.http_rows(self._recorded("tp8", "http"), seconds=1.0 if self._quick else 5.0)
+
+    def memory(self) -> Iterator[Row]:
+        """Measure resident memory, and the time that a start takes."""
+        directory = self._recorded("tp8", "memory")
+        yield serving.memory_row(directory, (1, 10, 30) if self._quick else (1, 100, 1000))
+        yield serving.dead_memory_row(self._room("dead-memory"), *((10, 10) if self._quick else (1000, 100)))
+        yield serving.start_row(directory, self.repeats)
+
+    def ranks(self) -> Iterator[Row]:
+        """Measure growth with the number of ranks."""
+        counts = growth.RANKS[:3] if self._quick else growth.RANKS
+        curves = growth.by_ranks(self._room("ranks"), self.repeats, counts)
+        self.charts["cost-by-ranks.svg"] = growth.rank_chart(curves)
+        return growth.rank_rows(curves)
+
+    def _recorded(self, name: str, part: str) -> Path:
+        return recorded(name, self._room(f"{part}-{name}"))
+
+    def _room(self, part: str) -> Path:
+        room = self._parent / part
+        room.mkdir()
+        return room
+
+
+_PARTS = {
+    "engine": _Run.engine,
+    "dead": _Run.dead,
+    "http": _Run.http,
+    "memory": _Run.memory,
+    "ranks": _Run.ranks,
+}
+
+
+def main() -> int:
+    """Measure the parts that the command line names; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(_PARTS)}; or fleet, alone")
+    parser.add_argument("--repeats", type=int, default=_REPEATS, metavar="N", help="default: %(default)s")
+    parser.add_argument("--quick", action="store_true", help="small cases: does it run?")
+    words = parser.parse_args()
+    if words.parts == ["fleet"]:
+        importlib.import_module("benchmarks.fleet").main()
+        return 0
+    if unknown := set(words.parts) - set(_PARTS):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(_PARTS)}, and fleet")
+    with workspace() as parent:
+        run = _Run(parent, words.repeats, quick=words.quick)
+        rows: list[Row] = []
+        for name in words.parts or _PARTS:
+            print(f"measuring: {name} ...", file=sys.stderr)
+            rows += _PARTS[name](run)
+    results = f"{setting(run.repeats)}\n{markdown(HEADINGS, map(cells, rows))}"
+    print(results, run.profile, sep="\n")
+    if not (words.parts or words.quick):
+        write_into(PAGE, "results", results)
+        write_into(PAGE, "profile", run.profile)
+        for name, chart in run.charts.items():
+            (DOCS / name).write_text(chart)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,246 @@
+"""The fleet beside SMG's own /engine_metrics, over the same workers in the same run.
+
+    python -m benchmarks.fleet
+
+SMG is the program `smg` on the PATH (PyPI: smg); without it its row is left out. All answers are ready at once, and
+every value that a scrape brings is another than that of the scrape before.
+"""
+
+import http.client
+import json
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from benchmarks._fleet_workers import address
+
+ROOT = Path(__file__).parents[1]
+ROUNDS = 15
+UNREADABLE_TO_SMG = ("sglang:max_running_requests_under_SLO", "sglang:grammar_schema_count")
+"""A name with a capital, and a histogram called `_count`: either makes SMG drop the whole worker."""
+START_TIMEOUT = 60.0
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    with tempfile.TemporaryDirectory() as folder:
+        small, large = (_bodies(Path(folder), name) for name in ("sglang-tp1", "sglang-tp8"))
+        rows = _beside_smg(large)
+        rows += _many(small)
+        rows += _hanging(small)
+    width = max(len(name) for name, _ in rows)
+    for name, figure in rows:
+        print(f"{name:{width}}  {figure}")
+
+
+def _beside_smg(bodies: Sequence[Path], number: int = 16) -> list[tuple[str, str]]:
+    total = number * bodies[0].stat().st_size
+    title = f"{number} workers x {bodies[0].stat().st_size / 1e6:.1f} MB"
+    rows = []
+    with _workers(bodies, number) as port, _fleet(port, number) as fleet:
+        before = fleet.memory("VmRSS")
+        first, _ = fleet.scrape()
+        seconds, size = fleet.scrape_often()
+        peak = fleet.memory("VmHWM") - before
+        compressed, _ = fleet.scrape_often({"Accept-Encoding": "gzip"})
+        rows.append((f"fleet, {title}: first scrape", _milliseconds(first)))
+        rows.append((f"fleet, {title}: all values new", f"{_milliseconds(seconds)}, {size / 1e6:.1f} MB"))
+        rows.append((f"fleet, {title}: all values new, answer in gzip", _milliseconds(compressed)))
+        rows.append((f"fleet, {title}: memory above idle", f"{peak / total:.1f} x the bodies"))
+    if not shutil.which("smg"):
+        return [*rows, ("SMG /engine_metrics", "not measured: smg is not on the PATH")]
+    readable = [_without_unreadable(body) for body in bodies]
+    with _workers(readable, number) as port, _smg(port, number) as smg:
+        smg.scrape()
+        smg_seconds, smg_size = smg.scrape_often()
+    rows.append((f"SMG /engine_metrics, {title}", f"{_milliseconds(smg_seconds)}, {smg_size / 1e6:.1f} MB"))
+    rows.append(("fleet beside SMG", f"{smg_seconds / seconds:.0f} x faster"))
+    return rows
+
+
+def _many(bodies: Sequence[Path], number: int = 64) -> list[tuple[str, str]]:
+    with _workers(bodies, number) as port, _fleet(port, number) as fleet:
+        first, _ = fleet.scrape()
+        seconds, size = fleet.scrape_often()
+    title = f"fleet, {number} workers x {bodies[0].stat().st_size / 1e6:.2f} MB"
+    return [
+        (f"{title}: first scrape", _milliseconds(first)),
+        (f"{title}: all values new", f"{_milliseconds(seconds)}, {size / 1e6:.1f} MB"),
+    ]
+
+
+def _hanging(bodies: Sequence[Path], number: int = 500, hang: int = 50) -> list[tuple[str, str]]:
+    rows = []
+    with _workers(bodies, number, hang) as port, _fleet(port, number) as fleet:
+        for title in ("first scrape", "second scrape"):
+            seconds, _ = fleet.scrape({"X-Prometheus-Scrape-Timeout-Seconds": "10"})
+            up = len(re.findall(rb"(?m)^smg_exporter_target_up\{.*\} 1\.0$", fleet.last))
+            rows.append(
+                (
+                    f"fleet, {number} workers of which {hang} hang: {title}",
+                    f"{seconds:.1f} s, {up} of them complete",
+                )
+            )
+    return rows
+
+
+class _Scraped:
+    """A program that serves /engine_metrics."""
+
+    def __init__(self, port: int, pid: int) -> None:
+        self.last = b""
+        """The body of the last scrape."""
+        self._port = port
+        self._pid = pid
+
+    def scrape(self, headers: dict[str, str] | None = None) -> tuple[float, int]:
+        """Return how long it took, and the size of the body."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
+        start = time.perf_counter()
+        connection.request("GET", "/engine_metrics", headers=headers or {})
+        answer = connection.getresponse()
+        self.last = answer.read()
+        seconds = time.perf_counter() - start
+        connection.close()
+        assert answer.status == 200, self.last
+        return seconds, len(self.last)
+
+    def scrape_often(self, headers: dict[str, str] | None = None) -> tuple[float, int]:
+        """Return the fastest of several, which is the least disturbed, and the size of its body."""
+        return min(self.scrape(headers) for _ in range(ROUNDS))
+
+    def memory(self, field: str) -> int:
+        """Return bytes of resident memory: VmRSS, or VmHWM for the most there has been."""
+        text = Path(f"/proc/{self._pid}/status").read_text()
+        match = re.search(rf"{field}:\s+(\d+) kB", text)
+        assert match
+        return 1024 * int(match[1])
+
+
+@contextmanager
+def _workers(bodies: Sequence[Path], number: int, hang: int = 0) -> Iterator[int]:
+    """Run workers; yield their port."""
+    port = _free_port()
+    hanging = ",".join(
+        address(worker) for worker in range(0, number, max(1, number // hang) if hang else 1)[:hang]
+    )
+    command = ["-m", "benchmarks._fleet_workers", str(port), *map(str, bodies), f"--hang={hanging}"]
+    with subprocess.Popen([sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        try:
+            yield port
+        finally:
+            process.kill()
+
+
+@contextmanager
+def _fleet(port: int, number: int) -> Iterator[_Scraped]:
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        targets = [f"http://{address(worker)}:{port}" for worker in range(number)]
+        json.dump([{"targets": targets}], file)
+        file.flush()
+        own = _free_port()
+        command = [
+            sys.executable,
+            "-m",
+            "exporter",
+            "fleet",
+            f"--workers-file={file.name}",
+            f"--listen-port={own}",
+        ]
+        with _running(command, lambda: _get(own, "/readyz")[0] == 200) as pid:
+            yield _Scraped(own, pid)
+
+
+@contextmanager
+def _smg(port: int, number: int) -> Iterator[_Scraped]:
+    own = _free_port()
+    urls = [f"http://{address(worker)}:{port}" for worker in range(number)]
+    command = ["smg", "launch", "--host=127.0.0.1", f"--port={own}", f"--prometheus-port={_free_port()}"]
+    command += ["--disable-load-monitoring", "--log-level=error", "--worker-urls", *urls]
+
+    def ready() -> bool:
+        workers = json.loads(_get(own, "/workers")[1])["workers"]
+        return [worker["is_healthy"] for worker in workers] == [True] * number
+
+    with _running(command, ready) as pid:
+        yield _Scraped(own, pid)
+
+
+@contextmanager
+def _running(command: Sequence[str], ready: Callable[[], bool]) -> Iterator[int]:
+    """Run a program; yield its pid once it is ready."""
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            deadline = time.monotonic() + START_TIMEOUT
+            while True:
+                assert process.poll() is None, f"{command[0]} ended"
+                assert time.monotonic() < deadline, f"{command[0]} is not ready after {START_TIMEOUT:g} s"
+                try:
+                    if ready():
+                        break
+                except (OSError, ValueError, KeyError):
+                    pass
+                time.sleep(0.1)
+            yield process.pid
+        finally:
+            process.kill()
+
+
+def _get(port: int, path: str) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    body = answer.read()
+    connection.close()
+    return answer.status, body
+
+
+def _bodies(folder: Path, name: str) -> list[Path]:
+    """Return what a recorded worker says, twice: no value of the one is in the other."""
+    with tarfile.open(ROOT / "tests" / "data" / f"{name}.tar.xz") as archive:
+        archive.extractall(folder / name, filter="data")
+    (directory,) = (folder / name).iterdir()
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, str(directory))
+    body = generate_latest(registry)
+    files = [folder / f"{name}-{number}.txt" for number in range(2)]
+    for number, file in enumerate(files):
+        file.write_bytes(re.sub(rb"(?m) (?=[0-9.e+-]+$)", b" %d" % (number + 1), body))
+    return files
+
+
+def _without_unreadable(body: Path) -> Path:
+    file = body.with_suffix(".smg.txt")
+    lines = body.read_bytes().splitlines(keepends=True)
+    names = "|".join(map(re.escape, UNREADABLE_TO_SMG)).encode()
+    file.write_bytes(
+        b"".join(line for line in lines if not re.match(rb"(# (HELP|TYPE) )?(%b)" % names, line))
+    )
+    return file
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1000 * seconds:.0f} ms"
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port: int = sock.getsockname()[1]
+    return port
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,286 @@
+"""One scrape of the whole fleet: ask every target -> read what they answer -> merge -> compress -> bytes.
+
+Requests that wait for the same fan-out share it; one that has begun takes nobody else on, so that no answer is older
+than its question. A request whose time is up before every target has answered gets what there is by then.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from exporter.errors import ScrapeError
+from exporter.exposition.compression import Compressor
+from exporter.exposition.negotiation import Encoding, Format, Offer
+from exporter.fleet.client import TIMEOUT, Answer, TargetFailure
+from exporter.fleet.layout import escape
+from exporter.fleet.merge import BadExpositionError, Reader, Reading, merge, read_own
+from exporter.fleet.targets import Target
+from exporter.logs import fields
+
+_logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+CONCURRENCY = 32
+"""Targets that are scraped at a time."""
+
+_PATIENCE = 1.0
+"""Seconds after which a target that has not begun to answer no longer counts among those: others get their turn."""
+
+_MERGE_SHARE = 0.2
+"""What part of a request's time is kept for the merge, up to `_MERGE_RESERVE` seconds."""
+_MERGE_RESERVE = 0.5
+
+Ask = Callable[[str, Callable[[], Awaitable[None]]], Awaitable[Answer]]
+"""Scrapes a metrics URL, and between the answer's head and its body awaits the second; may raise TargetFailure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one target's scrape."""
+
+    seconds: float
+    reading: Reading | None
+    reason: str = ""
+    """A word for why there is no reading."""
+    problem: str = ""
+    """The same as a line."""
+
+    @property
+    def samples(self) -> int:
+        """The number of its samples."""
+        return self.reading.layout.samples if self.reading else 0
+
+
+Outcomes = Mapping[str, Outcome]
+"""By metrics URL."""
+
+
+class _Round:
+    """One fan-out, and the requests that wait for it."""
+
+    def __init__(self) -> None:
+        self.deadline = 0.0
+        """When the last of the requests gives up, on the loop's clock."""
+        self.begun = False
+        self.targets: tuple[Target, ...] = ()
+        self.outcomes: dict[str, Outcome] = {}
+        self.done = asyncio.Event()
+        self.bodies: dict[Offer, asyncio.Future[list[bytes]]] = {}
+
+
+class _Turn:
+    """A place among the targets that are scraped at a time. One that is silent gives it up until it answers."""
+
+    def __init__(self, places: asyncio.Semaphore) -> None:
+        self.answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._places = places
+        self._taken = False
+
+    async def take(self) -> None:
+        """Wait for a place."""
+        await self._places.acquire()
+        self._taken = True
+
+    def give_up(self) -> None:
+        """Let others have it."""
+        if self._taken:
+            self._places.release()
+            self._taken = False
+
+    async def on_head(self) -> None:
+        """Go on with the body when there is a place."""
+        self.answered.set_result(None)
+        if not self._taken:
+            await self.take()
+
+
+class Fanout:
+    """Answers scrapes with the metrics of all targets."""
+
+    def __init__(
+        self,
+        targets: Callable[[], Sequence[Target]],
+        ask: Ask,
+        own_metrics: Callable[[Sequence[Target], Outcomes], bytes],
+        *,
+        labels: Mapping[str, str],
+        target_timeout: float,
+        max_target_bytes: int,
+        no_target: Callable[[], str],
+        concurrency: int = CONCURRENCY,
+    ) -> None:
+        """Scrape `targets` by `ask`, and add `own_metrics`: what is to be told of the targets, as text 0.0.4.
+
+        `labels` are put on every series of the workers. `no_target` says why there is none.
+        """
+        self.outcomes: Outcomes = {}
+        """What came of the targets, in the last fan-out that ended."""
+        self.failures: Counter[str] = Counter()
+        """Failed scrapes of targets since start, by reason."""
+        self.left_out: Counter[str] = Counter()
+        """What was left out of answers since start, by reason."""
+        self.durations: dict[str, float] = {}
+        """Seconds that the last answer took, by phase."""
+        self.last_scrape: float | None = None
+        """When it was, in Unix seconds."""
+        self._targets = targets
+        self._ask = ask
+        self._own_metrics = own_metrics
+        self._target_timeout = target_timeout
+        self._max_target_bytes = max_target_bytes
+        self._places = asyncio.Semaphore(concurrency)
+        self._no_target = no_target
+        self._reader = Reader(tuple((name.encode(), escape(value)) for name, value in labels.items()))
+        self._readings: dict[str, Reading] = {}
+        """The last reading of each target, by its URL."""
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="merge")
+        self._waiting: _Round | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def scrape(self, offer: Offer, timeout: float) -> list[bytes]:  # noqa: ASYNC109 - the caller cancels at its end
+        """Return a body's chunks in the offer's format and encoding, of a fan-out that starts after this call."""
+        deadline = asyncio.get_running_loop().time() + timeout - min(_MERGE_RESERVE, _MERGE_SHARE * timeout)
+        fan_out = self._join(deadline)
+        try:
+            async with asyncio.timeout_at(deadline):
+                await fan_out.done.wait()
+        except TimeoutError:
+            if not fan_out.begun:
+                raise ScrapeError("the scrape before this one still waits for its targets") from None
+            return await self._body(fan_out, offer)
+        if offer not in fan_out.bodies:
+            body = fan_out.bodies[offer] = asyncio.ensure_future(self._body(fan_out, offer))
+            body.add_done_callback(_look_at)  # nobody may be waiting any more, and that is no fault
+        return await asyncio.shield(fan_out.bodies[offer])
+
+    def close(self) -> None:
+        """End without waiting for targets."""
+        if self._task is not None:
+            self._task.cancel()
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _join(self, deadline: float) -> _Round:
+        """Return the next fan-out, which is under way as soon as the one before it has ended."""
+        if self._waiting is None:
+            self._waiting = _Round()
+        fan_out = self._waiting
+        fan_out.deadline = max(fan_out.deadline, deadline)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._serve())
+        return fan_out
+
+    async def _serve(self) -> None:
+        """Perform fan-outs, one after the other, as long as somebody waits."""
+        while self._waiting is not None:
+            fan_out, self._waiting = self._waiting, None  # closed: nobody joins what has begun
+            await self._perform(fan_out)
+
+    async def _perform(self, fan_out: _Round) -> None:
+        start = time.perf_counter()
+        fan_out.begun = True
+        fan_out.targets = tuple(self._targets())
+        async with asyncio.TaskGroup() as group:
+            for target in fan_out.targets:
+                group.create_task(self._settle(fan_out, target))
+        urls = {target.metrics_url for target in fan_out.targets}
+        self._readings = {url: reading for url, reading in self._readings.items() if url in urls}
+        self.outcomes = fan_out.outcomes
+        for outcome in fan_out.outcomes.values():
+            self._count(outcome)
+        self.durations = {"fetch": time.perf_counter() - start, "merge": 0.0, "compress": 0.0}
+        self.last_scrape = time.time()
+        fan_out.done.set()
+
+    def _count(self, outcome: Outcome) -> None:
+        if outcome.reading is None:
+            self.failures[outcome.reason] += 1
+        else:
+            self.left_out.update(outcome.reading.layout.faults)
+
+    async def _settle(self, fan_out: _Round, target: Target) -> None:
+        """Scrape one target, and put down what came of it."""
+        start = time.perf_counter()
+        reading = None
+        reason = problem = ""
+        turn = _Turn(self._places)
+        try:
+            async with asyncio.timeout_at(fan_out.deadline):
+                if not self._was_silent(target):
+                    await turn.take()
+                answer = await self._answer(target, turn)
+                reading = await self._in_thread(partial(self._read, target, answer))
+        except TargetFailure as failure:
+            reason, problem = failure.reason, str(failure)
+        except BadExpositionError as error:
+            reason, problem = "exposition", str(error)
+        except TimeoutError:
+            reason, problem = TIMEOUT, f"no whole answer within {time.perf_counter() - start:.1f} s"
+        except Exception as error:  # the others' answers must not depend on it
+            _logger.exception("target failed", extra=fields(url=target.metrics_url))
+            reason, problem = "internal", f"internal error: {type(error).__name__}"
+        finally:
+            turn.give_up()  # not before its body is read: no more bodies than places are in memory
+        if reading is not None:
+            self._readings[target.metrics_url] = reading
+        fan_out.outcomes[target.metrics_url] = Outcome(time.perf_counter() - start, reading, reason, problem)
+
+    def _was_silent(self, target: Target) -> bool:
+        """Whether a target need not be given a place before it answers, since last time it did not."""
+        outcome = self.outcomes.get(target.metrics_url)
+        return outcome is not None and outcome.reason == TIMEOUT
+
+    async def _answer(self, target: Target, turn: _Turn) -> Answer:
+        """Return what a target answers; may raise TargetFailure, TimeoutError."""
+        asking = asyncio.ensure_future(self._ask(target.metrics_url, turn.on_head))
+        either: set[asyncio.Future[Any]] = {asking, turn.answered}
+        try:
+            async with asyncio.timeout(self._target_timeout):
+                await asyncio.wait(either, timeout=_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+                if not (asking.done() or turn.answered.done()):
+                    turn.give_up()
+                return await asking
+        finally:
+            asking.cancel()
+
+    def _read(self, target: Target, answer: Answer) -> Reading:
+        body = answer.body(self._max_target_bytes)
+        address = target.worker_addr.encode()  # of characters that need no escape
+        return self._reader.read(body, address, self._readings.get(target.metrics_url))
+
+    async def _body(self, fan_out: _Round, offer: Offer) -> list[bytes]:
+        """Return an answer made of what there is."""
+        if not fan_out.targets:
+            raise ScrapeError(self._no_target() or "no target")
+        outcomes = dict(fan_out.outcomes)
+        return await self._in_thread(lambda: self._merge(fan_out.targets, outcomes, offer))
+
+    def _merge(self, targets: Sequence[Target], outcomes: Outcomes, offer: Offer) -> list[bytes]:
+        start = time.perf_counter()
+        readings = [
+            outcome.reading
+            for target in targets
+            if (outcome := outcomes.get(target.metrics_url)) and outcome.reading is not None
+        ]
+        own = read_own(self._own_metrics(targets, outcomes))
+        chunks, faults = merge(readings, own, openmetrics=offer.format is Format.OPENMETRICS_1_0_0)
+        self.left_out.update(faults)
+        merged = time.perf_counter()
+        if offer.encoding is Encoding.GZIP:
+            chunks = [Compressor().gzip(chunks, b"")]
+        self.durations |= {"merge": merged - start, "compress": time.perf_counter() - merged}
+        return chunks
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+def _look_at(done: "asyncio.Future[Any]") -> None:
+    if not done.cancelled():
+        done.exception()

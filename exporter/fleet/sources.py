@@ -1,0 +1,218 @@
+"""Where targets come from: options, a file_sd file, SMG. A source that fails keeps the targets it had."""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import aiohttp
+import yaml
+from aiohttp import hdrs
+
+from exporter.fleet.targets import Target, TargetError, distinct, from_file, from_smg
+from exporter.logs import fields
+from exporter.threads import in_thread
+
+FILE_INTERVAL = 1.0
+"""Seconds between two looks at a workers file."""
+
+_MAX_SIZE = 16 << 20
+"""Bytes of a workers file or of SMG's answer; beyond, it is refused."""
+_SMG_TIMEOUT = 5.0
+_LONGEST_PROBLEM = 300
+"""Characters of what is logged of an entry, which may hold anything."""
+
+_logger = logging.getLogger(__name__)
+
+
+class SourceError(Exception):
+    """A source that cannot be read; its str is one line."""
+
+
+class Reader(Protocol):
+    """What a source is read by."""
+
+    async def read(self) -> Iterable[Target | TargetError]:
+        """Return what is there now; SourceError where that cannot be found out."""
+
+
+class Source:
+    """The targets of one origin, as of its last good reading."""
+
+    def __init__(self, name: str, reader: Reader) -> None:
+        """Name it, for metrics and logs: `file`, `smg`."""
+        self.name = name
+        self.targets: tuple[Target, ...] = ()
+        self.problem = f"{name}: not read yet"
+        """Why the last reading failed; empty when it did not."""
+        self.skipped = 0
+        """Entries of the last good reading that are no targets."""
+        self.last_success: float | None = None
+        """When it was read last, in Unix seconds."""
+        self._reader = reader
+
+    async def refresh(self) -> None:
+        """Read it again; a failure is logged when it is new, and leaves the targets as they are."""
+        try:
+            found = list(await self._reader.read())
+        except SourceError as error:
+            if self.problem != str(error):
+                _logger.warning("targets not refreshed", extra=fields(source=self.name, problem=error))
+            self.problem = str(error)
+            return
+        problems = [entry for entry in found if isinstance(entry, TargetError)]
+        targets = tuple(entry for entry in found if isinstance(entry, Target))
+        if targets != self.targets or len(problems) != self.skipped or self.problem:
+            _logger.info(
+                "targets", extra=fields(source=self.name, targets=len(targets), skipped=len(problems))
+            )
+            for problem in problems:
+                text = str(problem)[:_LONGEST_PROBLEM]
+                _logger.warning("target skipped", extra=fields(source=self.name, problem=text))
+        self.targets, self.skipped, self.problem = targets, len(problems), ""
+        self.last_success = time.time()
+
+    async def run(self, wakeups: AsyncIterator[None]) -> None:
+        """Refresh at each wake-up, until cancelled."""
+        async for _ in wakeups:
+            await self.refresh()
+
+
+class Discovery:
+    """The targets of all sources: those of options first, then by source; the first one of a worker counts."""
+
+    def __init__(self, fixed: Sequence[Target], sources: Sequence[Source]) -> None:
+        self.sources = tuple(sources)
+        self._fixed = tuple(fixed)
+        self._lists: tuple[tuple[Target, ...], ...] = ()
+        self._targets: tuple[Target, ...] = ()
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """The targets of now, each once."""
+        lists = (self._fixed, *(source.targets for source in self.sources))
+        if lists != self._lists:
+            self._lists = lists
+            self._targets = distinct(target for targets in lists for target in targets)
+        return self._targets
+
+    @property
+    def problem(self) -> str:
+        """Why there is no target; empty where there is one."""
+        if self.targets:
+            return ""
+        problems = [source.problem or f"{source.name}: it names no worker" for source in self.sources]
+        return f"no target: {'; '.join(problems)}"
+
+
+async def every(seconds: float) -> AsyncIterator[None]:
+    """Wake up again and again, first after one interval."""
+    while True:
+        await asyncio.sleep(seconds)
+        yield
+
+
+class WorkersFile:
+    """A file in the form of Prometheus' file_sd, JSON or YAML."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._content: bytes | None = None
+        self._found: list[Target | TargetError] = []
+
+    async def read(self) -> Iterable[Target | TargetError]:
+        """Return its targets; SourceError where it is missing or malformed."""
+        return await in_thread(self._read)
+
+    def _read(self) -> list[Target | TargetError]:
+        try:
+            with self._path.open("rb") as file:
+                content = file.read(_MAX_SIZE + 1)
+        except OSError as error:
+            self._content = None
+            raise SourceError(f"{self._path}: {error.strerror}") from None
+        if content != self._content:
+            self._found = self._parse(content)
+            self._content = content
+        return self._found
+
+    def _parse(self, content: bytes) -> list[Target | TargetError]:
+        if len(content) > _MAX_SIZE:
+            raise SourceError(f"{self._path}: larger than {_MAX_SIZE >> 20} MiB")
+        try:
+            groups = json.loads(content) if self._path.suffix == ".json" else yaml.safe_load(content)
+        except (ValueError, RecursionError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise SourceError(f"{self._path}: {reason}") from None
+        if not isinstance(groups, list):
+            raise SourceError(f"{self._path}: not a list of target groups")
+        return [entry for group in groups for entry in self._group(group)]
+
+    def _group(self, group: object) -> list[Target | TargetError]:
+        if not isinstance(group, dict) or not isinstance(group.get("targets"), list):
+            raise SourceError(f"{self._path}: a group has no list of targets")
+        labels = group.get("labels") or {}
+        if not isinstance(labels, dict):
+            raise SourceError(f"{self._path}: the labels of a group are no mapping")
+        return [_attempt(partial(from_file, text, labels)) for text in group["targets"]]
+
+
+class SmgWorkers:
+    """The workers of an SMG gateway."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, api_key_file: Path | None) -> None:
+        """Ask `GET /workers` at `url`; the key is read each time, and goes nowhere else."""
+        self._session = session
+        self._url = f"{url.rstrip('/')}/workers"
+        self._api_key_file = api_key_file
+
+    async def read(self) -> Iterable[Target | TargetError]:
+        """Return its workers; SourceError where it does not tell."""
+        try:
+            headers = await in_thread(self._headers)
+            async with asyncio.timeout(_SMG_TIMEOUT):
+                body = await self._get(headers)
+            answer = await in_thread(lambda: json.loads(body))
+        except TimeoutError:
+            raise SourceError(f"{self._url}: no answer within {_SMG_TIMEOUT:g} s") from None
+        except OSError as error:
+            raise SourceError(f"{error.filename or self._url}: {error.strerror or error}") from None
+        except (aiohttp.ClientError, ValueError, RecursionError) as error:
+            raise SourceError(
+                f"{self._url}: {' '.join(str(error).split()) or type(error).__name__}"
+            ) from None
+        workers = answer.get("workers") if isinstance(answer, dict) else None
+        if not isinstance(workers, list):
+            raise SourceError(f"{self._url}: the answer has no list of workers")
+        # SMG lists them in no order, and the order decides whose type and help text a family has.
+        found = [_attempt(partial(from_smg, worker)) for worker in workers]
+        return sorted(found, key=lambda entry: entry.metrics_url if isinstance(entry, Target) else "")
+
+    def _headers(self) -> Mapping[str, str]:
+        headers: dict[str, str] = {hdrs.ACCEPT: "application/json", hdrs.ACCEPT_ENCODING: "identity"}
+        if self._api_key_file is None:
+            return headers
+        return headers | {hdrs.AUTHORIZATION: f"Bearer {self._api_key_file.read_text('utf-8').strip()}"}
+
+    async def _get(self, headers: Mapping[str, str]) -> bytes:
+        # A redirect would carry the key elsewhere.
+        async with self._session.get(self._url, headers=headers, allow_redirects=False) as response:
+            if response.status != 200:  # noqa: PLR2004 - HTTP's own number
+                raise SourceError(f"{self._url}: answered {response.status}")
+            body = bytearray()
+            async for chunk in response.content.iter_any():
+                body += chunk
+                if len(body) > _MAX_SIZE:
+                    raise SourceError(f"{self._url}: the answer is larger than {_MAX_SIZE >> 20} MiB")
+        return bytes(body)
+
+
+def _attempt(make: Callable[[], Target]) -> Target | TargetError:
+    try:
+        return make()
+    except TargetError as error:
+        return error

@@ -1,0 +1,109 @@
+"""The benchmarks run, and change what they say they change. How long anything takes is not tested."""
+
+import re
+import shutil
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from benchmarks import engine, growth, report, serving
+from benchmarks.contenders import Steps
+from benchmarks.measuring import measure
+from benchmarks.report import Row
+from benchmarks.traffic import ALL, NOTHING, SOME, Traffic, changed_lines
+
+
+@pytest.fixture
+def directories(recorded: dict[str, Path], tmp_path: Path) -> dict[str, Path]:
+    """Give copies that may be written to."""
+    return {name: Path(shutil.copytree(path, tmp_path / name)) for name, path in recorded.items()}
+
+
+def exposition(directory: Path) -> bytes:
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, str(directory))
+    return generate_latest(registry)
+
+
+def check(rows: Iterable[Row]) -> None:
+    """Fail where a row has no figure, or one that is no number."""
+    for row in rows:
+        figures = f"{row.ours} {row.stock} {row.ratio}"
+        assert re.search(r"\d", row.ours), row
+        assert not re.search(r"nan|inf", figures), row
+
+
+@pytest.mark.parametrize("name", ["tp1", "tp8"])
+@pytest.mark.parametrize(("share", "least", "most"), [(NOTHING, 0, 0), (SOME, 0.18, 0.22), (ALL, 1, 1)])
+def test_traffic_changes_a_share_of_the_lines(
+    directories: dict[str, Path], name: str, share: float, least: float, most: float
+) -> None:
+    with closing(Traffic(directories[name].glob("*.db"))) as traffic:
+        before = exposition(directories[name])
+        expected = traffic.change(share)
+        changed, lines = changed_lines(before, exposition(directories[name]))
+    assert changed == expected
+    assert least <= changed / lines <= most
+
+
+def test_traffic_changes_metrics_of_every_type(directories: dict[str, Path]) -> None:
+    before = exposition(directories["tp1"])
+    with closing(Traffic(directories["tp1"].glob("*.db"))) as traffic:
+        traffic.change(SOME)
+    after = exposition(directories["tp1"])
+    types = dict(line.split(b" ")[2:4] for line in after.splitlines() if line.startswith(b"# TYPE"))
+    changed = {line.split(b"{")[0] for line in set(after.splitlines()) - set(before.splitlines())}
+    families = {re.sub(rb"_(bucket|sum|count)$", b"", name) for name in changed}
+    assert {types.get(name, b"histogram") for name in families} == {b"counter", b"gauge", b"histogram"}
+
+
+def test_engine(directories: dict[str, Path]) -> None:
+    costs = engine.costs_by_share(directories["tp1"], 1, [SOME])
+    check(engine.rows("tp1", costs))
+    check(engine.openmetrics_rows("tp1", costs))
+    check([engine.warm_row(directories["tp1"], 1), engine.first_scrape(directories["tp1"], 1)])
+    assert "nan" not in engine.profile(costs)
+
+
+def frozen(directory: Path) -> Steps:
+    """Serve what there was at the start for ever."""
+    body = exposition(directory)
+    return {"scrape": lambda: body}
+
+
+def test_a_contender_that_serves_old_values_is_found_out(directories: dict[str, Path]) -> None:
+    with pytest.raises(AssertionError, match=r"frozen: 0 of \d+ lines changed"):
+        measure({"frozen": frozen}, directories["tp1"], SOME, 1)
+
+
+def test_growth(tmp_path: Path) -> None:
+    ranks = growth.by_ranks(tmp_path, 1, (1, 2))
+    check(growth.rank_rows(ranks))
+    alone, dead = growth.by_dead_processes(tmp_path, 1, (1, 2))
+    check([growth.dead_row(alone, dead)])
+    for chart in (growth.rank_chart(ranks), growth.dead_chart(alone, dead)):
+        assert ET.fromstring(chart).tag.endswith("svg")  # noqa: S314 - it is our own
+
+
+def test_serving(directories: dict[str, Path]) -> None:
+    rows = list(serving.http_rows(directories["tp1"], seconds=0.1))
+    rows += [serving.memory_row(directories["tp1"], (1, 2, 3)), serving.start_row(directories["tp1"], 1)]
+    check(rows)
+
+
+def test_memory_beside_dead_processes(tmp_path: Path) -> None:
+    check([serving.dead_memory_row(tmp_path, 2, 2)])
+
+
+def test_results_go_between_their_markers(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- results: begin -->\nold\n<!-- results: end -->\nb\n")
+    report.write_into(page, "results", "new\n")
+    assert page.read_text() == "a\n<!-- results: begin -->\n\nnew\n\n<!-- results: end -->\nb\n"
+    with pytest.raises(AssertionError, match="no place for profile"):
+        report.write_into(page, "profile", "new\n")

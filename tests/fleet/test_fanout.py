@@ -1,0 +1,270 @@
+"""The fan-out over real targets: what is served when some of them fail, and how long it takes."""
+
+import asyncio
+import gzip
+import ssl
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+
+import pytest
+
+from exporter.errors import ScrapeError
+from exporter.exposition.negotiation import Encoding, Escaping, Format, Offer
+from exporter.fleet.client import make_session, scrape
+from exporter.fleet.fanout import Fanout, Outcome
+from exporter.fleet.targets import Target, from_option
+from exporter.fleet.telemetry import target_text
+from tests.fleet import targets
+from tests.fleet.expositions import of_openmetrics
+from tests.fleet.targets import Behaviour, Server, answer, serving
+from tests.support.expositions import Exposition
+
+TEXT = Offer(Format.TEXT_0_0_4, Escaping.UNDERSCORES, Encoding.IDENTITY)
+GZIPPED = Offer(Format.TEXT_0_0_4, Escaping.UNDERSCORES, Encoding.GZIP)
+OPENMETRICS = Offer(Format.OPENMETRICS_1_0_0, Escaping.UNDERSCORES, Encoding.IDENTITY)
+LIMIT = 1 << 20
+
+
+@asynccontextmanager
+async def fan_out(
+    workers: Iterable[str], target_timeout: float = 10.0, concurrency: int = 32
+) -> AsyncIterator[Fanout]:
+    async with make_session(ssl.create_default_context()) as session:
+        known = [from_option(worker) for worker in workers]
+        made = Fanout(
+            lambda: known,
+            partial(scrape, session, limit=LIMIT),
+            target_text,
+            labels={},
+            target_timeout=target_timeout,
+            max_target_bytes=LIMIT,
+            no_target=lambda: "no target: none given",
+            concurrency=concurrency,
+        )
+        try:
+            yield made
+        finally:
+            made.close()
+
+
+@asynccontextmanager
+async def servers(behaviours: Sequence[Behaviour]) -> AsyncIterator[list[Server]]:
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(serving(behave)) for behave in behaviours]
+
+
+@asynccontextmanager
+async def fleet_of(
+    behaviours: Sequence[Behaviour], target_timeout: float = 10.0, concurrency: int = 32
+) -> AsyncIterator[tuple[list[Server], Fanout]]:
+    async with (
+        servers(behaviours) as running,
+        fan_out([server.worker for server in running], target_timeout, concurrency) as fanout,
+    ):
+        yield running, fanout
+
+
+async def ask(fanout: Fanout, offer: Offer = TEXT, timeout: float = 10.0) -> Exposition:  # noqa: ASYNC109
+    async with asyncio.timeout(timeout):
+        body = b"".join(await fanout.scrape(offer, timeout))
+    exposition = Exposition(body.decode())
+    exposition.check()
+    return exposition
+
+
+BAD: dict[str, tuple[Behaviour, str]] = {
+    "slow": (targets.hang, "timeout"),
+    "dripping": (targets.drip, "timeout"),
+    "endless": (targets.endless, "too_large"),
+    "gzip bomb": (targets.gzipped(targets.bomb(LIMIT * 50)), "too_large"),
+    "gzip cut off": (targets.gzipped(gzip.compress(targets.BODY)[:-3]), "truncated"),
+    "HTML": (answer(b"<html></html>", content_type="text/html"), "content_type"),
+    "HTML that is said to be text": (answer(b"<!DOCTYPE html>\n<html></html>\n"), "exposition"),
+    "404": (answer(status="404 Not Found"), "status"),
+    "reset": (targets.reset, "connection"),
+    "invalid UTF-8 and nothing else": (answer(b'a{x="\xff"} 1\n'), "exposition"),
+}
+
+
+async def test_every_bad_target_costs_itself_and_no_other() -> None:
+    behaviours = [answer(), *(behave for behave, _ in BAD.values()), answer()]
+    async with servers(behaviours) as running:
+        workers = [server.worker for server in running]
+        async with fan_out(workers, target_timeout=0.5) as fanout:
+            exposition = await ask(fanout)
+            assert [labels["worker_addr"] for labels in exposition.labels("up_to")] == [
+                workers[0],
+                workers[-1],
+            ]
+            for worker, (_, reason) in zip(workers[1:-1], BAD.values(), strict=True):
+                assert fanout.outcomes[f"{worker}/metrics"].reason == reason
+                assert exposition.value("smg_exporter_target_up", worker_addr=worker) == 0
+                assert exposition.value("smg_exporter_target_samples", worker_addr=worker) == 0
+            assert exposition.value("smg_exporter_target_up", worker_addr=workers[0]) == 1
+            assert exposition.value("smg_exporter_target_samples", worker_addr=workers[0]) == 1
+            assert fanout.failures.total() == len(BAD)
+
+
+async def test_a_family_with_invalid_utf_8_costs_that_family() -> None:
+    body = b'good 1\nbad{x="\xff"} 1\n'
+    async with servers([answer(body)]) as (server,), fan_out([server.worker]) as fanout:
+        exposition = await ask(fanout)
+        assert exposition.values("good") == [1]
+        assert not exposition.values("bad")
+        assert fanout.left_out == {"broken_family": 1}
+
+
+@pytest.mark.parametrize("offer", [TEXT, GZIPPED, OPENMETRICS])
+async def test_the_answer_is_what_was_offered(offer: Offer) -> None:
+    async with servers([answer()]) as (server,), fan_out([server.worker]) as fanout:
+        body = b"".join(await fanout.scrape(offer, 10.0))
+        if offer is GZIPPED:
+            body = gzip.decompress(body)
+        if offer is OPENMETRICS:
+            assert of_openmetrics(body)["TYPE up_to"] == "gauge"
+        assert f'up_to{{worker_addr="{server.worker}"}} 1\n'.encode() in body
+
+
+async def test_no_target_is_an_error_that_says_why() -> None:
+    async with fan_out([]) as fanout:
+        with pytest.raises(ScrapeError, match="no target: none given"):
+            await fanout.scrape(TEXT, 10.0)
+
+
+async def test_a_target_that_hangs_is_waited_for_until_its_deadline_only() -> None:
+    async with fleet_of([answer(), targets.hang], target_timeout=0.4) as (_, fanout):
+        start = time.monotonic()
+        assert (await ask(fanout)).values("up_to") == [1]
+        assert 0.4 <= time.monotonic() - start < 2
+
+
+async def test_the_scrapers_own_deadline_goes_before() -> None:
+    async with fleet_of([answer(), targets.hang], target_timeout=60) as (_, fanout):
+        assert (await ask(fanout, timeout=1.0)).values("up_to") == [1]
+
+
+async def test_a_short_request_gets_what_there_is_and_a_long_one_all() -> None:
+    gate = asyncio.Event()
+
+    async def late(writer: asyncio.StreamWriter) -> None:
+        await gate.wait()
+        await answer()(writer)
+
+    async with fleet_of([answer(), late]) as (_, fanout):
+        long = asyncio.create_task(ask(fanout))
+        assert (await ask(fanout, timeout=0.5)).values("up_to") == [1]
+        gate.set()
+        assert (await long).values("up_to") == [1, 1]
+
+
+async def test_requests_that_wait_share_a_fan_out_and_none_gets_an_older_one() -> None:
+    gates = [asyncio.Event(), asyncio.Event()]
+    arrivals: asyncio.Queue[None] = asyncio.Queue()
+    count = 0
+
+    async def counting(writer: asyncio.StreamWriter) -> None:
+        nonlocal count
+        gate = gates[count]
+        count += 1
+        number = count
+        arrivals.put_nowait(None)
+        await gate.wait()
+        await answer(b"number %d\n" % number)(writer)
+
+    async with servers([counting]) as (server,), fan_out([server.worker]) as fanout:
+        first = asyncio.create_task(ask(fanout))
+        await asyncio.wait_for(arrivals.get(), targets.DEADLINE)
+        later = [asyncio.create_task(ask(fanout)) for _ in range(5)]
+        await asyncio.sleep(0)
+        for gate in gates:
+            gate.set()
+        assert (await first).values("number") == [1]
+        assert [(await one).values("number") for one in later] == [[2]] * 5
+        assert len(server.requests) == 2
+
+
+async def test_no_more_targets_than_allowed_are_scraped_at_a_time() -> None:
+    most = now = 0
+
+    async def counting(writer: asyncio.StreamWriter) -> None:
+        nonlocal most, now
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0)
+        await answer()(writer)
+        now -= 1
+
+    async with fleet_of([counting] * 20, concurrency=4) as (_, fanout):
+        assert len((await ask(fanout)).values("up_to")) == 20
+    assert 1 < most <= 4
+
+
+async def test_silent_targets_give_their_turn_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exporter.fleet.fanout._PATIENCE", 0.05)
+    async with fleet_of([*[targets.hang] * 8, *[answer()] * 4], target_timeout=1.0, concurrency=2) as (
+        _,
+        fanout,
+    ):
+        start = time.monotonic()
+        assert len((await ask(fanout)).values("up_to")) == 4
+        assert time.monotonic() - start < 3
+
+
+async def test_a_client_that_goes_away_takes_nothing_from_the_others() -> None:
+    gate = asyncio.Event()
+
+    async def late(writer: asyncio.StreamWriter) -> None:
+        await gate.wait()
+        await answer()(writer)
+
+    async with servers([late]) as (server,), fan_out([server.worker]) as fanout:
+        gone, stays = (asyncio.create_task(ask(fanout)) for _ in range(2))
+        await asyncio.sleep(0)
+        gone.cancel()
+        gate.set()
+        assert (await stays).values("up_to") == [1]
+
+
+async def test_a_fault_of_ours_costs_one_target(caplog: pytest.LogCaptureFixture) -> None:
+    async with fleet_of([answer(), answer()]) as (running, fanout):
+        read = fanout._read
+
+        def failing(target: Target, *rest: object) -> object:
+            if target.worker_addr == running[0].worker:
+                raise ZeroDivisionError
+            return read(target, *rest)  # type: ignore[arg-type]
+
+        fanout._read = failing  # type: ignore[method-assign, assignment]
+        assert len((await ask(fanout)).values("up_to")) == 1
+        assert fanout.failures == {"internal": 1}
+    assert "target failed" in caplog.text
+
+
+async def test_what_is_known_of_targets_that_are_gone_goes_too() -> None:
+    async with fleet_of([answer(), answer()]) as (running, fanout):
+        await ask(fanout)
+        fanout._targets = lambda: [from_option(running[0].worker)]
+        await ask(fanout)
+        assert len(fanout._readings) == len(fanout.outcomes) == 1
+
+
+async def test_targets_that_were_silent_no_longer_take_the_place_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("exporter.fleet.fanout._PATIENCE", 60)
+    async with fleet_of([targets.hang, targets.hang, answer()], 0.5, concurrency=1) as (_, fanout):
+        assert (await ask(fanout)).values("up_to") == [1]
+        start = time.monotonic()
+        assert (await ask(fanout)).values("up_to") == [1]
+        assert time.monotonic() - start < 0.9, "the two were waited for at the same time"
+
+
+async def test_a_target_that_answers_late_waits_for_a_place_with_its_body() -> None:
+    async with fleet_of([answer()] * 3, concurrency=1) as (running, fanout):
+        fanout.outcomes = {
+            f"{server.worker}/metrics": Outcome(1.0, None, "timeout", "it was silent") for server in running
+        }
+        assert (await ask(fanout)).values("up_to") == [1, 1, 1]
+        assert fanout._places._value == 1
