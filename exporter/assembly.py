@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Mapping
 from operator import attrgetter
+from typing import NamedTuple
 
 from exporter import __version__
 from exporter.multiproc.collector import IncrementalCollector
@@ -16,6 +17,15 @@ from exporter.telemetry import Telemetry, own_names
 from exporter.watch import Watcher
 
 
+class _Inventory(NamedTuple):
+    """The processes and files of a file set, for the status."""
+
+    files_of: FileSet
+    problems: Mapping[str, BadDataError]
+    processes: tuple[ProcessStatus, ...]
+    files: tuple[FileStatus, ...]
+
+
 class Exporter:
     """The parts: `watcher` keeps the file set, `scraper` reads and renders it, `telemetry` counts."""
 
@@ -26,11 +36,10 @@ class Exporter:
         self._assembled = time.monotonic()
         self._last_change = 0.0
         self._series = 0
-        self._inventory_of: tuple[FileSet, dict[str, BadDataError]] | None = None
-        self._processes: tuple[ProcessStatus, ...] = ()
-        self._files: tuple[FileStatus, ...] = ()
+        self._inventory: _Inventory | None = None
         self.watcher = Watcher(str(settings.directory), Liveness(settings.liveness))
         self.telemetry = Telemetry(self.status)
+        names = set() if settings.no_self_metrics else own_names()
         self.collector = IncrementalCollector(
             None,
             file_set=lambda: self.watcher.current,
@@ -38,7 +47,7 @@ class Exporter:
             per_process=settings.per_process,
             keep_gauges=settings.when_worker_down == "keep-gauges",
             max_file_size=settings.max_file_size,
-            reserved_names=() if settings.no_self_metrics else own_names(),
+            reserved_names=names,
         )
         self._engine = (
             StockEngine(lambda: self.watcher.current, labels)
@@ -50,29 +59,23 @@ class Exporter:
             list if settings.no_self_metrics else self.telemetry.registry.collect,
             labels,
             on_update=self._note_update,
+            own_names=names,
         )
 
     def status(self) -> Status:
         """Return the facts as they are known now."""
         files = self.watcher.current
-        problems = dict(self.collector.problems)
-        if self._inventory_of != (files, problems):
-            self._inventory_of = files, problems
-            self._processes = tuple(
-                ProcessStatus(pid, writer.state)
-                for pid, writer in sorted(files.writers.items(), key=lambda item: int(item[0]))
-            )
-            self._files = _file_statuses(files, problems)
+        inventory = self._take_inventory(files, dict(self.collector.problems))
         return Status(
             version=__version__,
             worker_addr=self._worker_addr,
             directory=files.directory,
-            directory_readable=not files.problem,
-            problem=_problem(files, self._files),
+            directory_readable=files.listing is not None,
+            problem=_problem(files, inventory.files),
             worker_up=files.worker_up,
             started=self._started,
-            processes=self._processes,
-            files=self._files,
+            processes=inventory.processes,
+            files=inventory.files,
             series=self._series,
             last_scrape=self.scraper.last_scrape,
             scrape_durations=self.scraper.durations,
@@ -88,6 +91,19 @@ class Exporter:
         if now - (self.scraper.busy_since or now) > longest:
             return f"reading {self.watcher.current.directory}"
         return ""
+
+    def _take_inventory(self, files: FileSet, problems: Mapping[str, BadDataError]) -> "_Inventory":
+        """Return the last inventory, while it holds. The scrape's thread asks too, so it is replaced as a whole."""
+        inventory = self._inventory
+        if inventory is None or inventory.files_of is not files or inventory.problems != problems:
+            processes = sorted(files.writers.items(), key=lambda item: int(item[0]))
+            inventory = self._inventory = _Inventory(
+                files,
+                problems,
+                tuple(ProcessStatus(pid, writer.state) for pid, writer in processes),
+                _file_statuses(files, problems),
+            )
+        return inventory
 
     def _note_update(self) -> None:
         """Take from the collector, in its thread, what others ask for in theirs."""

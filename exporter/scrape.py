@@ -16,6 +16,7 @@ from prometheus_client.metrics_core import Metric
 from exporter.exposition.compression import Compressor
 from exporter.exposition.negotiation import Encoding, Escaping, Format, Offer
 from exporter.exposition.text import OPENMETRICS_END, Renderer, Snapshot, take_metrics
+from exporter.multiproc.families import add_labels
 from exporter.threads import in_thread
 
 
@@ -51,8 +52,12 @@ class Scraper:
         own_metrics: Callable[[], Iterable[Metric]],
         own_labels: Collection[tuple[str, str]],
         on_update: Callable[[], None],
+        own_names: Collection[str] = (),
     ) -> None:
-        """Serve the engine's metrics, then `own_metrics` with `own_labels`; call `on_update` after an update."""
+        """Serve the engine's metrics, then `own_metrics` with `own_labels`; call `on_update` after an update.
+
+        `own_names` are all names that `own_metrics` may use.
+        """
         self.durations: dict[str, float] = {}
         """Seconds that the last scrape took, by phase."""
         self.last_scrape: float | None = None
@@ -61,7 +66,8 @@ class Scraper:
         """When the read under way began, in seconds of the monotonic clock; None while there is none."""
         self._engine = engine
         self._own_metrics = own_metrics
-        self._own_labels = own_labels
+        self._label = partial(add_labels, added=own_labels)
+        self._own_names = own_names
         self._on_update = on_update
         self._renderers: dict[tuple[Escaping, bool], Renderer] = {}
         self._compressors: defaultdict[tuple[Format, Escaping], Compressor] = defaultdict(Compressor)
@@ -133,9 +139,9 @@ class Scraper:
         openmetrics = offer.format is Format.OPENMETRICS_1_0_0
         key = offer.escaping, openmetrics
         if key not in self._renderers:
-            self._renderers[key] = Renderer(offer.escaping, openmetrics=openmetrics)
+            self._renderers[key] = Renderer(offer.escaping, openmetrics=openmetrics, taken=self._own_names)
         worker = self._renderers[key].render(self._engine.snapshot)
-        own = take_metrics(self._own_metrics(), self._own_labels)
+        own = take_metrics(self._own_metrics(), self._label)
         rest = b"".join(Renderer(offer.escaping, openmetrics=openmetrics).render(own))
         return worker, rest + OPENMETRICS_END if openmetrics else rest
 

@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Callable, Collection
+from functools import partial
 
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from exporter.exposition.text import FixedSnapshot, take_metrics
+from exporter.multiproc.families import add_labels
 from exporter.multiproc.fileset import FileSet
 
 
@@ -16,12 +18,12 @@ class StockEngine:
         self.snapshot = FixedSnapshot((), ())
         self.read_seconds = 0.0
         self._file_set = file_set
-        self._labels = labels
+        self._label = partial(add_labels, added=labels)
 
     def update(self) -> None:
         """Merge everything anew; raises what the stock collector raises."""
         start = time.perf_counter()
         files = self._file_set()
         metrics = [] if files.problem else MultiProcessCollector(None, files.directory).collect()
-        self.snapshot = take_metrics(metrics, self._labels)
+        self.snapshot = take_metrics(metrics, self._label)
         self.read_seconds = time.perf_counter() - start

@@ -67,7 +67,7 @@ class Telemetry:
             {(phase,): durations.get(phase, 0.0) for phase in PHASES},
             ("phase",),
         )
-        scrapes = {str(code): count for code, count in self._scrapes.items()}
+        scrapes = {str(code): count for code, count in dict(self._scrapes).items()}
         yield _counter("scrapes", "Scrapes by HTTP status code.", scrapes, "code")
 
 

@@ -66,7 +66,7 @@ def test_nothing_is_known_before_the_first_look(assemble: Assemble, directory: P
     it = assemble()
     assert it.status().problem == f"{directory}: not looked at yet"
     assert not it.status().ready
-    assert it.scrape().value("smg_exporter_up") == 1
+    assert it.scrape().value("smg_exporter_up") == 0
 
 
 def test_a_missing_directory(assemble: Assemble, directory: Path) -> None:

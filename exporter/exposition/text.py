@@ -5,8 +5,9 @@ says; `:` is a legal character of a metric name, and stays under every scheme.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import count
 from operator import attrgetter
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -94,9 +95,10 @@ class Renderer:
     and so on. Values that changed are written over; then one join makes the text.
     """
 
-    def __init__(self, escaping: str, *, openmetrics: bool) -> None:
-        """Escape names by that scheme: `underscores`, `allow-utf-8`, `dots` or `values`."""
+    def __init__(self, escaping: str, *, openmetrics: bool, taken: Collection[str] = ()) -> None:
+        """Escape names by that scheme: `underscores`, `allow-utf-8`, `dots` or `values`. `taken` are others' names."""
         self._escaping = escaping
+        self._taken = taken
         self._openmetrics = openmetrics
         self._families: Sequence[Family] | None = None
         self._values: Sequence[float] | None = None
@@ -140,44 +142,51 @@ class Renderer:
             self._chunks[chunk] = "".join(pieces[start : start + 2 * _CHUNK]).encode()
 
     def _lay_out(self, families: Iterable[Family]) -> None:
-        """Make the pieces anew, but for the values."""
+        """Make the pieces anew, but for the values.
+
+        Names that differ may be one when escaped: a family whose names are others' already is left out, and so is a
+        sample that another of its family is like. Either would fail, or falsify, the scrape.
+        """
         pieces: list[str] = []
         gap = ""
-        for family in self._with_names_of_their_own(families):
-            gap += _header(
+        taken = set(self._taken)
+        positions = count()
+        self._hidden.clear()
+        for family in families:
+            header = _header(
                 family.name, family.type, family.help, self._escaping, openmetrics=self._openmetrics
             )
-            for name, labels in family.samples:
-                pieces += f"{gap}{_sample_start(name, labels, self._escaping)} ", ""
-                gap = "\n"
+            names = {
+                header.split(" ", 3)[2],
+                *(_escape_metric(name, self._escaping) for name, _ in family.samples),
+            }
+            is_free = names.isdisjoint(taken)
+            taken |= names
+            gap += header if is_free else ""
+            starts = set()
+            for (name, labels), position in zip(family.samples, positions, strict=False):
+                start = _sample_start(name, labels, self._escaping)
+                if is_free and start not in starts:
+                    pieces += f"{gap}{start} ", ""
+                    gap = "\n"
+                else:
+                    self._hidden.add(position)
+                starts.add(start)
         self._pieces = [*pieces, gap]
         self._chunks = [b""] * (len(self._pieces) // (2 * _CHUNK) + 1)
 
-    def _with_names_of_their_own(self, families: Iterable[Family]) -> Iterator[Family]:
-        """Yield the families whose names, as they are escaped, are not those of an earlier one."""
-        self._hidden.clear()
-        names = set()
-        position = 0
-        for family in families:
-            name = _escape_metric(family.name, self._escaping)
-            end = position + len(family.samples)
-            if name in names:
-                self._hidden.update(range(position, end))
-            else:
-                yield family
-            names.add(name)
-            position = end
 
-
-def take_metrics(metrics: Iterable[Metric], labels: Iterable[tuple[str, str]]) -> FixedSnapshot:
-    """Return prometheus_client's families by name, with labels added to their samples."""
+def take_metrics(
+    metrics: Iterable[Metric], label: Callable[[Mapping[str, str]], Iterable[tuple[str, str]]]
+) -> FixedSnapshot:
+    """Return prometheus_client's families by name; `label` makes the labels of each sample, in order, of its own."""
     ordered = sorted(metrics, key=attrgetter("name"))
     families = [
         FixedFamily(
             metric.name,
             metric.type,
             metric.documentation,
-            [(sample.name, sorted({**sample.labels, **dict(labels)}.items())) for sample in metric.samples],
+            [(sample.name, label(sample.labels)) for sample in metric.samples],
         )
         for metric in ordered
     ]

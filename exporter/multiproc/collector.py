@@ -17,6 +17,9 @@ from exporter.multiproc.table import Snapshot, Table
 
 DEFAULT_MAX_FILE_SIZE = 256 * 2**20
 
+_CLOCK_SLACK = 60.0
+"""Seconds by which a writer's clock may be ahead of ours."""
+
 
 class _Tracked:
     """A file that is read, and where its numbers go."""
@@ -285,7 +288,10 @@ class IncrementalCollector(MultiProcessCollector):
     def _observe(self, tracked: _Tracked, *, first: bool) -> None:
         self.observed_change = self.observed_change or not first
         if tracked.file.rule.stamped:
-            self.last_stamp = max((self.last_stamp, *tracked.db.values[1::2]))
+            now = time.time() + _CLOCK_SLACK  # what lies beyond is no time at which anything was set
+            self.last_stamp = max(
+                (self.last_stamp, *(stamp for stamp in tracked.db.values[1::2] if stamp <= now))
+            )
 
     def _leave_out(self, file: File, error: BadKeyError) -> None:
         self._left_out[file.name] += 1

@@ -79,10 +79,10 @@ class Families:
     def _labels(self, own: Mapping[str, str], kind: str, pid: str) -> Labels:
         rule = RULES[kind]
         if rule.per_process or self._per_process:
-            return _add_labels(own, [("pid", pid), *self._added_labels])
+            return add_labels(own, [("pid", pid), *self._added_labels])
         if rule.type == "gauge":  # as the stock collector does, whatever wrote the label
             own = {name: value for name, value in own.items() if name != "pid"}
-        return _add_labels(own, self._added_labels)
+        return add_labels(own, self._added_labels)
 
 
 def _split(key: Key, kind: str) -> tuple[str, float, Mapping[str, str]]:
@@ -104,7 +104,7 @@ def _split(key: Key, kind: str) -> tuple[str, float, Mapping[str, str]]:
     return key.family, bound, {name: value for name, value in key.labels.items() if name != "le"}
 
 
-def _add_labels(own: Mapping[str, str], added: Iterable[tuple[str, str]]) -> Labels:
+def add_labels(own: Mapping[str, str], added: Iterable[tuple[str, str]]) -> Labels:
     """Add labels; an own one of an added name moves to `exported_<name>`, as Prometheus does it."""
     labels = dict(own)
     for name, value in added:

@@ -46,6 +46,11 @@ class Series:
         """How many entries `arrange` has seen."""
 
     @property
+    def is_plain(self) -> bool:
+        """Whether it has one source, which has one vector."""
+        return [len(vectors) for vectors in self._places().values()] == [1]
+
+    @property
     def sources(self) -> dict[Source, None]:
         """The files that have a share in it, in the order in which they came."""
         return dict.fromkeys(source for source, _, _ in self._entries)
@@ -80,7 +85,7 @@ class Series:
 
     def indices(self, source: Source) -> list[int | None]:
         """Return where in the source's values each column is; None where it has no such number."""
-        places = self._places()[source]
+        places = self._places()[source][0]
         return [places.get(column) for column in self.columns]
 
     def values(self) -> Vector:
@@ -90,7 +95,8 @@ class Series:
 
     def settle(self, source: Source) -> None:
         """Keep what `source` says now as a constant, and ask it no more."""
-        self.base = self.rule.condense([*self.base, self._vector(source, self._places()[source])])
+        says = [self._vector(source, places) for places in self._places()[source]]
+        self.base = self.rule.condense([*self.base, *says])
         self._entries = [entry for entry in self._entries if entry[0] is not source]
         self._arranged = len(self._entries)
 
@@ -107,14 +113,22 @@ class Series:
         self.base = self.rule.condense([*self.base, *zip_longest(*gone, fillvalue=0.0)])
 
     def _vectors(self) -> list[Vector]:
-        return [*self.base, *(self._vector(source, places) for source, places in self._places().items())]
+        says = (self._vector(source, places) for source, all_ in self._places().items() for places in all_)
+        return [*self.base, *says]
 
-    def _places(self) -> dict[Source, dict[float, int]]:
-        """Return each source's columns and where they are; in one pass, since there may be a thousand sources."""
-        places: dict[Source, dict[float, int]] = {}
+    def _places(self) -> dict[Source, list[dict[float, int]]]:
+        """Return each source's columns and where they are; in one pass, since there may be a thousand sources.
+
+        A source has more than one vector where its keys differ in what does not tell series apart: the help text.
+        """
+        all_places: dict[Source, list[dict[float, int]]] = {}
         for source, column, index in self._entries:
-            places.setdefault(source, {})[column] = index
-        return places
+            vectors = all_places.setdefault(source, [{}])
+            places = next((places for places in vectors if column not in places), None)
+            if places is None:
+                vectors.append(places := {})
+            places[column] = index
+        return all_places
 
     def _vector(self, source: Source, places: Mapping[float, int]) -> Vector:
         values = source.values

@@ -138,7 +138,7 @@ class Table:
         """Find a place for a series; return whether it has samples to put there."""
         start = len(self._order)
         sources = series.sources
-        if len(sources) == 1 and (series.rule.sums or not series.base):
+        if series.is_plain and (series.rule.sums or not series.base):
             self._lay_out_simple(series, next(iter(sources)))
         else:
             self._order += [0] * len(series.values())

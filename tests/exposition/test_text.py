@@ -1,5 +1,6 @@
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.utils import floatToGoString
 
 from exporter.exposition.text import OPENMETRICS_END, FixedFamily, FixedSnapshot, Renderer, take_metrics
+from exporter.multiproc.families import add_labels
 from tests.support.compare import facts, of_openmetrics, of_text, text_of
 
 
@@ -25,13 +27,19 @@ def metric(
     return made
 
 
+def unlabelled(labels: Mapping[str, str]) -> list[tuple[str, str]]:
+    return sorted(labels.items())
+
+
 def rendered(
     *metrics: Metric,
     escaping: str = "underscores",
     openmetrics: bool = False,
     labels: Sequence[tuple[str, str]] = (),
 ) -> str:
-    return text_of(Renderer(escaping, openmetrics=openmetrics), take_metrics(metrics, labels)).decode()
+    return text_of(
+        Renderer(escaping, openmetrics=openmetrics), take_metrics(metrics, partial(add_labels, added=labels))
+    ).decode()
 
 
 def sample_line(name: str = "a", escaping: str = "underscores", **labels: str) -> str:
@@ -207,7 +215,7 @@ def test_families_that_escaping_makes_equal_are_not_served_twice() -> None:
     dotted, plain, other = (
         metric(name, "gauge", (name, {}, value)) for name, value in (("a.b", 1), ("a_b", 2), ("c", 3))
     )
-    snapshot = take_metrics([plain, other, dotted], ())
+    snapshot = take_metrics([plain, other, dotted], unlabelled)
     renderer = Renderer("underscores", openmetrics=False)
     text = text_of(renderer, snapshot).decode()
     assert [line for line in text.splitlines() if "#" not in line] == ["a_b 1.0", "c 3.0"]
@@ -216,7 +224,7 @@ def test_families_that_escaping_makes_equal_are_not_served_twice() -> None:
 
 
 def test_unchanged_text_is_the_same_object_and_what_was_given_out_stays() -> None:
-    snapshot = take_metrics([metric("a", "gauge", ("a", {}, 1.0))], ())
+    snapshot = take_metrics([metric("a", "gauge", ("a", {}, 1.0))], unlabelled)
     renderer = Renderer("underscores", openmetrics=False)
     before = renderer.render(snapshot)
     kept = list(before)
@@ -229,7 +237,7 @@ def test_other_families() -> None:
     renderer = Renderer("underscores", openmetrics=False)
     for count in (1, 3, 0, 200, 2):
         metrics = [metric(f"m{i:03}", "gauge", (f"m{i:03}", {}, float(i))) for i in range(count)]
-        text = text_of(renderer, take_metrics(metrics, ()))
+        text = text_of(renderer, take_metrics(metrics, unlabelled))
         assert of_text(text) == facts(metrics)
         assert text.count(b"\n") == 3 * count
 
@@ -278,7 +286,37 @@ def test_both_formats_are_read_back_as_they_were() -> None:
     counter = CounterMetricFamily("c", "A counter.", value=3e6)
     gauge = GaugeMetricFamily("g", "A gauge.", value=math.nan)
     metrics = [histogram, counter, gauge]
-    snapshot = take_metrics(metrics, ())
+    snapshot = take_metrics(metrics, unlabelled)
     assert of_text(text_of(Renderer("underscores", openmetrics=False), snapshot)) == facts(metrics)
     openmetrics = text_of(Renderer("underscores", openmetrics=True), snapshot)
     assert of_openmetrics(openmetrics + OPENMETRICS_END) == facts(metrics)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (
+            metric("p.q", "counter", ("p.q_total", {}, 1.0)),
+            metric("p_q_total", "gauge", ("p_q_total", {}, 2.0)),
+        ),
+        (
+            metric("x.y_count", "gauge", ("x.y_count", {}, 1.0)),
+            metric("x_y", "histogram", ("x_y_count", {}, 2.0)),
+        ),
+    ],
+)
+def test_no_name_of_a_family_is_served_for_another(first: Metric, second: Metric) -> None:
+    other = metric("z", "gauge", ("z", {}, 3.0))
+    lines = [line for line in rendered(first, second, other).splitlines() if not line.startswith("#")]
+    assert [line.split()[1] for line in lines] == ["1.0", "3.0"]
+
+
+def test_a_sample_that_escaping_makes_another_one_is_left_out() -> None:
+    one = metric("g", "gauge", ("g", {"a.b": "1"}, 7.0), ("g", {"a_b": "1"}, 8.0), ("g", {"c": "1"}, 9.0))
+    assert rendered(one).splitlines()[2:] == ['g{a_b="1"} 7.0', 'g{c="1"} 9.0']
+
+
+def test_taken_names_are_left_to_others() -> None:
+    snapshot = take_metrics([metric("a.b", "gauge", ("a.b", {}, 1.0))], unlabelled)
+    assert text_of(Renderer("underscores", openmetrics=False, taken={"a_b"}), snapshot) == b""
+    assert text_of(Renderer("allow-utf-8", openmetrics=False, taken={"a_b"}), snapshot)

@@ -1,3 +1,4 @@
+import math
 import os
 import struct
 from collections.abc import Callable
@@ -497,3 +498,26 @@ def test_what_comes_when_another_goes_is_not_swallowed(tmp_path: Path) -> None:
         write(tmp_path / f"{kind}_3.db", {key: 7.0})
     collector.update()
     assert collector.snapshot.values == [10.0 + 6.0 + 7.0, 7.0]
+
+
+def test_one_process_with_two_helps_for_a_metric(tmp_path: Path) -> None:
+    for kind, sample, labels in (
+        ("counter", "a_total", {}),
+        ("summary", "a_sum", {}),
+        ("gauge_max", "a", {}),
+        ("histogram", "a_bucket", {"le": "+Inf"}),
+    ):
+        keys = [sample_key(kind, sample.replace("a", kind, 1), labels, text) for text in ("One.", "Two.")]
+        write(tmp_path / f"{kind}_1.db", dict(zip(keys, (100.0, 1.0), strict=True)))
+    ours = values(IncrementalCollector(None, str(tmp_path)).collect())
+    stock = values(MultiProcessCollector(None, str(tmp_path)).collect())
+    assert stock.items() <= ours.items()
+    assert set(stock.values()) == {101.0, 100.0}
+
+
+@pytest.mark.parametrize("stamp", [math.inf, math.nan, 1e300])
+def test_a_stamp_that_is_no_time_is_no_last_one(tmp_path: Path, stamp: float) -> None:
+    write(tmp_path / "gauge_mostrecent_1.db", {gauge("a"): (1.0, 5.0), gauge("b"): (2.0, stamp)})
+    collector = IncrementalCollector(None, str(tmp_path))
+    collector.update()
+    assert collector.last_stamp == 5.0

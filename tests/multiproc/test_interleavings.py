@@ -178,7 +178,10 @@ class Worker(RuleBasedStateMachine):
         listing = list_directory(str(self.directory))
         if self.files.listing and self.files.listing.same_files(listing):
             listing = self.files.listing
+        before = self.files
         self.files = decide(self.files, listing, self.find_process, self.liveness, self.collector.moved)
+        if self.files is not before:
+            self.collector.update()  # as the daemon does when the file set changes
 
     def find_process(self, pid: str) -> Process | None:
         return Process(pid, self.living[pid], 0.0) if pid in self.living else None
