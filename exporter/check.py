@@ -6,9 +6,10 @@ from collections.abc import Iterable
 
 from exporter.addresses import host_port
 from exporter.assembly import Exporter
-from exporter.daemon import load_access
+from exporter.daemon import load_access, port_problem
+from exporter.errors import ScrapeError
+from exporter.printable import printable
 from exporter.settings import Settings
-from exporter.web.listen import ListenError, open_sockets
 
 
 def check(settings: Settings) -> int:
@@ -17,35 +18,30 @@ def check(settings: Settings) -> int:
     scheme = "https" if access and access.tls else "http"
     exporter = Exporter(settings)
     asyncio.run(exporter.watcher.rescan())
-    exporter.scraper.bodies([])
+    try:
+        exporter.scraper.bodies([])
+        fault = ""
+    except ScrapeError as error:
+        fault = str(error)
     status = exporter.status()
-    port_problem = _try_port(settings)
+    problem = port_problem(settings)
     files, processes = (
         Counter(thing.state for thing in things) for things in (status.files, status.processes)
     )
     print(f"worker      {settings.worker_address}")
     print(f"labels      {_list(f'{name}={value}' for name, value in settings.static_labels.items())}")
-    print(f"port        {settings.metrics_port}, {settings.port_rule}: {port_problem or 'free'}")
+    port = f"{problem}; choose another with --listen-port" if problem else "free"
+    print(f"port        {settings.metrics_port}, {settings.port_rule}: {port}")
     for url in _urls(settings):
         print(f"url         {scheme}://{url}")
-    print(f"directory   {status.directory}: {status.problem or 'readable'}")
+    print(f"directory   {status.directory}: {status.problem or fault or 'readable'}")
     print(f"processes   {_list(f'{count} {state}' for state, count in sorted(processes.items()))}")
     print(f"files       {_list(f'{count} {state}' for state, count in sorted(files.items()))}")
     for file in status.files:
         if file.reason:
-            print(f"            {file.name} {file.reason}")
+            print(f"            {printable(file.name)} {file.reason}")
     print(f"series      {status.series}")
-    return 1 if port_problem or status.problem else 0
-
-
-def _try_port(settings: Settings) -> str:
-    try:
-        sockets = open_sockets(settings.listen_host, settings.metrics_port)
-    except ListenError as error:
-        return f"{error}; choose another with --listen-port"
-    for sock in sockets:
-        sock.close()
-    return ""
+    return 1 if problem or status.problem or fault else 0
 
 
 def _urls(settings: Settings) -> list[str]:

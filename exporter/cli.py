@@ -1,7 +1,9 @@
 """The command line: arguments -> settings -> one command."""
 
 import argparse
+import io
 import os
+import resource
 import shutil
 import sys
 import textwrap
@@ -16,6 +18,7 @@ from exporter.settings import ENV_PREFIX, Settings, SettingsError, did_you_mean,
 
 PROGRAM = "smg-exporter"
 DEFAULT_COMMAND = "serve"
+_MAX_OPEN_FILES = 65536
 
 # name -> what it does, and the function (Settings -> exit code), imported only to run: --help is instant.
 COMMANDS = {
@@ -44,6 +47,7 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program with these arguments (else the process's own) and return its exit code."""
+    _prepare_streams()
     try:
         code = _run(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()  # here, where a closed pipe can still be met
@@ -55,9 +59,35 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         # Whoever read stdout is gone; the interpreter's last flush must not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_stdout()
         return 141
+    except OSError as error:
+        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
+        _give_up_stdout()
+        return 1
     return code
+
+
+def _prepare_streams() -> None:
+    """Let no character that the terminal lacks, and no stream that was closed, end the program."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - it lasts as long as we do
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _give_up_stdout() -> None:
+    """Write nothing more, not at the interpreter's end either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _raise_open_files_limit() -> None:
+    """Allow as many open files as there may be: each file that is followed stays open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _run(argv: Sequence[str]) -> int:
@@ -73,6 +103,7 @@ def _run(argv: Sequence[str]) -> int:
     command = _command(rest)
     settings = load(given, command)
     logs.configure(settings.log_level, settings.log_format)
+    _raise_open_files_limit()
     run = resolve_name(COMMANDS[command][1])
     code: int = run(settings)
     return code

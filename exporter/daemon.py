@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import resource
 import signal
 import socket
 import sys
@@ -30,8 +29,6 @@ _FIRST_LOOK = 2.0
 
 _GRACE = 4.0
 """Seconds that scrapes in flight have to finish at a stop."""
-
-_MAX_OPEN_FILES = 65536
 
 _NO_MANAGER = systemd.ServiceManager()
 
@@ -63,11 +60,21 @@ def run(settings: Settings, main: Main, port: int, rule: str) -> int:
         return 1
     for sock in manager.sockets:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_TIMEOUT_MS)  # as on our own
-    _raise_open_files_limit()
     try:
         return asyncio.run(main(sockets, access, manager))
     except asyncio.CancelledError:  # a second signal
         return 1
+
+
+def port_problem(settings: Settings) -> str:
+    """Return why the port cannot be listened on now, in a line; an empty text where it can."""
+    try:
+        sockets = open_sockets(settings.listen_host, settings.metrics_port)
+    except ListenError as error:
+        return str(error)
+    for sock in sockets:
+        sock.close()
+    return ""
 
 
 def load_access(settings: Settings) -> "Access | None":
@@ -192,11 +199,3 @@ def _summary(status: Status, sockets: Sequence[socket.socket]) -> str:
     count = len(status.processes)
     processes = f"{count} process{'es' * (count != 1)}"
     return f"{down}serving {status.series} series of {processes} on port {sockets[0].getsockname()[1]}"
-
-
-def _raise_open_files_limit() -> None:
-    """Allow as many open files as there may be: each file that is followed is kept open."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_OPEN_FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -4,7 +4,9 @@ import asyncio
 import sys
 
 from exporter.assembly import Exporter
+from exporter.errors import ScrapeError
 from exporter.exposition.negotiation import Encoding, Escaping, Format, Offer
+from exporter.printable import printable
 from exporter.settings import Settings
 
 _FORMATS = {"text": Format.TEXT_0_0_4, "openmetrics": Format.OPENMETRICS_1_0_0}
@@ -15,12 +17,16 @@ def dump(settings: Settings) -> int:
     exporter = Exporter(settings)
     asyncio.run(exporter.watcher.rescan())
     offer = Offer(_FORMATS[settings.format], Escaping.UNDERSCORES, Encoding.IDENTITY)
-    body = exporter.scraper.bodies([offer])[offer]
+    try:
+        body = exporter.scraper.bodies([offer])[offer]
+    except ScrapeError as error:
+        print(f"smg-exporter: error: {error}", file=sys.stderr)
+        return 1
     sys.stdout.buffer.write(body)
     status = exporter.status()
     for file in status.files:
         if file.reason:
-            print(f"smg-exporter: {file.name} {file.reason}", file=sys.stderr)
+            print(f"smg-exporter: {printable(file.name)} {file.reason}", file=sys.stderr)
     if not status.ready:
         print(f"smg-exporter: error: {status.problem}", file=sys.stderr)
     return 0 if status.ready else 1

@@ -6,6 +6,7 @@ from functools import partial
 
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from exporter.errors import ScrapeError
 from exporter.exposition.text import FixedSnapshot, take_metrics
 from exporter.multiproc.families import add_labels
 from exporter.multiproc.fileset import FileSet
@@ -21,9 +22,14 @@ class StockEngine:
         self._label = partial(add_labels, added=labels)
 
     def update(self) -> None:
-        """Merge everything anew; raises what the stock collector raises."""
+        """Merge everything anew; ScrapeError where the stock collector fails, as it does at one bad file."""
         start = time.perf_counter()
         files = self._file_set()
-        metrics = [] if files.problem else MultiProcessCollector(None, files.directory).collect()
+        try:
+            metrics = [] if files.problem else MultiProcessCollector(None, files.directory).collect()
+        except Exception as error:
+            raise ScrapeError(
+                f"prometheus_client's own merge failed: {type(error).__name__}: {error}"
+            ) from error
         self.snapshot = take_metrics(metrics, self._label)
         self.read_seconds = time.perf_counter() - start

@@ -19,6 +19,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from exporter.multiproc.collector import IncrementalCollector
 from exporter.multiproc.fileset import File, FileSet, Liveness, Plan, decide, list_directory, unreadable
 from exporter.multiproc.processes import find_process
+from exporter.printable import printable
 from exporter.settings import Settings
 
 Facts: TypeAlias = dict[str, object]
@@ -74,8 +75,10 @@ class _Comparison:
         ]
         self._copied = replace(files, directory=self._copies, files=tuple(filter(None, copied)))
         ours = self._incremental.collect()
-        notes = [f"promise 1: {name} {text}" for name, (_, text) in files.skipped.items()]
-        notes += [f"promise 1: {name} {problem}" for name, problem in self._incremental.problems.items()]
+        notes = [f"promise 1: {printable(name)} {text}" for name, (_, text) in files.skipped.items()]
+        notes += [
+            f"promise 1: {printable(name)} {problem}" for name, problem in self._incremental.problems.items()
+        ]
         notes += [
             f"promise 2: {file.name} is a dead process's" for file in files.files if file.plan is Plan.LEAVE
         ]

@@ -235,3 +235,11 @@ def test_help_imports_no_server() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True, env={}
     )
     assert done.stdout.splitlines()[-1] == "set()"
+
+
+def test_a_full_disk_is_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "exporter", "--help"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == ["smg-exporter: error: [Errno 28] No space left on device"]

@@ -1,11 +1,11 @@
 """prometheus_client's own merge, served beside ours."""
 
-import json
 from pathlib import Path
 
 import pytest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from exporter.errors import ScrapeError
 from exporter.exposition.negotiation import Encoding, Escaping, Format, Offer
 from exporter.multiproc.fileset import FileSet, Liveness, decide, list_directory, unreadable
 from exporter.scrape import Scraper
@@ -50,5 +50,5 @@ def test_no_directory_is_no_families(tmp_path: Path) -> None:
 def test_one_bad_file_costs_everything_as_it_does_there(tmp_path: Path) -> None:
     files.write(tmp_path / "counter_1.db", {files.counter("a"): 1})
     (tmp_path / "counter_2.db").write_bytes(files.raw_file(files.raw_entry(b"no JSON")))
-    with pytest.raises(json.JSONDecodeError):
+    with pytest.raises(ScrapeError, match="JSONDecodeError"):
         served(looked_at(tmp_path))

@@ -1,5 +1,7 @@
 """The incremental collector: equal to MultiProcessCollector, at the price of what changed since the last time."""
 
+import resource
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
@@ -43,6 +45,8 @@ class _Tracked:
         """Whether it has been read since its writer is dead."""
         self.settled = False
         """Whether its share is a constant now."""
+        self.stays_open = True
+        """Whether it is open between two reads, which makes them cheaper."""
 
 
 class IncrementalCollector(MultiProcessCollector):
@@ -78,6 +82,8 @@ class IncrementalCollector(MultiProcessCollector):
         )
         self._keep_gauges = keep_gauges
         self._max_file_size = max_file_size
+        open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._max_open = sys.maxsize if open_files == resource.RLIM_INFINITY else open_files // 2
         self._scratch = bytearray()
         self._files = FileSet("")
         self._tracked: dict[tuple[str, tuple[int, int]], _Tracked] = {}
@@ -185,6 +191,8 @@ class IncrementalCollector(MultiProcessCollector):
             tracked.file = file
             self._tracked[key] = tracked
         self._followed = [tracked for tracked in self._tracked.values() if not tracked.settled]
+        for tracked in self._followed[self._max_open :]:
+            tracked.stays_open = False
         return take_back
 
     def _let_go(self, key: tuple[str, tuple[int, int]]) -> None:
@@ -234,15 +242,18 @@ class IncrementalCollector(MultiProcessCollector):
 
     def _read_file(self, tracked: _Tracked) -> bool:
         """Read one file; return whether it changed. What stands in the way is noted."""
+        changed = False
         try:
-            return tracked.db.read()
+            changed = tracked.db.read()
         except FileNotFoundError:
             pass  # the next file set will tell
         except BadFileError as error:
             if str(self.problems.get(tracked.file.name)) != str(error):
                 self.problems[tracked.file.name] = error
                 self.errors[error.reason] += 1
-        return False
+        if not tracked.stays_open:
+            tracked.db.rest()
+        return changed
 
     def _take_in(self, tracked: _Tracked) -> None:
         """Place the entries that are new in a file."""

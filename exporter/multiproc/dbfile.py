@@ -150,11 +150,15 @@ class DbFile:
         """How many bytes of the file are in use."""
         return len(self._data)
 
-    def close(self) -> None:
-        """Let go of the file and its bytes; `values` stay as last read."""
+    def rest(self) -> None:
+        """Close the file until the next read."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def close(self) -> None:
+        """Let go of the file and its bytes; `values` stay as last read."""
+        self.rest()
         self._data = bytearray()
 
     def discard(self) -> None:

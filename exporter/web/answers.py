@@ -7,12 +7,9 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
 
+from exporter.printable import printable
+
 _SLICE = 1 << 18
-
-
-def printable(text: str) -> str:
-    """Return `text` with its unprintable characters and a file name's stray bytes as backslash escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def line(status: int, text: str, headers: Mapping[str, str] | None = None) -> web.Response:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from html import escape
 from importlib.resources import files
 
-from exporter.web.answers import printable
+from exporter.printable import printable
 
 STYLE = files("exporter.web").joinpath("style.css").read_text(encoding="utf-8")
 """The style sheet of all pages."""

@@ -29,6 +29,7 @@ SCRIPT = """
 
     sys.modules["exporter.daemon"] = daemon = ModuleType("exporter.daemon")
     daemon.serve = serve
+    daemon.port_problem = lambda _: ""
     sys.exit(demo.run(load({"grpc_port": "8001", "ranks": "2"}, "demo")))
 """
 
@@ -39,15 +40,14 @@ def settings() -> Settings:
 
 
 @pytest.fixture
-def serve_with(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Callable[[Callable[[Settings], int]], None]:
+def serve_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
     """Give a function that puts a function in the place of the exporter."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
-    def use(serve: Callable[[Settings], int]) -> None:
+    def use(serve: Callable[[Settings], int], port_problem: str = "") -> None:
         module = ModuleType("exporter.daemon")
         monkeypatch.setattr(module, "serve", serve, raising=False)
+        monkeypatch.setattr(module, "port_problem", lambda _: port_problem, raising=False)
         monkeypatch.setitem(sys.modules, "exporter.daemon", module)
 
     return use
@@ -77,7 +77,7 @@ def running_in(directory: Path) -> list[str]:
 
 def test_run_serves_a_running_worker_and_cleans_up(
     settings: Settings,
-    serve_with: Callable[[Callable[[Settings], int]], None],
+    serve_with: Callable[..., None],
     running: Callable[[int], bool],
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
@@ -127,7 +127,7 @@ def test_introduction_shows_where_the_exporter_listens(
 
 
 def test_run_cleans_up_after_an_error(
-    settings: Settings, serve_with: Callable[[Callable[[Settings], int]], None], tmp_path: Path
+    settings: Settings, serve_with: Callable[..., None], tmp_path: Path
 ) -> None:
     def serve(_: Settings) -> int:
         raise RuntimeError("a defect")
@@ -140,7 +140,7 @@ def test_run_cleans_up_after_an_error(
 
 def test_run_says_in_one_line_why_it_cannot_start(
     settings: Settings,
-    serve_with: Callable[[Callable[[Settings], int]], None],
+    serve_with: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
@@ -182,3 +182,14 @@ def test_a_signal_ends_everything_quietly(
     assert (program.returncode, errors) == (0, "")
     assert running_in(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_taken_port_is_said_before_anything_starts(
+    settings: Settings, serve_with: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    serve_with(lambda _: 0, port_problem="cannot listen on all interfaces, port 18001: the port is in use")
+    assert demo.run(settings) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.endswith("(+10000): choose another with --listen-port\n")
+    assert len(said.err.splitlines()) == 1
