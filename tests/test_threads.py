@@ -34,7 +34,13 @@ async def test_who_waits_can_be_cancelled() -> None:
     await in_thread(ended.wait)
 
 
-def test_a_loop_does_not_wait_for_work_that_hangs() -> None:
+async def test_an_idle_thread_is_used_again() -> None:
+    first, second = [await in_thread(threading.get_ident) for _ in range(2)]
+    assert first == second
+
+
+def test_a_loop_does_not_wait_for_work_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exporter.threads._idle", [])
     goes_on = threading.Event()
 
     async def leave() -> threading.Thread:
@@ -49,4 +55,3 @@ def test_a_loop_does_not_wait_for_work_that_hangs() -> None:
     assert thread.is_alive()
     assert thread.daemon
     goes_on.set()
-    thread.join()  # it finds the loop closed, and says nothing

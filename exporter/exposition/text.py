@@ -127,17 +127,18 @@ class Renderer:
             kept = [i for i in range(len(values)) if i not in self._hidden]
             values, changed = [values[i] for i in kept], range(len(kept))
         if 2 * len(changed) < len(values):
-            fresh: Sequence[float] = [values[i] for i in changed]
-            for i, text in zip(changed, map(repr, fresh), strict=True):
+            chunks = {i // _CHUNK for i in changed}
+            values = [values[i] for i in changed]
+            for i, text in zip(changed, map(repr, values), strict=True):
                 pieces[2 * i + 1] = text
         else:
-            fresh, changed = values, range(len(values))
+            chunks = set(range(len(self._chunks)))
+            changed = range(len(values))
             pieces[1::2] = map(repr, values)
-        for i, value in zip(changed, fresh, strict=True):
-            if not -_PLAIN < value < _PLAIN:  # where Go's text is not Python's
-                pieces[2 * i + 1] = _format_large(value)
+        for at in [at for at, value in enumerate(values) if not -_PLAIN < value < _PLAIN]:
+            pieces[2 * changed[at] + 1] = _format_large(values[at])  # where Go's text is not Python's
         self._chunks = self._chunks.copy()
-        for chunk in {i // _CHUNK for i in changed} | {len(self._chunks) - 1}:
+        for chunk in chunks | {len(self._chunks) - 1}:
             start = 2 * _CHUNK * chunk
             self._chunks[chunk] = "".join(pieces[start : start + 2 * _CHUNK]).encode()
 

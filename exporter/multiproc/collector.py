@@ -35,7 +35,7 @@ class _Tracked:
             max_size=max_size,
             scratch=scratch,
         )
-        self.series: set[Series] = set()
+        self.series: list[Series] = []
         """Those that it has a share in."""
         self.placed = 0
         """How many of its numbers have been given a place."""
@@ -279,7 +279,7 @@ class IncrementalCollector(MultiProcessCollector):
             fresh.add(series)
         for series in fresh:
             series.arrange()
-        tracked.series |= fresh
+        tracked.series = list({*tracked.series, *fresh}) if fresh else tracked.series
         self._stale = self._stale or bool(keys)
 
     def _settle(self, tracked: _Tracked) -> None:
@@ -287,7 +287,7 @@ class IncrementalCollector(MultiProcessCollector):
         for series in tracked.series:
             series.settle(tracked.db)
         tracked.db.discard()
-        tracked.series = set()
+        tracked.series = []
         tracked.settled = True
         self._stale = True
 

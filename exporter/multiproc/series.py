@@ -1,9 +1,10 @@
 """One family, and its series: the samples of one label set, and the numbers that they are merged from."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import zip_longest
+from operator import itemgetter
 from typing import Protocol, TypeAlias
 
 from prometheus_client.utils import floatToGoString
@@ -90,12 +91,21 @@ class Series:
 
     def values(self) -> Vector:
         """Merge the numbers as they are now; return the samples' values, none where it is not to be exported."""
-        vectors = self._vectors()
-        return self.rule.finish(self.rule.combine(vectors)) if vectors else ()
+        return self.reader()()
+
+    def reader(self) -> Callable[[], Vector]:
+        """Return what merges the numbers as they are whenever it is called; good while sources and columns stay."""
+        base, takes, rule = tuple(self.base), self._takes(), self.rule
+
+        def read() -> Vector:
+            vectors = [*base, *[take(source.values) for source, take in takes]]
+            return rule.finish(rule.combine(vectors)) if vectors else ()
+
+        return read
 
     def settle(self, source: Source) -> None:
         """Keep what `source` says now as a constant, and ask it no more."""
-        says = [self._vector(source, places) for places in self._places()[source]]
+        says = [take(source.values) for one, take in self._takes() if one is source]
         self.base = self.rule.condense([*self.base, *says])
         self._entries = [entry for entry in self._entries if entry[0] is not source]
         self._arranged = len(self._entries)
@@ -107,14 +117,18 @@ class Series:
         then = zip(
             nothing, *(_realign(vector, old.columns, self.columns) for vector in old.base), strict=True
         )
-        now = zip(nothing, *self._vectors(), strict=True)
+        now = zip(nothing, *self.base, *(take(source.values) for source, take in self._takes()), strict=True)
         gone = [exact_parts([*was, *(-number for number in is_)]) for was, is_ in zip(then, now, strict=True)]
         gone = [parts if math.fsum(parts) > 0 else [0.0] for parts in gone]
         self.base = self.rule.condense([*self.base, *zip_longest(*gone, fillvalue=0.0)])
 
-    def _vectors(self) -> list[Vector]:
-        says = (self._vector(source, places) for source, all_ in self._places().items() for places in all_)
-        return [*self.base, *says]
+    def _takes(self) -> list[tuple[Source, Callable[[Sequence[float]], Vector]]]:
+        """Return, for each vector, its source and what picks it out of the source's values."""
+        return [
+            (source, _taker([places.get(column) for column in self.columns]))
+            for source, all_places in self._places().items()
+            for places in all_places
+        ]
 
     def _places(self) -> dict[Source, list[dict[float, int]]]:
         """Return each source's columns and where they are; in one pass, since there may be a thousand sources.
@@ -129,10 +143,6 @@ class Series:
                 vectors.append(places := {})
             places[column] = index
         return all_places
-
-    def _vector(self, source: Source, places: Mapping[float, int]) -> Vector:
-        values = source.values
-        return tuple(values[places[column]] if column in places else 0.0 for column in self.columns)
 
 
 class Family:
@@ -156,6 +166,14 @@ class Family:
         if series is None:
             series = self._series[labels, name] = Series(name, labels, RULES[self.kind])
         return series
+
+
+def _taker(indices: Sequence[int | None]) -> Callable[[Sequence[float]], Vector]:
+    """Return what picks the numbers at `indices` out of others, 0 for None."""
+    known = [index for index in indices if index is not None]
+    if len(known) < len(indices) or len(known) == 1:
+        return lambda numbers: tuple(0.0 if index is None else numbers[index] for index in indices)
+    return itemgetter(*known)
 
 
 def _realign(vector: Vector, columns: Sequence[float], new_columns: Sequence[float]) -> Vector:

@@ -11,7 +11,7 @@ from itertools import accumulate, compress
 from operator import add, itemgetter, ne
 from typing import NamedTuple
 
-from exporter.multiproc.merge import exact_sum
+from exporter.multiproc.merge import Vector, exact_sum
 from exporter.multiproc.series import Family, Labels, Series, Source
 
 _LONG_SPAN = 64
@@ -56,7 +56,7 @@ class _Span(NamedTuple):
 class _Shared(NamedTuple):
     """A series that is merged by its rule, and where its values go."""
 
-    series: Series
+    read: Callable[[], Vector]
     sources: frozenset[Source]
     start: int
     end: int
@@ -84,7 +84,8 @@ class Table:
         ]
         self._gather = _gatherer(self._order)
         self._gather_stamps = _gatherer(self._stamps)
-        self._addends = [exact_sum(self._constants.get(i, ())) for i in range(len(self._order))]
+        places = range(len(self._order)) if self._constants else ()
+        self._addends = [exact_sum(self._constants.get(i, ())) for i in places]
         self._inexact = [(i, parts) for i, parts in self._constants.items() if len(parts) > 1]
         numbers = self._numbers()
         self._size = len(numbers)
@@ -92,8 +93,8 @@ class Table:
         self._raw: list[float] = []
         """The samples' numbers before buckets are cumulated."""
         values = [0.0] * len(self._order)
-        for series, _, start, end in self._shared:
-            values[start:end] = series.values()
+        for read, _, start, end in self._shared:
+            values[start:end] = read()
         self.snapshot = Snapshot(exported, values, None, ())
         self.update(set())
 
@@ -114,9 +115,9 @@ class Table:
                     fresh[-1] = fresh[-3]
                 changed += compress(range(start, end), map(ne, fresh, before[start:end]))
                 values[start:end] = fresh
-        for series, sources, start, end in self._shared:
+        for read, sources, start, end in self._shared:
             if not sources.isdisjoint(changed_files):
-                merged = series.values()
+                merged = read()
                 if len(merged) != end - start:
                     return False
                 changed += range(start, end)
@@ -141,8 +142,9 @@ class Table:
         if series.is_plain and (series.rule.sums or not series.base):
             self._lay_out_simple(series, next(iter(sources)))
         else:
-            self._order += [0] * len(series.values())
-            self._shared.append(_Shared(series, frozenset(sources), start, len(self._order)))
+            read = series.reader()
+            self._order += [0] * len(read())
+            self._shared.append(_Shared(read, frozenset(sources), start, len(self._order)))
         return len(self._order) > start
 
     def _lay_out_simple(self, series: Series, source: Source) -> None:
