@@ -17,7 +17,7 @@ from exporter.exposition.compression import Compressor
 from exporter.exposition.negotiation import Encoding, Escaping, Format, Offer
 from exporter.exposition.text import OPENMETRICS_END, Renderer, Snapshot, take_metrics
 from exporter.multiproc.families import add_labels
-from exporter.threads import in_thread
+from exporter.threads import DaemonThread
 
 
 class Engine(Protocol):
@@ -71,6 +71,7 @@ class Scraper:
         self._on_update = on_update
         self._renderers: dict[tuple[Escaping, bool], Renderer] = {}
         self._compressors: defaultdict[tuple[Format, Escaping], Compressor] = defaultdict(Compressor)
+        self._thread = DaemonThread()  # always the same: each thread has memory of its own
         self._waiting: _Batch | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -104,7 +105,7 @@ class Scraper:
             batch, self._waiting = self._waiting, None  # closed: nobody joins a read that has begun
             self.busy_since = time.monotonic()
             try:
-                batch.bodies.set_result(await in_thread(partial(self.bodies, batch.offers)))
+                batch.bodies.set_result(await self._thread.run(partial(self.bodies, batch.offers)))
             except Exception as error:  # noqa: BLE001 - whatever it is, it is for those who wait
                 batch.bodies.set_exception(error)
                 batch.bodies.exception()  # nobody may be waiting any more, and that is no fault

@@ -11,46 +11,47 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class _Thread:
-    """A thread that does one piece of work after another."""
+class DaemonThread:
+    """A thread that does one piece of work after another.
+
+    An executor's threads are waited for at the end of the loop and of the process; this one is not.
+    """
 
     def __init__(self) -> None:
         self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
         threading.Thread(target=self._run, daemon=True).start()
 
-    def do(self, work: Callable[[], None]) -> None:
-        self._work.put(work)
+    async def run(self, work: Callable[[], T], when_done: Callable[[], None] | None = None) -> T:
+        """Return what `work` returns, or raise what it raises; call `when_done` in the thread, wait or no wait."""
+        loop = asyncio.get_running_loop()
+        result: asyncio.Future[T] = loop.create_future()
+
+        def run() -> None:
+            report: Callable[[], None]
+            try:
+                report = partial(result.set_result, work())
+            except BaseException as error:  # noqa: BLE001 - whatever it is, it is for who waits
+                report = partial(result.set_exception, error)
+            if when_done:
+                when_done()
+            with suppress(RuntimeError):  # the loop has closed meanwhile
+                loop.call_soon_threadsafe(_unless_done, result, report)
+
+        self._work.put(run)
+        return await result
 
     def _run(self) -> None:
         while True:
             self._work.get()()
 
 
-_idle: list[_Thread] = []
+_idle: list[DaemonThread] = []
 
 
 async def in_thread(work: Callable[[], T]) -> T:
-    """Return what `work` returns, or raise what it raises, called in a thread that has nothing else to do.
-
-    An executor's threads are waited for at the end of the loop and of the process; these are not. They are used again,
-    for each thread has memory of its own.
-    """
-    loop = asyncio.get_running_loop()
-    result: asyncio.Future[T] = loop.create_future()
-    thread = _idle.pop() if _idle else _Thread()
-
-    def run() -> None:
-        report: Callable[[], None]
-        try:
-            report = partial(result.set_result, work())
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it is for who waits
-            report = partial(result.set_exception, error)
-        _idle.append(thread)
-        with suppress(RuntimeError):  # the loop has closed meanwhile
-            loop.call_soon_threadsafe(_unless_done, result, report)
-
-    thread.do(run)
-    return await result
+    """Return what `work` returns, or raise what it raises, called in a thread that has nothing else to do."""
+    thread = _idle.pop() if _idle else DaemonThread()
+    return await thread.run(work, when_done=partial(_idle.append, thread))
 
 
 def _unless_done(result: "asyncio.Future[T]", report: Callable[[], None]) -> None:
