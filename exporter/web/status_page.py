@@ -5,15 +5,13 @@ from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from string import Template
 
-from exporter.status import Status
+from exporter.status import FILE_STATES, PROCESS_STATES, Status
 from exporter.web import html
 
 LONGEST_LIST = 200
 """Rows of a list; beyond, a count. The whole lists are in /status.json."""
 
 _TEMPLATE = Template(files("exporter.web").joinpath("status.html").read_text(encoding="utf-8"))
-_PROCESS_STATES = ("live", "dead", "unknown")
-_FILE_STATES = ("live", "dead", "unknown", "removed", "skipped")
 
 
 def render(status: Status, *, telemetry_path: str, now: float) -> str:
@@ -84,7 +82,7 @@ def _processes(status: Status) -> str:
     rows = [
         html.row(html.code(process.pid), _state(process.state)) for process in status.processes[:LONGEST_LIST]
     ]
-    states = _by_state((process.state for process in status.processes), _PROCESS_STATES)
+    states = _by_state((process.state for process in status.processes), PROCESS_STATES)
     return states + _details("Every process", rows, len(status.processes))
 
 
@@ -92,7 +90,7 @@ def _files(status: Status) -> str:
     if not status.files:
         return '<p class="faint">There is none.</p>'
     rows = [html.row(html.code(file.name), _state(file.state)) for file in status.files[:LONGEST_LIST]]
-    states = _by_state((file.state for file in status.files), _FILE_STATES)
+    states = _by_state((file.state for file in status.files), FILE_STATES)
     return states + _details("Every file", rows, len(status.files))
 
 
