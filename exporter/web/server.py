@@ -4,7 +4,7 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from functools import partial
 from typing import Any, cast
 
@@ -19,6 +19,8 @@ HEAD_TIMEOUT = 10.0
 MAX_LINE = 8190
 """Bytes of a request line, and of a header field. Beyond: 400."""
 MAX_FIELDS = 64
+_FLUSH_INTERVAL = 0.01
+"""Seconds between two looks at what is still to be sent: a closing transport tells nobody but its protocol."""
 
 logger = logging.getLogger(__name__)
 
@@ -81,15 +83,18 @@ class Server:
 
     async def stop(self, grace: float) -> None:
         """Stop accepting, close idle connections, and give requests in flight `grace` seconds to finish."""
+        deadline = asyncio.get_running_loop().time() + grace
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()
         server = self._runner.server
         if server is not None:
             await asyncio.sleep(0)  # connections just accepted become known
+            transports = [each.transport for each in server.connections if each.transport]
             server.pre_shutdown()
             # aiohttp waits this long twice: for the request, then for the connection's task.
             await server.shutdown(grace / 2)
+            await _flush(transports, deadline)
         await self._runner.cleanup()
 
     def _connection(self, server: web.Server) -> web.RequestHandler:
@@ -112,3 +117,10 @@ class Server:
             return await handler(request)
 
         return note
+
+
+async def _flush(transports: Collection[asyncio.Transport], deadline: float) -> None:
+    """Wait until the kernel has taken all that was written: a loop that ends before would lose it."""
+    loop = asyncio.get_running_loop()
+    while any(each.get_write_buffer_size() for each in transports) and loop.time() < deadline:  # noqa: ASYNC110 - see the interval
+        await asyncio.sleep(_FLUSH_INTERVAL)

@@ -1,11 +1,16 @@
 """Connections: slow, oversized and idle ones, and the stop."""
 
 import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
 from aiohttp import web
 
+from exporter.web.listen import open_sockets
 from exporter.web.server import Server
 from tests.web.serving import DEADLINE, Connection, Served, connected, serving
 
@@ -146,3 +151,55 @@ async def until_refused(served: Served) -> None:
                     await asyncio.sleep(0)
             except ConnectionError:
                 return
+
+
+async def answer_more_than_the_kernel_takes(request: web.Request) -> web.StreamResponse:
+    """Write until something stays behind in the process, and end."""
+    response = web.StreamResponse()
+    await response.prepare(request)
+    while request.transport is not None and not request.transport.get_write_buffer_size():
+        await response.write(b"x" * 8192)
+    await response.write_eof()
+    return response
+
+
+def read_to_the_end(sock: socket.socket) -> bytes:
+    return b"".join(iter(lambda: sock.recv(1 << 16), b""))
+
+
+@asynccontextmanager
+async def unread_answer() -> AsyncIterator[tuple[Server, socket.socket]]:
+    """Give a server and a client that has not read an answer, the end of which has not left the process."""
+    app = web.Application()
+    left_behind = asyncio.Event()
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        try:
+            return await answer_more_than_the_kernel_takes(request)
+        finally:
+            left_behind.set()
+
+    app.router.add_get("/", handle)
+    server = Server(app)
+    (listener,) = open_sockets(["127.0.0.1"], 0)
+    address = listener.getsockname()
+    await server.start([listener])
+    with socket.create_connection(address, timeout=DEADLINE) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await left_behind.wait()
+        yield server, client
+
+
+async def test_a_stop_waits_for_what_has_not_been_sent() -> None:
+    async with unread_answer() as (server, client):
+        stop = asyncio.create_task(server.stop(grace=DEADLINE))
+        body = await asyncio.to_thread(read_to_the_end, client)
+        await stop
+    assert body.endswith(b"0\r\n\r\n")
+
+
+async def test_it_waits_no_longer_than_its_grace_for_who_does_not_read() -> None:
+    async with unread_answer() as (server, _):
+        start = time.monotonic()
+        await server.stop(grace=0.4)
+        assert 0.4 <= time.monotonic() - start < DEADLINE
