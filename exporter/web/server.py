@@ -4,7 +4,8 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 
@@ -19,8 +20,9 @@ HEAD_TIMEOUT = 10.0
 MAX_LINE = 8190
 """Bytes of a request line, and of a header field. Beyond: 400."""
 MAX_FIELDS = 64
-_FLUSH_INTERVAL = 0.01
-"""Seconds between two looks at what is still to be sent: a closing transport tells nobody but its protocol."""
+_LAST_GRACE = 0.05
+"""Seconds for what is cancelled to end."""
+_LOOK_INTERVAL = 0.01
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +60,9 @@ class Server:
                 "ssl_shutdown_timeout": head_timeout,
             }
         self._untried: dict[web.RequestHandler, asyncio.TimerHandle] = {}
-        app.middlewares.insert(0, self._first_request_came())
+        self._busy: set[web.RequestHandler] = set()
+        """Connections with a request that is being answered."""
+        app.middlewares.insert(0, self._note_requests())
         self._runner = web.AppRunner(
             app,
             access_log=None,
@@ -83,18 +87,18 @@ class Server:
 
     async def stop(self, grace: float) -> None:
         """Stop accepting, close idle connections, and give requests in flight `grace` seconds to finish."""
-        deadline = asyncio.get_running_loop().time() + grace
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()
         server = self._runner.server
         if server is not None:
             await asyncio.sleep(0)  # connections just accepted become known
-            transports = [each.transport for each in server.connections if each.transport]
             server.pre_shutdown()
+            for connection in set(server.connections) - self._busy:
+                connection.force_close()
+            await _until_gone(server, grace)
             # aiohttp waits this long twice: for the request, then for the connection's task.
-            await server.shutdown(grace / 2)
-            await _flush(transports, deadline)
+            await server.shutdown(_LAST_GRACE)
         await self._runner.cleanup()
 
     def _connection(self, server: web.Server) -> web.RequestHandler:
@@ -107,20 +111,28 @@ class Server:
         del self._untried[connection]
         connection.force_close()
 
-    def _first_request_came(self) -> Callable[..., Awaitable[web.StreamResponse]]:
+    def _note_requests(self) -> Callable[..., Awaitable[web.StreamResponse]]:
         @web.middleware
         async def note(
             request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
         ) -> web.StreamResponse:
             if timer := self._untried.pop(request.protocol, None):
                 timer.cancel()
-            return await handler(request)
+            self._busy.add(request.protocol)
+            try:
+                return await handler(request)  # which sends too: see answers.send
+            finally:
+                self._busy.discard(request.protocol)
 
         return note
 
 
-async def _flush(transports: Collection[asyncio.Transport], deadline: float) -> None:
-    """Wait until the kernel has taken all that was written: a loop that ends before would lose it."""
-    loop = asyncio.get_running_loop()
-    while any(each.get_write_buffer_size() for each in transports) and loop.time() < deadline:  # noqa: ASYNC110 - see the interval
-        await asyncio.sleep(_FLUSH_INTERVAL)
+async def _until_gone(server: web.Server, within: float) -> None:
+    """Wait until no connection is left, which is when the kernel has taken all that was answered.
+
+    aiohttp's own shutdown waits for handlers only; the end of an answer that is still in the process would be lost.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(within):
+            while server.connections:  # noqa: ASYNC110 - aiohttp tells nobody of the last one
+                await asyncio.sleep(_LOOK_INTERVAL)
