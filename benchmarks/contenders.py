@@ -6,6 +6,7 @@ Each is a mapping of steps that follow one another, so that their costs can be t
 import importlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,6 +16,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
+from pydantic_core import to_json
 
 from exporter.exposition.text import OPENMETRICS_END, Renderer
 from exporter.multiproc.collector import DEFAULT_MAX_FILE_SIZE, IncrementalCollector
@@ -117,16 +119,16 @@ def floor(directory: Path) -> Steps:
     changed: list[float] = []
 
     def update() -> None:
-        before = collector.snapshot
+        before = chain.from_iterable(collector.snapshot.blocks)
         collector.update()
-        values = collector.snapshot.values
-        changed[:] = [values[i] for i in collector.snapshot.changed if collector.snapshot is not before]
+        after = chain.from_iterable(collector.snapshot.blocks)
+        changed[:] = [value for value, old in zip(after, before, strict=False) if value != old]
         renderer.render(collector.snapshot)
 
     return {
         "pread": lambda: [os.preadv(fd, buffer, 0) for fd, buffer in used],
         "compare": lambda: [file.read() for file in files],
         "update": update,
-        "repr": lambda: list(map(repr, changed)),
+        "format": lambda: to_json(changed),
         "join": lambda: b"".join(renderer.render(collector.snapshot)),
     }

@@ -122,9 +122,9 @@ def profile(costs: Mapping[float, Costs]) -> str:
         "— of that, reading: `pread`, compare, unpack": lambda by: by["floor"].steps["compare"],
         "render": lambda by: by["ours"].steps["render"],
         "join the body": lambda by: by["ours"].steps["join"],
-        "**floor**": lambda by: sum(by["floor"].steps[step] for step in ("pread", "repr", "join")),
+        "**floor**": lambda by: sum(by["floor"].steps[step] for step in ("pread", "format", "join")),
         "`pread` of the bytes in use": lambda by: by["floor"].steps["pread"],
-        "`repr` of the values that changed": lambda by: by["floor"].steps["repr"],
+        "`to_json` of the values that changed": lambda by: by["floor"].steps["format"],
         "join of the body": lambda by: by["floor"].steps["join"],
     }
     lines = [

@@ -110,7 +110,7 @@ class Exporter:
         self.watcher.report_moved(self.collector.moved)
         if self.collector.observed_change:
             self._last_change = time.time()
-        self._series = len(self._engine.snapshot.values)
+        self._series = sum(map(len, self._engine.snapshot.blocks))
 
 
 def _file_statuses(files: FileSet, problems: Mapping[str, BadDataError]) -> tuple[FileStatus, ...]:

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
+from itertools import chain
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
@@ -117,7 +118,7 @@ class IncrementalCollector(MultiProcessCollector):
     def collect(self) -> Iterable[Metric]:
         """Update, and return the families as prometheus_client's objects."""
         self.update()
-        values = iter(self.snapshot.values)
+        values = chain.from_iterable(self.snapshot.blocks)
         metrics = []
         for family in self.snapshot.families:
             metric = Metric(family.name, family.help, family.type)
@@ -300,9 +301,8 @@ class IncrementalCollector(MultiProcessCollector):
         self.observed_change = self.observed_change or not first
         if tracked.file.rule.stamped:
             now = time.time() + _CLOCK_SLACK  # what lies beyond is no time at which anything was set
-            self.last_stamp = max(
-                (self.last_stamp, *(stamp for stamp in tracked.db.values[1::2] if stamp <= now))
-            )
+            stamps = [stamp for places in tracked.db.changes for stamp in tracked.db.values[places][1::2]]
+            self.last_stamp = max((self.last_stamp, *(stamp for stamp in stamps if stamp <= now)))
 
     def _leave_out(self, file: File, error: BadKeyError) -> None:
         self._left_out[file.name] += 1

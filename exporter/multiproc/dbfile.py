@@ -20,7 +20,8 @@ We read with `pread`, never mmap: reading a mapping past a truncation would kill
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from struct import Struct
 from typing import NamedTuple
 
@@ -31,7 +32,10 @@ _decode_json = json.JSONDecoder().decode
 _OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-UNREAD: tuple[float, ...] = ()
+_BLOCK = 32
+"""Entries that are compared, and unpacked, as one: few enough to leave most of a file alone when little changed."""
+
+UNREAD: list[float] = []
 """The values of a file that has not been read, or could not be."""
 
 
@@ -73,15 +77,37 @@ def parse_key(key: bytes) -> Key:
     return Key(family, sample, labels, help_text)
 
 
+class _Block(NamedTuple):
+    """Some neighbouring entries; the first of them have the header with them."""
+
+    start: int
+    """The first byte."""
+    values: slice
+    numbers: Struct
+
+
 class DbFile:
     """One file, read again and again at the price of what changed.
 
     `values` are the entries' numbers in file order: one per entry, or two, value and stamp, where `stamped`.
     """
 
-    values: tuple[float, ...]
+    values: list[float]
+    changes: Sequence[slice] = ()
+    """Which of the values may have changed at the last read that found a difference."""
     restarts: int = 0
     """How often what was known of the file had to be forgotten: it was refused, or rewritten in place."""
+
+    _data: bytearray
+    """The bytes in use, as last read."""
+    _skips: list[int]
+    """How many bytes there are from the start of each entry to its value."""
+    _blocks: list[_Block]
+    _known: list[memoryview]
+    """The bytes of each block, in `_data`."""
+    _keys_struct: Struct | None
+    """Unpacks the keys."""
+    _new_keys: list[bytes]
 
     def __init__(
         self,
@@ -100,14 +126,10 @@ class DbFile:
         self._path = path
         self._identity = identity
         self._max_size = max_size
-        self._numbers = "dd" if stamped else "d8x"
+        self._stamped = stamped
         self._mtime = 0
         self._refusal: tuple[BadFileError, object] | None = None
         self._scratch = bytearray() if scratch is None else scratch
-        self._data = bytearray()
-        self._new_keys: list[bytes] = []
-        self._numbers_format = self._keys_format = ""
-        self._keys_struct: Struct | None = None
         self._forget()
 
     def read(self) -> bool:
@@ -134,8 +156,7 @@ class DbFile:
                     return False
                 (used,) = _INT.unpack_from(scratch)
                 if used == size and self._same_keys(scratch):
-                    self._data[:] = memoryview(scratch)[:size]
-                    self._unpack()
+                    self._take_changes()
                     return True
         self._read_anew()
         return True
@@ -160,6 +181,7 @@ class DbFile:
         """Let go of the file and its bytes; `values` stay as last read."""
         self.rest()
         self._data = bytearray()
+        self._known = []
 
     def discard(self) -> None:
         """Close, and let go of all that is known of the file, `values` included."""
@@ -197,6 +219,16 @@ class DbFile:
         self._scratch.extend(bytes(max(0, len(data) - len(self._scratch))))
         self._unpack()
 
+    def _take_changes(self) -> None:
+        """Take in the blocks of the scratch buffer that are not as they were."""
+        scratch, fresh, changes = self._scratch, memoryview(self._scratch), []
+        for (start, places, numbers), known in zip(self._blocks, self._known, strict=True):
+            if not scratch.startswith(known, start):
+                known[:] = fresh[start : start + len(known)]
+                self.values[places] = numbers.unpack_from(known)
+                changes.append(places)
+        self.changes = changes
+
     def _bytes_in_use(self, size: int, head: bytes) -> bytearray:
         if size == 0 or head == bytes(_HEADER_BYTES):
             raise BadFileError("empty", "is empty: its writer has not set it up yet")
@@ -221,13 +253,11 @@ class DbFile:
             self._forget()
             self.restarts += 1
             known = 0
-        numbers, keys = [self._numbers_format], [self._keys_format]
         for key, skip in _entries(data, known or _HEADER_BYTES):
             self._new_keys.append(key)
-            numbers.append(f"{skip}x{self._numbers}")
-            keys.append(f"{skip}s{_NUMBERS_BYTES}x")
-        self._numbers_format, self._keys_format = "".join(numbers), "".join(keys)
-        self._numbers_struct, self._keys_struct = Struct(self._numbers_format), None
+            self._skips.append(skip)
+        self._blocks = list(_blocks(self._skips, stamped=self._stamped))
+        self._keys_struct = None
 
     def _same_keys(self, data: bytearray) -> bool:
         """Whether the known entries stand in `data` too; only a rewrite, which moves the mtime, changes them."""
@@ -235,7 +265,8 @@ class DbFile:
         if mtime == self._mtime:
             return True
         if self._keys_struct is None:
-            self._keys_struct = Struct(self._keys_format)
+            keys = "".join(f"{skip}s{_NUMBERS_BYTES}x" for skip in self._skips)
+            self._keys_struct = Struct(f"={_HEADER_BYTES}x{keys}")
         if self._keys_struct.unpack_from(data) != self._keys_struct.unpack_from(self._data):
             return False
         self._mtime = mtime
@@ -243,13 +274,31 @@ class DbFile:
 
     def _forget(self) -> None:
         self._data = bytearray()
-        self._numbers_format = self._keys_format = f"={_HEADER_BYTES}x"
-        self._numbers_struct, self._keys_struct = Struct(self._numbers_format), None
+        self._skips = []
+        self._blocks = []
+        self._known = []
+        self._keys_struct = None
         self._new_keys = []
         self.values = UNREAD
 
     def _unpack(self) -> None:
-        self.values = self._numbers_struct.unpack_from(self._data)
+        data = memoryview(self._data)
+        self._known = [data[start : start + numbers.size] for start, _, numbers in self._blocks]
+        unpacked = (block.numbers.unpack_from(data, block.start) for block in self._blocks)
+        self.values = list(chain.from_iterable(unpacked))
+        self.changes = (slice(None),)
+
+
+def _blocks(skips: Sequence[int], *, stamped: bool) -> Iterator[_Block]:
+    """Yield the blocks of a file that has so many bytes from the start of each entry to its value."""
+    entry, width = ("dd", 2) if stamped else ("d8x", 1)
+    start = 0
+    for first in range(0, len(skips), _BLOCK):
+        some = skips[first : first + _BLOCK]
+        header = "" if first else f"{_HEADER_BYTES}x"
+        numbers = Struct(f"={header}" + "".join(f"{skip}x{entry}" for skip in some))
+        yield _Block(start, slice(width * first, width * (first + len(some))), numbers)
+        start += numbers.size
 
 
 def _entries(data: bytearray, position: int) -> Iterator[tuple[bytes, int]]:

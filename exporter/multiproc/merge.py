@@ -7,6 +7,7 @@ a part of a summary or a gauge; (value, stamp) for a `mostrecent` gauge; (sum, b
 import math
 from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, zip_longest
+from operator import add
 from typing import NamedTuple, TypeAlias
 
 Vector: TypeAlias = tuple[float, ...]
@@ -55,6 +56,8 @@ def exact_sum(numbers: Sequence[float]) -> float:
 
 
 def _add(vectors: Sequence[Vector]) -> Vector:
+    if len(vectors) == 2:  # noqa: PLR2004 - of two numbers, any sum is correctly rounded
+        return tuple(map(add, *vectors))
     return tuple(map(exact_sum, zip(*vectors, strict=True)))
 
 

@@ -24,7 +24,13 @@ STAMP = 1.0
 class Source(Protocol):
     """A file's numbers."""
 
-    values: tuple[float, ...]
+    @property
+    def values(self) -> Sequence[float]:
+        """The numbers."""
+
+    @property
+    def changes(self) -> Iterable[slice]:
+        """Which of them may have changed at the last read."""
 
 
 class Series:
@@ -48,13 +54,14 @@ class Series:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it has one source, which has one vector."""
-        return [len(vectors) for vectors in self._places().values()] == [1]
+        """Whether it has one source, which has one vector, to which at most constants are to be added."""
+        is_alone = [len(vectors) for vectors in self._places().values()] == [1]
+        return is_alone and (self.rule.sums or not self.base)
 
     @property
-    def sources(self) -> dict[Source, None]:
-        """The files that have a share in it, in the order in which they came."""
-        return dict.fromkeys(source for source, _, _ in self._entries)
+    def places(self) -> Iterable[tuple[Source, int]]:
+        """Where its numbers are, in the order in which they came: a source, and an index of its values."""
+        return ((source, index) for source, _, index in self._entries)
 
     @property
     def samples(self) -> Sequence[tuple[str, Labels]]:
@@ -84,11 +91,6 @@ class Series:
             self.base = [_realign(vector, self.columns, ordered) for vector in self.base]
             self.columns = ordered
 
-    def indices(self, source: Source) -> list[int | None]:
-        """Return where in the source's values each column is; None where it has no such number."""
-        places = self._places()[source][0]
-        return [places.get(column) for column in self.columns]
-
     def values(self) -> Vector:
         """Merge the numbers as they are now; return the samples' values, none where it is not to be exported."""
         return self.reader()()
@@ -96,6 +98,9 @@ class Series:
     def reader(self) -> Callable[[], Vector]:
         """Return what merges the numbers as they are whenever it is called; good while sources and columns stay."""
         base, takes, rule = tuple(self.base), self._takes(), self.rule
+        if not base and len(takes) == 1:
+            ((source, take),) = takes
+            return lambda: rule.finish(take(source.values))
 
         def read() -> Vector:
             vectors = [*base, *[take(source.values) for source, take in takes]]

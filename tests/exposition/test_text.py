@@ -132,7 +132,7 @@ def test_numbers_are_those_of_the_stock_encoder_first_and_when_they_change(
     families = [FixedFamily("a", "gauge", "Help.", [("a", [("i", str(i))]) for i in range(len(values))])]
     renderer = Renderer("underscores", openmetrics=False)
     for _ in range(3):
-        lines = text_of(renderer, FixedSnapshot(families, values)).decode().splitlines()[2:]
+        lines = text_of(renderer, FixedSnapshot(families, [values])).decode().splitlines()[2:]
         expected = [f'a{{i="{i}"}} {floatToGoString(value)}' for i, value in enumerate(values)]
         assert [line.replace(" -0.0", " 0.0") for line in lines] == [
             line.replace(" -0.0", " 0.0") for line in expected
@@ -219,7 +219,7 @@ def test_families_that_escaping_makes_equal_are_not_served_twice() -> None:
     renderer = Renderer("underscores", openmetrics=False)
     text = text_of(renderer, snapshot).decode()
     assert [line for line in text.splitlines() if "#" not in line] == ["a_b 1.0", "c 3.0"]
-    text = text_of(renderer, snapshot._replace(values=[5.0, 6.0, 7.0])).decode()
+    text = text_of(renderer, snapshot._replace(blocks=[[5.0, 6.0, 7.0]])).decode()
     assert [line for line in text.splitlines() if "#" not in line] == ["a_b 5.0", "c 7.0"]
 
 
@@ -229,7 +229,7 @@ def test_unchanged_text_is_the_same_object_and_what_was_given_out_stays() -> Non
     before = renderer.render(snapshot)
     kept = list(before)
     assert renderer.render(snapshot) is before
-    assert list(renderer.render(snapshot._replace(values=[2.0]))) != kept
+    assert list(renderer.render(snapshot._replace(blocks=[[2.0]]))) != kept
     assert list(before) == kept
 
 
@@ -247,7 +247,7 @@ def test_other_families_with_the_same_values() -> None:
     renderer = Renderer("underscores", openmetrics=False)
     for name in "ab":
         family = FixedFamily(name, "gauge", "Help.", [(name, [("l", "1")]), (name, [("l", "2")])])
-        text = text_of(renderer, FixedSnapshot([family], values)).decode()
+        text = text_of(renderer, FixedSnapshot([family], [values])).decode()
         assert text.splitlines()[2:] == [f'{name}{{l="1"}} 1.0', f'{name}{{l="2"}} 2.0']
 
 
@@ -261,8 +261,27 @@ def test_a_kept_text_is_what_a_new_renderer_gives(steps: list[list[float]]) -> N
     kept = Renderer("underscores", openmetrics=True)
     for values in steps:
         new = Renderer("underscores", openmetrics=True)
-        snapshot = FixedSnapshot(families, values)
+        snapshot = FixedSnapshot(families, [values])
         assert text_of(kept, snapshot) == text_of(new, snapshot)
+
+
+@settings(max_examples=30)
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=6), st.data())
+def test_blocks_are_rendered_as_one_would_be(sizes: list[int], data: st.DataObject) -> None:
+    names = [f"m{i // 3}.{i % 2}" for i in range(sum(sizes))]
+    families = [
+        FixedFamily(name, "gauge", "Help.", [(name, [("i", str(i))])]) for i, name in enumerate(names)
+    ]
+    renderer = Renderer("underscores", openmetrics=False)
+    number = st.floats(allow_nan=False)
+    blocks = [data.draw(st.lists(number, min_size=size, max_size=size)) for size in sizes]
+    for _ in range(3):
+        at = data.draw(st.integers(0, len(sizes) - 1))
+        blocks = [*blocks]
+        blocks[at] = data.draw(st.lists(number, min_size=sizes[at], max_size=sizes[at]))
+        whole = FixedSnapshot(families, [[value for block in blocks for value in block]])
+        expected = text_of(Renderer("underscores", openmetrics=False), whole)
+        assert text_of(renderer, FixedSnapshot(families, blocks)) == expected
 
 
 def test_a_change_of_one_value_rewrites_one_line() -> None:
@@ -270,11 +289,11 @@ def test_a_change_of_one_value_rewrites_one_line() -> None:
     families = [FixedFamily("a", "gauge", "Help.", [("a", [("i", str(i))]) for i in range(size)])]
     renderer = Renderer("underscores", openmetrics=False)
     values = [0.0] * size
-    before = text_of(renderer, FixedSnapshot(families, values)).splitlines()
+    before = text_of(renderer, FixedSnapshot(families, [values])).splitlines()
     for i in (0, 63, 64, 65, size - 1):
         changed = list(values)
         changed[i] = 5e6
-        lines = text_of(renderer, FixedSnapshot(families, changed)).splitlines()
+        lines = text_of(renderer, FixedSnapshot(families, [changed])).splitlines()
         assert [line for line, old in zip(lines, before, strict=True) if line != old] == [
             b'a{i="%d"} 5e+06' % i
         ]

@@ -3,6 +3,7 @@ import os
 import struct
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -497,7 +498,7 @@ def test_what_comes_when_another_goes_is_not_swallowed(tmp_path: Path) -> None:
         write(tmp_path / f"{kind}_2.db", {key: 6.0})
         write(tmp_path / f"{kind}_3.db", {key: 7.0})
     collector.update()
-    assert collector.snapshot.values == [10.0 + 6.0 + 7.0, 7.0]
+    assert list(chain.from_iterable(collector.snapshot.blocks)) == [10.0 + 6.0 + 7.0, 7.0]
 
 
 def test_one_process_with_two_helps_for_a_metric(tmp_path: Path) -> None:

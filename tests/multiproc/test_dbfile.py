@@ -49,7 +49,7 @@ def test_layout(path: Path) -> None:
     write(path, {key: index + 0.5 for index, key in enumerate(keys)})
     file = opened(path)
     assert file.read()
-    assert file.values == (0.5, 1.5, 2.5)
+    assert file.values == [0.5, 1.5, 2.5]
     assert [key.decode() for key in file.take_new_keys()] == keys
     assert file.used == struct.unpack("=i", path.read_bytes()[:4])[0] < path.stat().st_size
 
@@ -59,7 +59,7 @@ def test_values_are_aligned_after_keys_of_any_length(path: Path, length: int) ->
     write(path, {"x" * length: 1.0, "y" * length: 2.0})
     file = opened(path)
     file.read()
-    assert file.values == (1.0, 2.0)
+    assert file.values == [1.0, 2.0]
     assert file.take_new_keys() == [b"x" * length, b"y" * length]
 
 
@@ -67,7 +67,7 @@ def test_stamps_are_read_where_they_matter(path: Path) -> None:
     write(path, {gauge("a"): (1.0, 100.0), gauge("b"): (2.0, 200.0)})
     file = opened(path, stamped=True)
     file.read()
-    assert file.values == (1.0, 100.0, 2.0, 200.0)
+    assert file.values == [1.0, 100.0, 2.0, 200.0]
 
 
 def test_unchanged_file_is_not_unpacked_again(path: Path) -> None:
@@ -87,7 +87,7 @@ def test_new_values_without_new_keys(path: Path) -> None:
     for value in (2.0, 3.0, 4.0):
         write(path, {counter("b"): value})
         assert file.read()
-        assert file.values == (1.0, value)
+        assert file.values == [1.0, value]
     assert file.take_new_keys() == []
     assert file.restarts == 0
 
@@ -99,7 +99,7 @@ def test_growth_brings_only_the_new_keys(path: Path) -> None:
     file.take_new_keys()
     write(path, {counter("a"): 5.0, counter("b"): 2.0})
     assert file.read()
-    assert file.values == (5.0, 2.0)
+    assert file.values == [5.0, 2.0]
     assert file.take_new_keys() == [counter("b").encode()]
     assert file.restarts == 0
 
@@ -111,7 +111,7 @@ def test_growth_past_the_preallocated_size(path: Path) -> None:
     write(path, {counter("a", number=f"{number:01000}"): float(number) for number in range(100)})
     assert path.stat().st_size == 2 * 2**16
     file.read()
-    assert file.values == (1.0, *map(float, range(100)))
+    assert file.values == [1.0, *map(float, range(100))]
 
 
 def test_a_half_written_entry_is_not_in_use_yet(path: Path) -> None:
@@ -130,7 +130,7 @@ def test_rewrite_in_place_with_other_keys_starts_anew(path: Path) -> None:
     assert file.read()
     assert file.restarts == 1
     assert file.take_new_keys() == [b"cc", b"dd"]
-    assert file.values == (3.0, 4.0)
+    assert file.values == [3.0, 4.0]
 
 
 def test_rewrite_in_place_to_fewer_entries_starts_anew(path: Path) -> None:
@@ -142,7 +142,7 @@ def test_rewrite_in_place_to_fewer_entries_starts_anew(path: Path) -> None:
     assert file.read()
     assert file.restarts == 1
     assert file.take_new_keys() == [b"aa"]
-    assert file.values == (9.0,)
+    assert file.values == [9.0]
 
 
 def test_truncation_is_refused_and_counts_as_a_restart(path: Path) -> None:
@@ -157,7 +157,7 @@ def test_truncation_is_refused_and_counts_as_a_restart(path: Path) -> None:
     overwrite(path, data)
     assert file.read()
     assert file.take_new_keys() == [b"aa"]
-    assert file.values == (1.0,)
+    assert file.values == [1.0]
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_header_alone_is_a_file_without_entries(path: Path) -> None:
     path.write_bytes(raw_file())
     file = opened(path)
     file.read()
-    assert file.values == ()
+    assert file.values == []
 
 
 @pytest.mark.parametrize("length", [0, -1, *range(-28, -20), -(2**31), 2**31 - 1, 1000])
@@ -248,7 +248,7 @@ def test_a_refused_file_is_looked_at_again_only_when_it_changes(
     overwrite(path, raw_file(raw_entry(b"good")))
     assert file.read()
     assert len(walks) == 1
-    assert file.values == (1.0,)
+    assert file.values == [1.0]
 
 
 def test_a_file_set_up_after_the_first_look_is_read(path: Path) -> None:
@@ -257,7 +257,7 @@ def test_a_file_set_up_after_the_first_look_is_read(path: Path) -> None:
     assert refusal(file) == "empty"
     write(path, {counter("a"): 1.0})
     file.read()
-    assert file.values == (1.0,)
+    assert file.values == [1.0]
 
 
 def test_a_path_that_names_another_file_now(path: Path) -> None:
@@ -278,7 +278,7 @@ def test_a_file_removed_after_it_was_opened_is_still_read(path: Path) -> None:
     file.read()
     path.unlink()
     assert not file.read()
-    assert file.values == (1.0,)
+    assert file.values == [1.0]
 
 
 def make_fifo(path: Path) -> None:
@@ -322,7 +322,7 @@ def test_no_descriptor_is_left_open(path: Path) -> None:
     assert len(descriptors()) == len(before) + 1
     file.close()
     file.close()
-    assert file.values == (1.0,)
+    assert file.values == [1.0]
     other = DbFile(str(path), (0, 0), stamped=False, max_size=MAX_SIZE)
     with pytest.raises(FileNotFoundError):
         other.read()

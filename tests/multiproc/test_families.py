@@ -209,6 +209,7 @@ def kept(kind: str, key: str, constant: float, now: float | None) -> tuple[float
     class Source:
         def __init__(self, value: float) -> None:
             self.values: tuple[float, ...] = (value,)
+            self.changes = (slice(None),)
 
     old, new = families(), families()
     for placed, value in ((old, constant), (new, now)):
