@@ -79,7 +79,7 @@ class Renderer:
     """Renders the same families again and again, in one format and under one escaping scheme.
 
     The text is kept block by block, and so are its pieces: what stands before the first value, that value, what stands
-    between it and the second, and so on. For a block that is another, values are written over, and the pieces joined.
+    between it and the second, and so on. For a block that is another, the values are put between, and all is joined.
     """
 
     def __init__(self, escaping: str, *, openmetrics: bool, taken: Collection[str] = ()) -> None:
@@ -124,18 +124,19 @@ class Renderer:
         headers = ""
         taken = set(self._taken)
         for family in families:
+            samples = family.samples
             header = _header(
                 family.name, family.type, family.help, self._escaping, openmetrics=self._openmetrics
             )
             names = {
                 header.split(" ", 3)[2],
-                *(_escape_metric(name, self._escaping) for name, _ in family.samples),
+                *(_escape_metric(name, self._escaping) for name, _ in samples),
             }
             is_free = names.isdisjoint(taken)
             taken |= names
             headers += header if is_free else ""
             seen = set()
-            for name, labels in family.samples:
+            for name, labels in samples:
                 start = _sample_start(name, labels, self._escaping)
                 if is_free and start not in seen:
                     starts.append(f"{headers}{start} ")
@@ -161,8 +162,10 @@ class _Layout:
         """Return the text with those values."""
         if self._has_line is not None:
             values = list(compress(values, self._has_line))
-        self._pieces[1::2] = _format(values)
-        return "".join(self._pieces).encode()
+        # The texts of values are let go at once: the next ones then find their memory in the processor's cache.
+        pieces = self._pieces.copy()
+        pieces[1::2] = _format(values)
+        return "".join(pieces).encode()
 
 
 def take_metrics(
@@ -191,7 +194,7 @@ def _format(values: Sequence[float]) -> Sequence[str]:
     return texts
 
 
-_format_odd = lru_cache(maxsize=4096)(floatToGoString)
+_format_odd = lru_cache(maxsize=1024)(floatToGoString)
 
 
 def _header(name: str, metric_type: str, help_text: str, escaping: str, *, openmetrics: bool) -> str:
