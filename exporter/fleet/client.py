@@ -1,7 +1,7 @@
 """One scrape of one target: whatever it answers, a body or a reason, in bounded time and memory."""
 
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from email.message import Message
 from typing import cast
@@ -62,14 +62,13 @@ class TargetFailure(Exception):  # noqa: N818 - an outcome to count and to show,
 class Answer:
     """A body, as it came."""
 
-    data: bytes
+    chunks: Sequence[bytes]
     compressed: bool
 
     def body(self, limit: int) -> bytes:
         """Return it decompressed; TargetFailure where it is not whole, or larger than `limit` bytes. Takes a while."""
-        if not self.compressed:
-            return self.data
-        return _gunzip(self.data, limit)
+        data = b"".join(self.chunks)
+        return _gunzip(data, limit) if self.compressed else data
 
 
 def make_session(tls: ssl.SSLContext) -> aiohttp.ClientSession:
@@ -124,7 +123,7 @@ def _check(response: aiohttp.ClientResponse) -> bool:
     return encoding != "identity"
 
 
-async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
+async def _read(response: aiohttp.ClientResponse, limit: int) -> list[bytes]:
     chunks = []
     size = 0
     async for chunk in response.content.iter_any():
@@ -132,7 +131,7 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
         if size > limit:
             raise _too_large(limit)
         chunks.append(chunk)
-    return b"".join(chunks)
+    return chunks
 
 
 def _gunzip(data: bytes, limit: int) -> bytes:

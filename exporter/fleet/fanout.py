@@ -30,7 +30,7 @@ T = TypeVar("T")
 CONCURRENCY = 32
 """Targets that are scraped at a time."""
 
-_PATIENCE = 1.0
+_PATIENCE = 0.2
 """Seconds after which a target that has not begun to answer no longer counts among those: others get their turn."""
 
 _MERGE_SHARE = 0.2

@@ -32,6 +32,9 @@ NAME_CLASH = "name_clash"
 LEFT_OUT = (BROKEN_FAMILY, DUPLICATE_SERIES, STRAY_LINE, TYPE_CONFLICT, NAME_CLASH, RESERVED_NAME)
 """Every reason for which something is left out."""
 
+_JOINED = 1024
+"""Pieces of a chunk of an answer: some 60 kB. Chunks of one size find the place of the last answer's in memory."""
+
 _VALUES = re.compile(rb"(?:%b\n)*+" % NUMBER)
 
 _SUFFIXES = {
@@ -158,8 +161,8 @@ def merge(
         for number, runs in families[name].shares:
             for run in runs:
                 chunk += pieces[number][run]
-        # Family by family: the join of so many pieces takes more memory than they do.
-        chunks.append(b"".join(chunk))
+        # Not all at once: the join of so many pieces takes more memory than they do.
+        chunks += [b"".join(chunk[start : start + _JOINED]) for start in range(0, len(chunk), _JOINED)]
     if openmetrics:
         chunks.append(b"# EOF\n")
     return chunks, faults
