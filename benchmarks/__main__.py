@@ -1,15 +1,14 @@
 """Measure side by side with the alternatives: `python -m benchmarks [--quick] [--repeats N] [PART ...]`.
 
-All parts together, and not quick, also write tables and plots into docs/.
+All parts together, and not quick, also write tables and plots into docs/; the fleet's figures follow them.
 """
 
 import argparse
-import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import engine, growth, serving
+from benchmarks import engine, fleet, growth, serving
 from benchmarks.directories import recorded, workspace
 from benchmarks.report import DOCS, HEADINGS, PAGE, Row, cells, markdown, setting, write_into
 
@@ -90,7 +89,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="small cases: does it run?")
     words = parser.parse_args()
     if words.parts == ["fleet"]:
-        importlib.import_module("benchmarks.fleet").main()
+        fleet.main()
         return 0
     if unknown := set(words.parts) - set(_PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(_PARTS)}, and fleet")
@@ -107,6 +106,8 @@ def main() -> int:
         write_into(PAGE, "profile", run.profile)
         for name, chart in run.charts.items():
             (DOCS / name).write_text(chart)
+        print("measuring: fleet ...", file=sys.stderr)
+        fleet.main()
     return 0
 
 

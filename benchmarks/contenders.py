@@ -53,6 +53,7 @@ def ours(directory: Path, *, openmetrics: bool = False, live: Iterable[str] | No
         nonlocal chunks, body
         if renderer.render(collector.snapshot) is not chunks:  # renders nothing again
             chunks = renderer.render(collector.snapshot)
+            body = b""  # lets go of the body before the next one is made, as all others do
             body = b"".join([*chunks, *ending])
         return body
 

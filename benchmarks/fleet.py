@@ -24,12 +24,19 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from benchmarks._fleet_workers import address
+from benchmarks.report import markdown
 
 ROOT = Path(__file__).parents[1]
 ROUNDS = 15
 UNREADABLE_TO_SMG = ("sglang:max_running_requests_under_SLO", "sglang:grammar_schema_count")
 """A name with a capital, and a histogram called `_count`: either makes SMG drop the whole worker."""
 START_TIMEOUT = 60.0
+_MANY_TARGET = 0.5
+_DEADLINE = 5.0
+"""Seconds that a target has, by default."""
+_START = 0.2
+"""Seconds by which a target may be asked later since others are silent."""
+_PATIENT = {"X-Prometheus-Scrape-Timeout-Seconds": "10"}
 
 
 def main() -> None:
@@ -39,12 +46,14 @@ def main() -> None:
         rows = _beside_smg(large)
         rows += _many(small)
         rows += _hanging(small)
-    width = max(len(name) for name, _ in rows)
-    for name, figure in rows:
-        print(f"{name:{width}}  {figure}")
+    print(markdown(("case", "figure", "target", "met"), rows))
 
 
-def _beside_smg(bodies: Sequence[Path], number: int = 16) -> list[tuple[str, str]]:
+def _row(case: str, figure: str, target: str = "", *, met: bool | None = None) -> tuple[str, ...]:
+    return case, figure, target, "" if met is None else "yes" if met else "**no**"
+
+
+def _beside_smg(bodies: Sequence[Path], number: int = 16) -> list[tuple[str, ...]]:
     total = number * bodies[0].stat().st_size
     title = f"{number} workers x {bodies[0].stat().st_size / 1e6:.1f} MB"
     rows = []
@@ -54,42 +63,63 @@ def _beside_smg(bodies: Sequence[Path], number: int = 16) -> list[tuple[str, str
         seconds, size = fleet.scrape_often()
         peak = fleet.memory("VmHWM") - before
         compressed, _ = fleet.scrape_often({"Accept-Encoding": "gzip"})
-        rows.append((f"fleet, {title}: first scrape", _milliseconds(first)))
-        rows.append((f"fleet, {title}: all values new", f"{_milliseconds(seconds)}, {size / 1e6:.1f} MB"))
-        rows.append((f"fleet, {title}: all values new, answer in gzip", _milliseconds(compressed)))
-        rows.append((f"fleet, {title}: memory above idle", f"{peak / total:.1f} x the bodies"))
+        rows += [
+            _row(f"fleet, {title}: first scrape", _milliseconds(first)),
+            _row(f"fleet, {title}: all values new", f"{_milliseconds(seconds)}, {size / 1e6:.1f} MB"),
+            _row(f"fleet, {title}: all values new, answer in gzip", _milliseconds(compressed)),
+            _row(
+                f"fleet, {title}: memory above idle, at most",
+                f"{peak / total:.1f}x the bodies",
+                "≤ 4x",
+                met=peak <= 4 * total,
+            ),
+        ]
     if not shutil.which("smg"):
-        return [*rows, ("SMG /engine_metrics", "not measured: smg is not on the PATH")]
+        return [*rows, _row("SMG /engine_metrics", "not measured: smg is not on the PATH")]
     readable = [_without_unreadable(body) for body in bodies]
     with _workers(readable, number) as port, _smg(port, number) as smg:
         smg.scrape()
         smg_seconds, smg_size = smg.scrape_often()
-    rows.append((f"SMG /engine_metrics, {title}", f"{_milliseconds(smg_seconds)}, {smg_size / 1e6:.1f} MB"))
-    rows.append(("fleet beside SMG", f"{smg_seconds / seconds:.0f} x faster"))
-    return rows
+    faster = smg_seconds / seconds
+    return [
+        *rows,
+        _row(f"SMG /engine_metrics, {title}", f"{_milliseconds(smg_seconds)}, {smg_size / 1e6:.1f} MB"),
+        _row("fleet beside SMG", f"{faster:.0f}x faster", "≥ 20x", met=faster >= 20),
+    ]
 
 
-def _many(bodies: Sequence[Path], number: int = 64) -> list[tuple[str, str]]:
+def _many(bodies: Sequence[Path], number: int = 64) -> list[tuple[str, ...]]:
     with _workers(bodies, number) as port, _fleet(port, number) as fleet:
         first, _ = fleet.scrape()
         seconds, size = fleet.scrape_often()
     title = f"fleet, {number} workers x {bodies[0].stat().st_size / 1e6:.2f} MB"
     return [
-        (f"{title}: first scrape", _milliseconds(first)),
-        (f"{title}: all values new", f"{_milliseconds(seconds)}, {size / 1e6:.1f} MB"),
+        _row(f"{title}: first scrape", _milliseconds(first), "≤ 500 ms", met=first <= _MANY_TARGET),
+        _row(
+            f"{title}: all values new",
+            f"{_milliseconds(seconds)}, {size / 1e6:.1f} MB",
+            "≤ 500 ms",
+            met=seconds <= _MANY_TARGET,
+        ),
     ]
 
 
-def _hanging(bodies: Sequence[Path], number: int = 500, hang: int = 50) -> list[tuple[str, str]]:
+def _hanging(bodies: Sequence[Path], number: int = 500, hang: int = 50) -> list[tuple[str, ...]]:
+    healthy = number - hang
+    with _workers(bodies, healthy) as port, _fleet(port, healthy) as fleet:
+        alone = [fleet.scrape(_PATIENT)[0] for _ in range(2)]
     rows = []
     with _workers(bodies, number, hang) as port, _fleet(port, number) as fleet:
-        for title in ("first scrape", "second scrape"):
-            seconds, _ = fleet.scrape({"X-Prometheus-Scrape-Timeout-Seconds": "10"})
+        for title, without in zip(("first scrape", "second scrape"), alone, strict=True):
+            seconds, _ = fleet.scrape(_PATIENT)
             up = len(re.findall(rb"(?m)^smg_exporter_target_up\{.*\} 1\.0$", fleet.last))
+            allowed = _DEADLINE + without + _START
             rows.append(
-                (
+                _row(
                     f"fleet, {number} workers of which {hang} hang: {title}",
-                    f"{seconds:.1f} s, {up} of them complete",
+                    f"{seconds:.1f} s, {up} complete",
+                    f"≤ {allowed:.1f} s: the deadline, and what {healthy} alone take; {healthy} complete",
+                    met=seconds <= allowed and up == healthy,
                 )
             )
     return rows

@@ -178,6 +178,9 @@ def _taker(indices: Sequence[int | None]) -> Callable[[Sequence[float]], Vector]
     known = [index for index in indices if index is not None]
     if len(known) < len(indices) or len(known) == 1:
         return lambda numbers: tuple(0.0 if index is None else numbers[index] for index in indices)
+    first, last = known[0], known[-1]
+    if known == list(range(first, last + 1)):  # as prometheus_client writes a histogram
+        return itemgetter(slice(first, last + 1))
     return itemgetter(*known)
 
 

@@ -114,6 +114,53 @@ def test_growth_past_the_preallocated_size(path: Path) -> None:
     assert file.values == [1.0, *map(float, range(100))]
 
 
+@pytest.mark.parametrize("stamped", [False, True])
+def test_changes_tell_which_values_may_be_others(path: Path, *, stamped: bool) -> None:
+    numbers = {counter("a", number=str(number)): (float(number), 1.0) for number in range(100)}
+    write(path, numbers)
+    file = opened(path, stamped=stamped)
+    file.read()
+    assert file.values[file.changes[0]] == file.values
+    for number in (0, 31, 32, 63, 99):
+        before = file.values.copy()
+        write(path, {counter("a", number=str(number)): (-1.0, 2.0)})
+        assert file.read()
+        (places,) = file.changes
+        changed = range(len(file.values))[places]
+        assert number * (1 + stamped) in changed
+        assert len(changed) < len(file.values)
+        assert file.values[number * (1 + stamped)] == -1.0
+        assert all(file.values[at] == before[at] for at in range(len(before)) if at not in changed)
+
+
+@given(
+    rounds=st.lists(
+        st.tuples(st.integers(0, 40), st.dictionaries(st.integers(0, 150), st.floats(allow_nan=False)))
+    ),
+    stamped=st.booleans(),
+)
+def test_values_are_those_of_the_file_however_it_grows(
+    scratch_file: Path, rounds: list[tuple[int, dict[int, float]]], *, stamped: bool
+) -> None:
+    scratch_file.unlink(missing_ok=True)
+    numbers = {counter("a", number="0"): (0.5, 7.0)}
+    write(scratch_file, numbers)
+    file = opened(scratch_file, stamped=stamped)
+    file.read()
+    for more, writes in rounds:
+        numbers |= {
+            counter("a", number=str(number)): (0.5, 7.0)
+            for number in range(len(numbers), len(numbers) + more)
+        }
+        keys = list(numbers)
+        numbers |= {keys[at % len(keys)]: (value, value) for at, value in writes.items()}
+        write(scratch_file, numbers)
+        file.read()
+        expected = [number for pair in numbers.values() for number in (pair if stamped else pair[:1])]
+        assert file.values == expected
+    file.close()
+
+
 def test_a_half_written_entry_is_not_in_use_yet(path: Path) -> None:
     path.write_bytes(raw_file(raw_entry(b"a"), raw_entry(b"b"), used=8 + len(raw_entry(b"a"))))
     file = opened(path)
