@@ -32,6 +32,7 @@ UNREADABLE_TO_SMG = ("sglang:max_running_requests_under_SLO", "sglang:grammar_sc
 """A name with a capital, and a histogram called `_count`: either makes SMG drop the whole worker."""
 START_TIMEOUT = 60.0
 _MANY_TARGET = 0.5
+"""Seconds."""
 _DEADLINE = 5.0
 """Seconds that a target has, by default."""
 _START = 0.2
