@@ -481,6 +481,7 @@ def test_a_counter_never_falls_while_processes_and_files_come_and_go(directory: 
                     passing.observe("h", 0.5)
                     total += 10
                     await_value(it, "c_total", total)
+                    await_value(it, "h_count", round_ + 2)  # else its file could go before anybody saw it
                 if round_ % 2:
                     for path in passing.files(directory):
                         path.unlink()
