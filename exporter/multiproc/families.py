@@ -1,122 +1,153 @@
-"""All families of a worker: where each entry of each file belongs."""
+"""All families of one kind of file, and where each entry of each file belongs."""
 
-import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import suppress
-from functools import lru_cache
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from itertools import chain
+from math import inf
+from typing import TypeAlias
+from weakref import WeakValueDictionary
 
-from exporter.multiproc.dbfile import BadKeyError, Key, parse_key
+from exporter.multiproc.faults import BadKeyError, Fault
+from exporter.multiproc.keys import SUM, Labels, add_labels, read_key
 from exporter.multiproc.merge import RULES
-from exporter.multiproc.series import SUM, Family, Labels, Series
+from exporter.multiproc.names import Names
+from exporter.multiproc.placement import Placement
+from exporter.multiproc.series import Family, Series
+from exporter.multiproc.shape import Shape
 
-_SAMPLE_SUFFIXES = {
-    "counter": ("_total",),
-    "gauge": ("",),
-    "histogram": ("_bucket", "_sum"),
-    "summary": ("_count", "_sum"),
-}
-"""What follows the family's name in the names of the samples that a file of a type holds."""
+_Place: TypeAlias = tuple[Family, Series, float]
+"""The family, series and column of an entry."""
 
-_NAME_SUFFIXES = {
-    "counter": ("", "_total"),
-    "gauge": ("",),
-    "histogram": ("", "_bucket", "_count", "_sum"),
-    "summary": ("", "_count", "_sum"),
-}
-"""What follows it in all the names that a family takes up in some exposition."""
+_MOST_PLACES = 8192
+"""Entries whose place is remembered for the other files that hold them."""
 
 
 class Families:
-    """The families by name. No name is used twice, and all entries of a family come from one kind of file."""
+    """The families of one kind by name."""
 
     def __init__(
-        self, added_labels: Collection[tuple[str, str]], reserved: Iterable[str], *, per_process: bool
+        self,
+        kind: str,
+        names: Names,
+        errors: Counter[str],
+        *,
+        labels: Collection[tuple[str, str]],
+        per_process: bool,
     ) -> None:
-        """Add those labels to every series, and a pid where `per_process`; leave the reserved names to others."""
-        self._added_labels = added_labels
-        self._per_process = per_process
+        """Add `labels` to every series, and a pid where `per_process`; count in `errors` what is left out."""
+        self.dirty: set[Series] = set()
+        """Series that are to be laid out anew."""
+        self._kind = kind
+        self._rule = RULES[kind]
+        self._names = names
+        self._errors = errors
+        self._labels = labels
+        self._tells_processes_apart = per_process or self._rule.per_process
         self._families: dict[str, Family] = {}
-        self._users = dict.fromkeys(reserved, "the exporter itself")
+        self._placements: WeakValueDictionary[Shape, Placement] = WeakValueDictionary()
+        """That of each shape, where processes are not told apart."""
+        self._places: dict[bytes, _Place | Fault] = {}
+        """Where entries belong, where processes are not told apart."""
 
-    def __iter__(self) -> Iterator[Family]:
-        """Yield the families by name."""
-        return (self._families[name] for name in sorted(self._families))
+    def __contains__(self, family: Family) -> bool:
+        """Whether a family is one of these, still."""
+        return self._families.get(family.name) is family
 
-    def place(self, kind: str, pid: str, raw_key: bytes) -> tuple[Series, float]:
-        """Return the series and the column that an entry belongs to, made if need be; raises BadKeyError."""
-        key = parse_key(raw_key)
-        name, column, own_labels = _split(key, kind)
-        labels = self._labels(own_labels, kind, pid)
-        return self._family(key.family, key.help, kind).find(name, labels), column
+    def placement_of(self, shape: Shape, keys: Iterable[bytes], pid: str) -> Placement:
+        """Return where the cells of a file of this shape, with these keys, and of this process, belong."""
+        placement = None if self._tells_processes_apart else self._placements.get(shape)
+        if placement is None or not placement.is_used:
+            placement = Placement()
+            self.extend(placement, keys, pid)
+            if not self._tells_processes_apart:
+                self._placements[shape] = placement
+        else:
+            self._errors.update(fault.reason for fault in self.faults(placement))
+        return placement
 
-    def keep_constants(self, before: "Families") -> None:
-        """Keep the shares that files gone had in the sums `before`: a counter does not fall while its worker lives."""
-        for old_family in before:
-            if old_family.type == "gauge":
+    def extend(self, placement: Placement, keys: Iterable[bytes], pid: str) -> None:
+        """Place the entries that follow those that have a place."""
+        held = set(placement.series)
+        columns: defaultdict[Series, set[float]] = defaultdict(set)
+        known_faults = Counter(fault.reason for fault in self.faults(placement))
+        for key in keys:
+            place = self._place(key, pid)
+            if isinstance(place, Fault):
+                placement.leave_out(place)
                 continue
-            with suppress(BadKeyError):  # another kind of family has the name now
-                family = self._family(old_family.name, old_family.help, old_family.kind)
-                for old in old_family:
-                    if old.base:
-                        family.find(old.name, old.labels).keep_constants(old)
+            family, series, column = place
+            if series not in held:
+                held.add(series)
+                series.holders += 1
+            columns[series].add(column)
+            placement.add(family, series, column)
+            self.dirty.add(series)
+        for series, some in columns.items():
+            # A histogram caught half-written is completed: an exposition is always valid.
+            series.add_columns(*some, *((SUM, inf) if series.is_histogram else ()))
+        self._errors.update(Counter(fault.reason for fault in self.faults(placement)) - known_faults)
 
-    def _family(self, name: str, help_text: str, kind: str) -> Family:
-        family = self._families.get(name)
+    def grown(self, placement: Placement, keys: Iterable[bytes], pid: str) -> Placement:
+        """Return where the cells of a file belong that has a placement, and more entries now, with these keys."""
+        longer = placement.copy()
+        for series in set(longer.held):
+            series.holders += 1
+        self.extend(longer, keys, pid)
+        return longer
+
+    def release(self, placement: Placement) -> None:
+        """Let go of a placement, unless a file has it, and of the series that only it held."""
+        if placement.is_used:
+            return
+        for family in placement.families:
+            for series in placement.series_of(family):
+                series.holders -= 1
+                if not series.holders and not series.outlives:
+                    family.remove(series)
+                    self.dirty.add(series)
+                    self._places.clear()  # which may lead there
+            if not family:
+                del self._families[family.name]
+                self._names.release(family)
+
+    def forget_places(self) -> None:
+        """Let go of what is remembered for files that are read together."""
+        self._places.clear()
+
+    def faults(self, placement: Placement) -> list[Fault]:
+        """Return why entries of a file are left out, one by one."""
+        conflicts = (
+            [self._names.refused[family]] * len(placement.families[family])
+            for family in self._names.refused
+            if family in placement.families
+        )
+        return [*placement.bad_keys, *chain.from_iterable(conflicts)]
+
+    def _place(self, key: bytes, pid: str) -> _Place | Fault:
+        """Return where an entry belongs, or what is wrong with it."""
+        place = self._places.get(key)
+        if place is None:
+            place = self._find_place(key, pid)
+            if len(self._places) < _MOST_PLACES and not self._tells_processes_apart:
+                self._places[key] = place
+        return place
+
+    def _find_place(self, key: bytes, pid: str) -> _Place | Fault:
+        try:
+            meaning = read_key(key, self._rule.type)
+        except BadKeyError as error:
+            return error.fault
+        family = self._families.get(meaning.family)
         if family is None:
-            family = Family(name, help_text, kind)
-            names = [name + suffix for suffix in _NAME_SUFFIXES[family.type]]
-            for taken in filter(self._users.get, names):
-                raise BadKeyError(
-                    "name_conflict", f"{name!r} would use the name {taken!r} of {self._users[taken]}"
-                )
-            self._users.update(dict.fromkeys(names, f"the {family.type} {name!r}"))
-            self._families[name] = family
-        if family.kind != kind:
-            reason = "type_conflict" if family.type != RULES[kind].type else "mode_conflict"
-            raise BadKeyError(reason, f"{name!r} is in {kind} and {family.kind} files")
-        return family
+            family = self._families[meaning.family] = Family(
+                meaning.family, meaning.help, self._kind, self._rule.type
+            )
+            self._names.claim(family)
+        return family, family.find(meaning.sample, self._add_labels(meaning.labels, pid)), meaning.column
 
-    def _labels(self, own: Mapping[str, str], kind: str, pid: str) -> Labels:
-        rule = RULES[kind]
-        if rule.per_process or self._per_process:
-            return add_labels(own, [("pid", pid), *self._added_labels])
-        if rule.type == "gauge":  # as the stock collector does, whatever wrote the label
+    def _add_labels(self, own: Mapping[str, str], pid: str) -> Labels:
+        if self._tells_processes_apart:
+            return add_labels(own, [("pid", pid), *self._labels])
+        if self._rule.type == "gauge":  # as the stock collector does, whatever wrote the label
             own = {name: value for name, value in own.items() if name != "pid"}
-        return add_labels(own, self._added_labels)
-
-
-def _split(key: Key, kind: str) -> tuple[str, float, Mapping[str, str]]:
-    """Return the name and labels of the entry's series, and the entry's column in it."""
-    metric_type = RULES[kind].type
-    suffix = key.sample.removeprefix(key.family)
-    if not key.sample.startswith(key.family) or suffix not in _SAMPLE_SUFFIXES[metric_type]:
-        raise BadKeyError("bad_key", f"{key.sample!r} is no sample of a {metric_type} {key.family!r}")
-    if metric_type != "histogram":
-        return key.sample, 0.0, key.labels
-    if suffix == "_sum":
-        return key.family, SUM, key.labels
-    try:
-        bound = float(key.labels["le"])
-    except (KeyError, ValueError):
-        bound = math.nan
-    if not bound > SUM:
-        raise BadKeyError("bad_key", f"a bucket of {key.family!r} has no upper bound `le`")
-    return key.family, bound, {name: value for name, value in key.labels.items() if name != "le"}
-
-
-def add_labels(own: Mapping[str, str], added: Iterable[tuple[str, str]]) -> Labels:
-    """Add labels; an own one of an added name moves to `exported_<name>`, as Prometheus does it."""
-    labels = dict(own)
-    for name, value in added:
-        if name in labels:
-            kept = name
-            while kept in labels:
-                kept = f"exported_{kept}"
-            labels[kept] = labels[name]
-        labels[name] = value
-    return tuple(map(_pair, sorted(labels.items())))
-
-
-@lru_cache(maxsize=4096)
-def _pair(label: tuple[str, str]) -> tuple[str, str]:
-    return label  # the same object for equal labels: most series share most of theirs
+        return add_labels(own, self._labels)

@@ -1,17 +1,18 @@
 """Which files count, and as what: pure decisions on a directory listing and on what is known of the processes."""
 
-import os
-import re
-import stat
-from collections.abc import Callable, Collection, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
-from typing import NamedTuple
+from functools import cached_property
+from operator import attrgetter, itemgetter
+from typing import NamedTuple, Protocol
 
+from exporter.multiproc.faults import Fault
+from exporter.multiproc.listing import Listed, Listing, list_directory
 from exporter.multiproc.merge import RULES, Rule
 from exporter.multiproc.processes import Process
 
-_NAME = re.compile(r"(?P<kind>[a-z]+(?:_[a-z]+)?)_(?P<pid>[1-9][0-9]*)\.db")
 _CLOCK_SLACK = 2.0
 """Seconds by which a process's start and a file's mtime may disagree: boot time is known to the second."""
 
@@ -25,10 +26,10 @@ class State(StrEnum):
 
 
 class Plan(Enum):
-    """What the collector does with a file."""
+    """What is done with a file."""
 
     FOLLOW = "read it at every scrape"
-    ONCE = "read it once more, then keep its share as a constant"
+    ONCE = "read it once more, then keep what it says as a constant"
     LEAVE = "leave it out"
 
 
@@ -40,61 +41,34 @@ class Liveness(StrEnum):
     OFF = "off"
 
 
-class Listed(NamedTuple):
-    """A `.db` file of a listing whose name says what it holds."""
-
-    name: str
-    identity: tuple[int, int]
-    kind: str
-    pid: str
-
-
-@dataclass(frozen=True)
-class Listing:
-    """A directory as it was listed once."""
-
-    identity: tuple[int, int]
-    """(st_dev, st_ino) of the directory."""
-    files: tuple[Listed, ...]
-    """By name."""
-    skipped: Mapping[str, tuple[str, str]]
-    """Entries that do not count: name -> (reason in one word, reason for people)."""
-    written: Mapping[str, float]
-    """The newest mtime of a pid's files, in Unix seconds."""
-
-    def same_files(self, other: "Listing") -> bool:
-        """Whether nothing but mtimes differ."""
-        return (self.identity, self.files, self.skipped) == (other.identity, other.files, other.skipped)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class File:
     """A file that counts."""
 
-    name: str
-    identity: tuple[int, int]
-    kind: str
-    """A key of `RULES`."""
-    pid: str
+    listed: Listed
     state: State
     plan: Plan
-    writer: Process | None
+    process: Process | None
     """The process that wrote it last, if it was ever seen alive."""
 
     @property
-    def key(self) -> tuple[str, tuple[int, int]]:
-        """What tells it from any other file, of the same name too."""
-        return self.name, self.identity
+    def name(self) -> str:
+        """Its name."""
+        return self.listed.name
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """(st_dev, st_ino)."""
+        return self.listed.device, self.listed.inode
 
     @property
     def rule(self) -> Rule:
         """How it is merged."""
-        return RULES[self.kind]
+        return RULES[self.listed.kind]
 
 
-@dataclass(frozen=True)
-class Writer:
-    """What is known of the process behind a pid."""
+class Writer(NamedTuple):
+    """What is known of the process behind a file name."""
 
     state: State
     process: Process | None = None
@@ -103,7 +77,8 @@ class Writer:
     """Whether another process has the pid now, which may be a new writer that goes on with the old files."""
 
 
-_UNSEEN = Writer(State.UNKNOWN)
+_UNKNOWN = Writer(State.UNKNOWN)
+_DEAD = Writer(State.DEAD)
 
 
 @dataclass(frozen=True)
@@ -117,12 +92,16 @@ class FileSet:
     """What was found there."""
     problem: str = ""
     """Why the directory cannot be listed; empty when it can."""
-    files: tuple[File, ...] = ()
+    files: Mapping[str, File] = field(default_factory=dict)
     """By name."""
-    removed: frozenset[str] = frozenset()
-    """Names of files that went while others stayed."""
+    removed: int = 0
+    """How many files went while others stayed."""
     writers: Mapping[str, Writer] = field(default_factory=dict)
-    """By pid."""
+    """By pid, or by whatever the file names have in its place."""
+    idle: frozenset[str] = frozenset()
+    """Names of writers that exist, but have not set up any of their files: no writers yet."""
+    seen_alive: bool = False
+    """Whether some writer was ever seen alive, so that pids mean something here."""
     foreign: bool = False
     """Whether the writers' pids turned out to mean nothing in this pid namespace."""
 
@@ -132,92 +111,117 @@ class FileSet:
         return self.listing.identity if self.listing else None
 
     @property
-    def skipped(self) -> Mapping[str, tuple[str, str]]:
-        """Entries that do not count: name -> (reason in one word, reason for people)."""
+    def skipped(self) -> Mapping[str, Fault]:
+        """Entries that do not count, and why, by name."""
         return self.listing.skipped if self.listing else {}
+
+    @cached_property
+    def processes(self) -> Mapping[str, int]:
+        """How many writers there are, by state."""
+        return Counter(map(itemgetter(0), self.writers.values()))
 
     @property
     def worker_up(self) -> bool | None:
         """Whether some writer lives; None while that is unknown, or nobody has written."""
-        states = {writer.state for writer in self.writers.values()}
-        return None if not states or State.UNKNOWN in states else State.LIVE in states
+        if self.processes.get(State.LIVE):
+            return True
+        return None if self.processes.get(State.UNKNOWN) or not self.writers else False
+
+    @cached_property
+    def states(self) -> Mapping[str, int]:
+        """How many files there are, by the state of their writer."""
+        return Counter(map(attrgetter("state"), self.files.values()))
+
+    @cached_property
+    def living(self) -> Collection[str]:
+        """The pids of writers that live."""
+        return [name for name, writer in self.writers.items() if writer.state is State.LIVE]
+
+    @cached_property
+    def watched(self) -> Collection[str]:
+        """Writers that are to be looked up each time: all but those whose pid nobody has."""
+        return [
+            name for name, writer in self.writers.items() if writer.state is not State.DEAD or writer.suspect
+        ]
 
 
-def list_directory(path: str) -> Listing:
-    """List a directory's `.db` entries; raises OSError."""
-    info = os.stat(path)  # noqa: PTH116 - this module works on plain strings, as os.scandir does
-    files: list[Listed] = []
-    skipped: dict[str, tuple[str, str]] = {}
-    written: dict[str, float] = {}
-    with os.scandir(path) as entries:
-        for entry in entries:
-            name = entry.name
-            if not name.endswith(".db") or name.startswith("."):
-                continue
-            match = _NAME.fullmatch(name)
-            try:
-                found = entry.stat(follow_symlinks=False)
-            except FileNotFoundError:
-                continue
-            if not match or match["kind"] not in RULES:
-                skipped[name] = (
-                    "bad_name",
-                    "is not named TYPE_PID.db or gauge_MODE_PID.db with a known type and mode",
-                )
-            elif not stat.S_ISREG(found.st_mode):
-                skipped[name] = "not_regular", "is not a regular file"
-            else:
-                kind, pid = match.groups()
-                files.append(Listed(name, (found.st_dev, found.st_ino), kind, pid))
-                written[pid] = max(found.st_mtime, written.get(pid, 0.0))
-    return Listing((info.st_dev, info.st_ino), tuple(sorted(files)), skipped, written)
+class Evidence(Protocol):
+    """What can be found out of processes and files."""
+
+    def pids(self) -> Iterable[str]:
+        """Return the pids of all processes there are."""
+
+    def find_process(self, pid: str) -> Process | None:
+        """Return the process of that pid; None where none lives that could write files.
+
+        PermissionError where one exists of which nothing may be known.
+        """
+
+    def is_set_up(self, name: str) -> bool:
+        """Whether a writer has set up the file of that name."""
+
+    def last_write(self, name: str) -> float:
+        """Return a file's mtime in Unix seconds; 0 where it has gone."""
 
 
 def every_file(before: FileSet) -> FileSet:
     """Return the directory's files as the stock collector takes them: all, whoever lives; raises OSError."""
-    return decide(before, list_directory(before.directory), lambda _: None, Liveness.OFF)
+    return decide(before, list_directory(before.directory, before.listing), None, Liveness.OFF)
 
 
 def decide(
     before: FileSet,
     listing: Listing,
-    find_process: Callable[[str], Process | None],
+    evidence: Evidence | None,
     liveness: Liveness,
     moved: Collection[str] = (),
 ) -> FileSet:
     """Return what counts now, given what counted before; `before` itself where nothing changed.
 
-    `moved` are the pids of writers not known to live, files of which changed between two reads.
+    `moved` are writers not known to live, files of which changed between two reads. Where `liveness` is off no
+    `evidence` is asked. Costs what is new, and a little for each file when anything is.
     """
-    present = {file[:2] for file in listing.files}
-    known = {(file.name, file.identity) for file in before.files}
-    if before.identity not in (None, listing.identity) or (known and not known & present):
-        before = FileSet(before.directory, before.epoch + 1)  # another worker
-        known = set()
+    news = _news(before, listing)
+    if news.is_another_worker:
+        before = FileSet(before.directory, before.epoch + 1)
+        news = _news(before, listing)
+    found: Mapping[str, Writer]
+    idle: frozenset[str]
     foreign = before.foreign or (liveness is Liveness.AUTO and _is_foreign(before, moved))
-    if foreign or liveness is Liveness.OFF:
-        writers = dict.fromkeys(listing.written, _UNSEEN)
+    if evidence is None or foreign or liveness is Liveness.OFF:
+        names = news.writers if foreign is before.foreign else {*before.writers, *news.writers}
+        found, idle = dict.fromkeys(names, _UNKNOWN), frozenset()
     else:
-        writers = {
-            pid: _writer(before.writers.get(pid, _UNSEEN), find_process(pid), written, moved=pid in moved)
-            for pid, written in listing.written.items()
-        }
-    if before.listing and before.listing.same_files(listing) and writers == before.writers:
+        found, idle = _look_up(before, listing, news, evidence, moved)
+    changes = {name: writer for name, writer in found.items() if writer != before.writers.get(name)}
+    if listing is before.listing and not changes and idle == before.idle:
         return before
+    files = dict(before.files)
+    for name in news.gone:
+        del files[name]
+    writers = {
+        name: writer for name, writer in {**before.writers, **changes}.items() if name not in news.lost
+    }
+    seen_alive = before.seen_alive or any(writer.process for writer in changes.values())
+    concerned = news.files
+    if seen_alive is not before.seen_alive:
+        concerned = list(listing.files.values())
+    elif not changes.keys() <= news.writers - before.idle:  # files of theirs are known already
+        concerned += (listed for listed in listing.files.values() if listed.writer in changes)
     # Where no writer has ever been seen alive, the pids may be another namespace's: keep reading, and see who moves.
-    settled = liveness is Liveness.ON or any(writer.process for writer in writers.values())
-    plans = {(kind, pid): _plan(kind, writers[pid], settled=settled) for _, _, kind, pid in listing.files}
+    settled = seen_alive or liveness is Liveness.ON
+    for file in _count(concerned, writers, settled=settled):
+        if file != files.get(file.name):
+            files[file.name] = file
     return FileSet(
         before.directory,
         before.epoch,
         listing,
-        files=tuple(
-            File(*file, writers[file.pid].state, plans[file.kind, file.pid], writers[file.pid].process)
-            for file in listing.files
-        ),
-        removed=(before.removed | {name for name, _ in known - present})
-        - {file.name for file in listing.files},
+        files=files,
+        removed=before.removed + len(news.gone) + news.replaced,
         writers=writers,
+        idle=idle,
+        seen_alive=seen_alive,
         foreign=foreign,
     )
 
@@ -229,23 +233,126 @@ def unreadable(before: FileSet, problem: str) -> FileSet:
     return FileSet(before.directory, before.epoch + bool(before.files), problem=problem)
 
 
-def _writer(before: Writer, process: Process | None, mtime: float, *, moved: bool) -> Writer:
+class _News(NamedTuple):
+    """What a listing has that the one before had not."""
+
+    files: list[Listed]
+    """Files that are new, or took the name of another."""
+    writers: set[str]
+    """Writers that had no file."""
+    gone: Collection[str]
+    """Names that are there no more."""
+    replaced: int
+    """How many files went whose name another one has now."""
+    lost: Collection[str]
+    """Writers that have no file any more."""
+    is_another_worker: bool
+    """Whether the directory has been replaced, or none of the files is left."""
+
+
+def _news(before: FileSet, listing: Listing) -> _News:
+    if listing is before.listing:
+        return _News([], set(), (), 0, (), is_another_worker=False)
+    known = before.listing.files if before.listing else {}
+    files = [listed for name, listed in listing.files.items() if known.get(name) is not listed]
+    gone = known.keys() - listing.files.keys()
+    others = [
+        known[listed.name]
+        for listed in files
+        if listed.name in known and known[listed.name][:3] != listed[:3]
+    ]
+    lost: Collection[str] = ()
+    if gone:
+        lost = {known[name].writer for name in gone} - {listed.writer for listed in listing.files.values()}
+    left = len(known) - len(gone) - len(others)
+    return _News(
+        files,
+        {listed.writer for listed in files} - before.writers.keys(),
+        gone,
+        len(others),
+        lost,
+        is_another_worker=before.identity not in {None, listing.identity} or (bool(known) and not left),
+    )
+
+
+def _is_foreign(before: FileSet, moved: Collection[str]) -> bool:
+    """Whether files move though no writer was ever seen alive: the pids are another namespace's."""
+    return bool(moved) and not before.seen_alive and not before.watched
+
+
+def _look_up(
+    before: FileSet, listing: Listing, news: _News, evidence: Evidence, moved: Collection[str]
+) -> tuple[Mapping[str, Writer], frozenset[str]]:
+    """Return what is known now of the writers that may have changed, and who is idle.
+
+    Of the dead only those are looked up whose pid exists again.
+    """
+    known = before.writers
+    names = {*before.watched, *before.idle, *news.writers, *(known.keys() & set(evidence.pids()))}
+    processes, hidden = _find_processes(names.difference(news.lost), evidence)
+    doubtful = {
+        name for name, process in processes.items() if process and not _is_same(before, name, process)
+    }
+    files_of = _files_of(doubtful, listing)
+    idle = {name for name in doubtful - known.keys() if not any(map(evidence.is_set_up, files_of[name]))}
+    found = dict.fromkeys(hidden, _UNKNOWN)
+    for name in processes.keys() - idle:
+        written = max(map(evidence.last_write, files_of[name]), default=0.0)
+        found[name] = _writer(before, name, processes[name], written, moved)
+    return found, frozenset(idle)
+
+
+def _find_processes(
+    names: Iterable[str], evidence: Evidence
+) -> tuple[dict[str, Process | None], Collection[str]]:
+    """Return the processes of writers, and the names of those of which nothing can be known."""
+    processes = {}
+    hidden = []
+    for name in names:
+        try:
+            if not (name.isascii() and name.isdigit()):
+                raise PermissionError  # noqa: TRY301 - what an application chose is no pid
+            processes[name] = evidence.find_process(name)
+        except PermissionError:
+            hidden.append(name)
+    return processes, hidden
+
+
+def _is_same(before: FileSet, name: str, process: Process) -> bool:
+    """Whether a process is the one that was seen writing under a name."""
+    known = before.writers.get(name, _UNKNOWN).process
+    return known is not None and known.start_ticks == process.start_ticks
+
+
+def _files_of(writers: Collection[str], listing: Listing) -> Mapping[str, list[str]]:
+    files: dict[str, list[str]] = defaultdict(list)
+    for listed in listing.files.values() if writers else ():
+        if listed.writer in writers:
+            files[listed.writer].append(listed.name)
+    return files
+
+
+def _writer(
+    before: FileSet, name: str, process: Process | None, written: float, moved: Collection[str]
+) -> Writer:
     """Tell whether the process that has a pid now is the one that wrote.
 
     A writer creates its files after it starts. A process that started after a file's last change is a stranger that was
     given a dead writer's pid, or a new writer that goes on with the old file; only a change can tell.
     """
+    known = before.writers.get(name, _DEAD).process
     if process is None:
-        return Writer(State.DEAD, before.process)
-    same = before.process is not None and before.process.start_ticks == process.start_ticks
-    if same or moved or process.started <= mtime + _CLOCK_SLACK:
+        return Writer(State.DEAD, known) if known else _DEAD
+    if _is_same(before, name, process) or name in moved or process.started <= written + _CLOCK_SLACK:
         return Writer(State.LIVE, process)
-    return Writer(State.DEAD, before.process, suspect=True)
+    return Writer(State.DEAD, known, suspect=True)
 
 
-def _is_foreign(before: FileSet, moved: Collection[str]) -> bool:
-    """Whether files move though no writer was ever seen alive: the pids are another namespace's."""
-    return bool(moved) and not any(writer.process or writer.suspect for writer in before.writers.values())
+def _count(concerned: Iterable[Listed], writers: Mapping[str, Writer], *, settled: bool) -> Iterator[File]:
+    """Yield files as what they count."""
+    for listed in concerned:
+        writer = writers.get(listed.writer, _UNKNOWN)
+        yield File(listed, writer.state, _plan(listed.kind, writer, settled=settled), writer.process)
 
 
 def _plan(kind: str, writer: Writer, *, settled: bool) -> Plan:

@@ -1,16 +1,22 @@
-"""How the values of several processes become one: the rules by metric type and gauge mode, as a table.
+"""How the numbers of several processes become one: the rules by metric type and gauge mode, as a table.
 
-A *vector* is what one process says of one series: the numbers of the entries that make it up. One number for a counter,
-a part of a summary or a gauge; (value, stamp) for a `mostrecent` gauge; (sum, bucket, bucket, ...) for a histogram.
+A *cell* is what one process says with one entry of a file: a number, or (number, stamp) in the `mostrecent` modes. A
+*row* is a list of cells, of one process; rows of several processes are merged column by column.
 """
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Sequence
+from fractions import Fraction
 from itertools import accumulate, zip_longest
-from operator import add
-from typing import NamedTuple, TypeAlias
+from operator import add, itemgetter, neg
+from typing import Any, NamedTuple, TypeAlias
 
-Vector: TypeAlias = tuple[float, ...]
+Cell: TypeAlias = Any
+"""A float, or (float, stamp) where the rule is `stamped`."""
+Row: TypeAlias = Sequence[Cell]
+
+_MAX = sys.float_info.max
 
 
 class Rule(NamedTuple):
@@ -18,31 +24,42 @@ class Rule(NamedTuple):
 
     type: str
     """The metric type."""
-    combine: Callable[[Sequence[Vector]], Vector]
-    """Several processes' vectors -> one."""
-    condense: Callable[[Sequence[Vector]], list[Vector]]
-    """Vectors that will not change any more -> as few as combine to the same."""
-    finish: Callable[[Vector], Vector]
-    """The combined vector -> the values of the series' samples; none where it is not to be exported."""
-    sums: bool = False
-    """Whether the numbers of processes are added up."""
+    merge: Callable[[Sequence[Row]], Row]
+    """Rows of several processes -> one."""
+    condense: Callable[[Sequence[Row]], Sequence[Row]]
+    """Rows that will not change any more -> as few as merge to the same."""
+    finish: Callable[[Row], Sequence[float]]
+    """A merged row of one histogram, or of any number of other series -> the values of their samples."""
+    subtract: Callable[[Sequence[Row], Row], Sequence[Row]] | None = None
+    """Condensed rows, and one that is among them -> the rows without it; None where it cannot be told from them."""
     live_only: bool = False
     """Whether only living processes count."""
     per_process: bool = False
     """Whether each process keeps a series of its own, told apart by a `pid` label."""
     stamped: bool = False
-    """Whether the time of the value matters."""
+    """Whether the time of a value matters."""
+
+    @property
+    def outlives_files(self) -> bool:
+        """Whether what a file said still counts when the file is gone: a sum that fell would look like a restart."""
+        return self.type != "gauge"
 
 
-def exact_parts(values: Iterable[float]) -> list[float]:
-    """Return few floats, at least one, whose exact sum is that of `values`."""
-    values = list(values)
-    if not math.isfinite(total := sum(values)):
-        return [total]
+def exact_parts(numbers: Iterable[float]) -> list[float]:
+    """Return few floats, at least one, with the same exact sum; infinities and NaN stay, each for itself."""
+    numbers = list(numbers)
+    finite = list(filter(math.isfinite, numbers))
     parts: list[float] = []
-    while rest := math.fsum([*values, *(-part for part in parts)]):
-        parts.append(rest)
-    return parts or [0.0]
+    try:
+        while rest := math.fsum([*finite, *map(neg, parts)]):
+            parts.append(rest)
+    except OverflowError:
+        parts = []
+        exact = sum(map(Fraction, finite))
+        while exact:
+            parts.append(max(-_MAX, min(_MAX, _to_float(exact))))
+            exact -= Fraction(parts[-1])
+    return [*parts, *(number for number in numbers if not math.isfinite(number))] or [0.0]
 
 
 def exact_sum(numbers: Sequence[float]) -> float:
@@ -51,71 +68,120 @@ def exact_sum(numbers: Sequence[float]) -> float:
     # a process dies and its share is added up elsewhere.
     try:
         return math.fsum(numbers)
-    except (OverflowError, ValueError):  # beyond the largest float, or infinities of both signs
-        return sum(numbers)
+    except ValueError:  # infinities of both signs
+        return math.nan
+    except OverflowError:  # on the way, or in the end
+        infinite = [number for number in numbers if not math.isfinite(number)]
+        return sum(infinite) if infinite else _to_float(sum(map(Fraction, numbers)))
 
 
-def _add(vectors: Sequence[Vector]) -> Vector:
-    if len(vectors) == 2:  # noqa: PLR2004 - of two numbers, any sum is correctly rounded
-        return tuple(map(add, *vectors))
-    return tuple(map(exact_sum, zip(*vectors, strict=True)))
+def _to_float(exact: Fraction | int) -> float:
+    try:
+        return float(exact)
+    except OverflowError:
+        return math.inf if exact > 0 else -math.inf
 
 
-def _add_exactly(vectors: Sequence[Vector]) -> list[Vector]:
-    return list(zip_longest(*(exact_parts(column) for column in zip(*vectors, strict=True)), fillvalue=0.0))
+def _add(rows: Sequence[Row]) -> Row:
+    if len(rows) == 2:  # noqa: PLR2004 - of two numbers, any sum is correctly rounded
+        return list(map(add, *rows))
+    try:
+        return list(map(math.fsum, zip(*rows, strict=True)))
+    except (OverflowError, ValueError):
+        return list(map(exact_sum, zip(*rows, strict=True)))
 
 
-def _latest(vectors: Sequence[Vector]) -> Vector:
-    return max(vectors, key=lambda vector: vector[1])
+def _add_exactly(rows: Sequence[Row]) -> Sequence[Row]:
+    try:  # nearly always one row says it all
+        total = list(map(math.fsum, zip(*rows, strict=True)))
+        if not any(map(math.fsum, zip(*rows, map(neg, total), strict=True))):
+            return [total]
+    except (OverflowError, ValueError):
+        pass
+    return _rows(map(exact_parts, zip(*rows, strict=True)))
 
 
-def _last(vectors: Sequence[Vector]) -> Vector:
-    return vectors[-1]
+def _subtract(rows: Sequence[Row], row: Row) -> Sequence[Row]:
+    if all(map(math.isfinite, row)):
+        return _add_exactly([*rows, list(map(neg, row))])
+    return _rows(map(_without, zip(*rows, strict=True), row))
 
 
-def _as_they_are(vector: Vector) -> Vector:
-    return vector
+def _without(parts: Sequence[float], number: float) -> list[float]:
+    """Return the exact parts of what `parts` add up to without `number`, which was added earlier."""
+    if math.isfinite(number):
+        return exact_parts([*parts, -number])
+    alike = [math.isnan(part) if math.isnan(number) else part == number for part in parts]
+    first = alike.index(True)
+    return exact_parts([*parts[:first], *parts[first + 1 :]])
 
 
-def _if_ever_set(vector: Vector) -> Vector:
-    value, stamp = vector
-    return (value,) if stamp > 0 else ()
+def _rows(columns: Iterable[Sequence[float]]) -> list[Row]:
+    return list(map(list, zip_longest(*columns, fillvalue=0.0)))
 
 
-def _cumulate(vector: Vector) -> Vector:
+def _largest(rows: Sequence[Row]) -> Row:
+    return list(map(max, *rows)) if len(rows) > 1 else rows[0]
+
+
+def _smallest(rows: Sequence[Row]) -> Row:
+    return list(map(min, *rows)) if len(rows) > 1 else rows[0]
+
+
+def _latest(rows: Sequence[Row]) -> Row:
+    return [max(cells, key=_STAMP) for cells in zip(*rows, strict=True)]
+
+
+def _last(rows: Sequence[Row]) -> Row:
+    return rows[-1]
+
+
+_STAMP = itemgetter(1)
+
+
+def as_they_are(row: Row) -> Sequence[float]:
+    """Return the cells of a row: they are the values."""
+    return row
+
+
+def _if_ever_set(row: Row) -> Sequence[float]:
+    return [value for value, stamp in row if stamp > 0]
+
+
+def _cumulate(row: Row) -> Sequence[float]:
     """(sum, bucket, ...) -> (cumulated bucket, ..., sum, count)."""
-    total, *buckets = vector
-    cumulated = tuple(accumulate(buckets))
-    return (*cumulated, total, cumulated[-1])
+    values = list(accumulate(row[1:]))
+    values += row[0], values[-1]
+    return values
 
 
-def _gauge(combine: Callable[[Sequence[Vector]], Vector], *, live_only: bool) -> Rule:
-    latest = combine is _latest
+def _gauge(merge: Callable[[Sequence[Row]], Row], *, live_only: bool) -> Rule:
+    stamped = merge is _latest
     return Rule(
         "gauge",
-        combine,
-        _add_exactly if combine is _add else lambda vectors: [combine(vectors)],
-        _if_ever_set if latest else _as_they_are,
-        sums=combine is _add,
+        merge,
+        _add_exactly if merge is _add else lambda rows: [merge(rows)],
+        _if_ever_set if stamped else as_they_are,
+        _subtract if merge is _add else None,
         live_only=live_only,
-        per_process=combine is _last,
-        stamped=latest,
+        per_process=merge is _last,
+        stamped=stamped,
     )
 
 
-_MODES: dict[str, Callable[[Sequence[Vector]], Vector]] = {
+_MODES: dict[str, Callable[[Sequence[Row]], Row]] = {
     "all": _last,
-    "max": max,
-    "min": min,
+    "max": _largest,
+    "min": _smallest,
     "mostrecent": _latest,
     "sum": _add,
 }
 
 RULES: dict[str, Rule] = {
-    "counter": Rule("counter", _add, _add_exactly, _as_they_are, sums=True),
-    "histogram": Rule("histogram", _add, _add_exactly, _cumulate, sums=True),
-    "summary": Rule("summary", _add, _add_exactly, _as_they_are, sums=True),
-    **{f"gauge_{mode}": _gauge(combine, live_only=False) for mode, combine in _MODES.items()},
-    **{f"gauge_live{mode}": _gauge(combine, live_only=True) for mode, combine in _MODES.items()},
+    "counter": Rule("counter", _add, _add_exactly, as_they_are, _subtract),
+    "histogram": Rule("histogram", _add, _add_exactly, _cumulate, _subtract),
+    "summary": Rule("summary", _add, _add_exactly, as_they_are, _subtract),
+    **{f"gauge_{mode}": _gauge(merge, live_only=False) for mode, merge in _MODES.items()},
+    **{f"gauge_live{mode}": _gauge(merge, live_only=True) for mode, merge in _MODES.items()},
 }
-"""By what a file's name says before the pid: `counter`, `gauge_livesum`, ..."""
+"""By what a file's name says before the writer: `counter`, `gauge_livesum`, ..."""

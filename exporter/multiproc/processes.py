@@ -1,6 +1,7 @@
 """Is this pid alive, and since when: what /proc says of a writer."""
 
 import os
+from collections.abc import Iterable
 from functools import cache
 from typing import NamedTuple
 
@@ -18,14 +19,24 @@ class Process(NamedTuple):
     """Its start in Unix seconds, good to about a second."""
 
 
+def all_pids(proc: str = "/proc") -> Iterable[str]:
+    """Return the pids of all processes that can be seen."""
+    return filter(str.isdigit, os.listdir(proc))  # noqa: PTH208 - a hundred names, each of them a string
+
+
 def find_process(pid: str, proc: str = "/proc") -> Process | None:
-    """Return the process of that pid, or None where none lives that could write files."""
-    if not os.access(f"{proc}/{pid}", os.F_OK):  # most pids of old files are nobody's, and this is a quick no
-        return None
+    """Return the process of that pid, or None where none lives that could write files.
+
+    PermissionError where one exists of which nothing may be known.
+    """
     try:
         with open(f"{proc}/{pid}/stat", "rb") as file:  # noqa: PTH123 - pathlib costs more than the read
             text = file.read()
+    except PermissionError:
+        raise
     except OSError:
+        if _may_be_signalled(pid) is False:  # /proc is mounted with hidepid, as by systemd's ProtectProc=
+            raise PermissionError(f"process {pid} is hidden") from None
         return None
     # The name in parentheses may hold anything; what follows its last ")" are the fields from the third on.
     fields = text[text.rindex(b")") + 2 :].split()
@@ -33,6 +44,22 @@ def find_process(pid: str, proc: str = "/proc") -> Process | None:
     if state in _ENDED or flags & _KERNEL_THREAD:
         return None
     return Process(pid, start_ticks, _boot_time(proc) + start_ticks / os.sysconf("SC_CLK_TCK"))
+
+
+def exists(pid: str) -> bool:
+    """Whether there is a process of that pid, be it a zombie or hidden; a quick no for most pids of old files."""
+    return _may_be_signalled(pid) is not None
+
+
+def _may_be_signalled(pid: str) -> bool | None:
+    """Whether a process is one that we might send signals to: another user's is not; None where there is none."""
+    try:
+        os.kill(int(pid), 0)  # sends nothing
+    except PermissionError:
+        return False
+    except (OSError, OverflowError):
+        return None
+    return True
 
 
 def alone_in_pid_namespace() -> bool:

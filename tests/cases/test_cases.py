@@ -25,10 +25,10 @@ def test_every_case_expects_something() -> None:
 def test_case(expected: Path, tmp_path: Path, pytestconfig: pytest.Config) -> None:
     case = import_module(f"tests.cases.{expected.parent.name}.write")
     case.write(tmp_path)
-    collector = IncrementalCollector(None, str(tmp_path), **getattr(case, "OPTIONS", {}))
-    collector.update()
+    engine = IncrementalCollector(None, str(tmp_path), **getattr(case, "OPTIONS", {})).engine
+    engine.update()
     _, *escaping, form = expected.name.split(".")
-    text, openmetrics = rendered(collector, *escaping)
+    text, openmetrics = rendered(engine.snapshot, *escaping)
     got = openmetrics if form == "om" else text
     (of_openmetrics if form == "om" else of_text)(got)  # what is expected is valid, too
     if pytestconfig.getoption("--update-golden"):

@@ -49,8 +49,8 @@ def test_equal(written: list[tuple[str, dict[str, tuple[float, float]]]]) -> Non
         stock = facts(MultiProcessCollector(None, directory).collect())
         collector = IncrementalCollector(None, directory)
         assert facts(collector.collect()) == stock
-        assert not collector.errors
-        text, openmetrics = rendered(collector)
+        assert not collector.engine.errors.total()
+        text, openmetrics = rendered(collector.engine.snapshot)
         assert of_text(text) == stock
         assert of_openmetrics(openmetrics) == stock
 
@@ -61,7 +61,7 @@ def test_equal_when_written_step_by_step(written: list[tuple[str, dict[str, tupl
         collector = IncrementalCollector(None, directory)
         for step in written:
             write_all(directory, [step])
-            collector.update()
+            collector.engine.update()
         assert facts(collector.collect()) == facts(MultiProcessCollector(None, directory).collect())
 
 
@@ -73,7 +73,7 @@ def test_added_labels(written: list[tuple[str, dict[str, tuple[float, float]]]])
         stock = facts(MultiProcessCollector(None, directory).collect(), added)
         collector = IncrementalCollector(None, directory, labels=added.items())
         assert facts(collector.collect()) == stock
-        assert of_text(rendered(collector)[0]) == stock
+        assert of_text(rendered(collector.engine.snapshot)[0]) == stock
 
 
 @given(workers())
@@ -93,4 +93,4 @@ def test_per_process_is_the_merge_of_each_process_alone(
                 expected.setdefault(family, {}).update(alone)
         collector = IncrementalCollector(None, directory, per_process=True)
         assert facts(collector.collect()) == expected
-        assert of_text(rendered(collector)[0]) == expected
+        assert of_text(rendered(collector.engine.snapshot)[0]) == expected

@@ -1,25 +1,19 @@
 import os
 import socket
 import zlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from prometheus_client.multiprocess import MultiProcessCollector
 
-from exporter.multiproc.fileset import (
-    FileSet,
-    Listed,
-    Listing,
-    Liveness,
-    Plan,
-    State,
-    decide,
-    every_file,
-    list_directory,
-    unreadable,
-)
+from exporter.multiproc import listing as listing_module
+from exporter.multiproc.faults import Fault
+from exporter.multiproc.fileset import FileSet, Liveness, Plan, State, decide, every_file, unreadable
+from exporter.multiproc.listing import Listed, Listing, list_directory, stock_pid
 from exporter.multiproc.processes import Process
-from tests.support.files import counter, write
+from tests.support.files import Processes, counter, gauge, total, write
 
 DIRECTORY = (1, 1)
 WRITTEN = 1000.0
@@ -28,19 +22,19 @@ WRITTEN = 1000.0
 
 def listing(*names: str, identity: tuple[int, int] = DIRECTORY, renewed: Collection[str] = ()) -> Listing:
     """Return a listing of files by name; those `renewed` are others than the earlier ones of the same names."""
-    files = []
+    files = {}
     for name in sorted(names):
-        kind, _, pid = name.removesuffix(".db").rpartition("_")
-        files.append(Listed(name, (1, zlib.crc32(name.encode()) + (name in renewed)), kind, pid))
-    return Listing(identity, tuple(files), {}, {file.pid: WRITTEN for file in files})
+        kind, _, writer = name.removesuffix(".db").rpartition("_")
+        files[name] = Listed(name, 1, zlib.crc32(name.encode()) + (name in renewed), kind, writer)
+    return Listing(identity, files, {})
 
 
-def alive(*pids: int, started: float = 0.0, ticks: int = 1) -> Callable[[str], Process | None]:
-    """Return a process finder that knows those pids."""
-    return lambda pid: Process(pid, ticks, started) if int(pid) in pids else None
+def alive(*pids: int, started: float = 0.0, ticks: int = 1) -> Processes:
+    """Return the processes of those pids as all there are."""
+    return Processes({str(pid): Process(str(pid), ticks, started) for pid in pids}, WRITTEN)
 
 
-def through(*steps: tuple[Listing, Callable[[str], Process | None]], liveness: Liveness) -> FileSet:
+def through(*steps: tuple[Listing, Processes], liveness: Liveness) -> FileSet:
     files = FileSet("/dir")
     for step in steps:
         files = decide(files, *step, liveness)
@@ -48,11 +42,11 @@ def through(*steps: tuple[Listing, Callable[[str], Process | None]], liveness: L
 
 
 def plans(files: FileSet) -> dict[str, Plan]:
-    return {file.name: file.plan for file in files.files}
+    return {name: file.plan for name, file in files.files.items()}
 
 
 def states(files: FileSet) -> dict[str, State]:
-    return {pid: writer.state for pid, writer in files.writers.items()}
+    return {name: writer.state for name, writer in files.writers.items()}
 
 
 FOLLOW, ONCE, LEAVE = Plan.FOLLOW, Plan.ONCE, Plan.LEAVE
@@ -84,7 +78,7 @@ def test_one_writer(
     files = decide(FileSet("/dir"), listing(*(f"{kind}_7.db" for kind in KINDS)), alive(*living), liveness)
     assert states(files) == {"7": state}
     assert plans(files) == {f"{kind}_7.db": live_gauge_plan if kind in LIVE_KINDS else plan for kind in KINDS}
-    assert {file.state for file in files.files} == {state}
+    assert {file.state for file in files.files.values()} == {state}
     assert files.worker_up is up
 
 
@@ -117,7 +111,7 @@ def test_nothing_new_is_the_same_object() -> None:
 
 def test_an_empty_directory_has_no_worker_to_be_up() -> None:
     files = decide(FileSet("/dir"), listing(), alive(), Liveness.ON)
-    assert (files.files, files.worker_up, files.epoch) == ((), None, 0)
+    assert (files.files, files.worker_up, files.epoch) == ({}, None, 0)
 
 
 def test_a_stranger_with_a_dead_writers_pid() -> None:
@@ -125,7 +119,7 @@ def test_a_stranger_with_a_dead_writers_pid() -> None:
     files = through(
         (names, alive(1, 2)),
         (names, alive(1)),
-        (names, lambda pid: Process(pid, 99, WRITTEN + 60) if pid == "2" else alive(1)(pid)),
+        (names, Processes({**alive(1).living, "2": Process("2", 99, WRITTEN + 60)}, WRITTEN)),
         liveness=Liveness.AUTO,
     )
     assert states(files) == {"1": State.LIVE, "2": State.DEAD}
@@ -183,13 +177,13 @@ def test_some_files_go() -> None:
         liveness=Liveness.ON,
     )
     assert files.epoch == 0
-    assert files.removed == {"counter_1.db"}
+    assert files.removed == 1
     assert list(plans(files)) == ["counter_2.db"]
     assert list(states(files)) == ["2"]
     files = decide(
         files, listing("counter_1.db", "counter_2.db", renewed=["counter_1.db"]), alive(2), Liveness.ON
     )
-    assert files.removed == frozenset()
+    assert files.removed == 1
     assert files.epoch == 0
 
 
@@ -213,14 +207,14 @@ def test_another_worker(later: Listing, epoch: int) -> None:
     files = through((first, alive(1, 2)), (later, alive(1, 2)), liveness=Liveness.AUTO)
     assert files.epoch == epoch
     if epoch:
-        assert files.removed == frozenset()
+        assert files.removed == 0
 
 
 def test_another_workers_processes_are_not_the_former_ones() -> None:
     first, later = listing("counter_1.db"), listing("counter_1.db", renewed=["counter_1.db"])
     stranger = alive(1, started=WRITTEN - 5, ticks=99)
     files = through((first, alive(1)), (later, stranger), liveness=Liveness.AUTO)
-    assert files.writers["1"].process == stranger("1")
+    assert files.writers["1"].process == stranger.find_process("1")
 
 
 def test_the_first_files_are_no_other_worker() -> None:
@@ -232,43 +226,147 @@ def test_unreadable_directory() -> None:
     assert unreadable(FileSet("/dir"), "/dir: gone") == FileSet("/dir", problem="/dir: gone")
     before = decide(FileSet("/dir"), listing("counter_1.db"), alive(1), Liveness.AUTO)
     gone = unreadable(before, "/dir: gone")
-    assert (gone.epoch, gone.files, gone.problem, gone.worker_up) == (1, (), "/dir: gone", None)
+    assert (gone.epoch, gone.files, gone.problem, gone.worker_up) == (1, {}, "/dir: gone", None)
     assert unreadable(gone, "/dir: gone") is gone
     assert unreadable(gone, "/dir: denied").epoch == 1
     back = decide(gone, listing("counter_1.db"), alive(1), Liveness.AUTO)
     assert (back.epoch, back.problem) == (1, "")
 
 
-def names(found: Iterable[Listed]) -> list[str]:
-    return [file.name for file in found]
+# --- writers that are no pids, processes that may not be looked into, files that nobody has set up
+
+
+def test_a_writer_named_by_any_text_is_unknown_and_only_that_one() -> None:
+    files = decide(FileSet("/dir"), listing("counter_1.db", "counter_some name.db"), alive(1), Liveness.ON)
+    assert states(files) == {"1": State.LIVE, "some name": State.UNKNOWN}
+    assert plans(files) == {"counter_1.db": FOLLOW, "counter_some name.db": FOLLOW}
+    assert files.worker_up is True
+    files = decide(files, listing("counter_1.db", "counter_some name.db"), alive(), Liveness.ON)
+    assert states(files) == {"1": State.DEAD, "some name": State.UNKNOWN}
+    assert files.worker_up is None
+    assert files.processes == {"dead": 1, "unknown": 1}
+
+
+def test_a_process_that_may_not_be_looked_into_is_not_dead() -> None:
+    class Hidden(Processes):
+        def find_process(self, pid: str) -> Process | None:
+            if pid == "2":
+                raise PermissionError
+            return super().find_process(pid)
+
+    names = listing("counter_1.db", "counter_2.db")
+    files = decide(FileSet("/dir"), names, Hidden(alive(1).living, WRITTEN), Liveness.ON)
+    assert states(files) == {"1": State.LIVE, "2": State.UNKNOWN}
+    assert states(decide(files, names, alive(1), Liveness.ON)) == {"1": State.LIVE, "2": State.DEAD}
+
+
+def test_a_file_that_nobody_has_set_up_makes_no_process_a_writer() -> None:
+    class NotSetUp(Processes):
+        set_up: Collection[str] = ()
+
+        def is_set_up(self, name: str) -> bool:
+            return name in self.set_up
+
+    evidence = NotSetUp(alive(1, 2).living, WRITTEN)
+    evidence.set_up = ["counter_1.db"]
+    names = listing("counter_1.db", "counter_2.db")
+    files = decide(FileSet("/dir"), names, evidence, Liveness.ON)
+    assert states(files) == {"1": State.LIVE}
+    assert (files.files["counter_2.db"].state, files.files["counter_2.db"].plan) == (State.UNKNOWN, FOLLOW)
+    assert decide(files, names, evidence, Liveness.ON) is files
+    evidence.set_up = ["counter_1.db", "counter_2.db"]
+    files = decide(files, names, evidence, Liveness.ON)
+    assert states(files) == {"1": State.LIVE, "2": State.LIVE}
+    evidence.set_up = ()
+    assert decide(files, names, evidence, Liveness.ON) is files, "who has written is known"
+
+
+def test_an_empty_file_of_nobody_is_a_dead_writers() -> None:
+    files = decide(FileSet("/dir"), listing("counter_1.db", "counter_77.db"), alive(1), Liveness.ON)
+    assert states(files) == {"1": State.LIVE, "77": State.DEAD}
+
+
+# --- what a look costs
+
+
+class Asked(Processes):
+    """Notes what it is asked for."""
+
+    def __init__(self, living: Mapping[str, Process]) -> None:
+        super().__init__(living, WRITTEN)
+        self.looked_up: list[str] = []
+        self.files: list[str] = []
+
+    def find_process(self, pid: str) -> Process | None:
+        self.looked_up.append(pid)
+        return super().find_process(pid)
+
+    def last_write(self, name: str) -> float:
+        self.files.append(name)
+        return super().last_write(name)
+
+
+def test_the_dead_are_looked_up_once_and_when_their_pid_exists_again() -> None:
+    evidence = Asked(alive(1, 2).living)
+    names = listing(*(f"counter_{pid}.db" for pid in range(1, 1001)))
+    files = decide(FileSet("/dir"), names, evidence, Liveness.ON)
+    assert len(evidence.looked_up) == 1000
+    evidence.looked_up.clear()
+    assert decide(files, names, evidence, Liveness.ON) is files
+    assert sorted(evidence.looked_up) == ["1", "2"]
+    evidence.looked_up.clear()
+    evidence.living = alive(1, 2, 500).living
+    evidence.files.clear()
+    files = decide(files, names, evidence, Liveness.ON)
+    assert sorted(evidence.looked_up) == ["1", "2", "500"]
+    assert evidence.files == ["counter_500.db"]
+    assert files.writers["500"].state is State.LIVE
+
+
+def test_what_is_decided_for_a_file_is_kept_while_nothing_concerns_it() -> None:
+    names = listing("counter_1.db", "counter_2.db")
+    before = decide(FileSet("/dir"), names, alive(1, 2), Liveness.ON)
+    names = replace(names, files={**names.files, **listing("counter_3.db").files})
+    after = decide(before, names, alive(1), Liveness.ON)
+    assert after.files["counter_1.db"] is before.files["counter_1.db"]
+    assert after.files["counter_2.db"] is not before.files["counter_2.db"]
 
 
 def test_list_directory(tmp_path: Path) -> None:
-    good = [
-        "counter_1.db",
-        "counter_22.db",
-        "gauge_all_1.db",
-        "gauge_livemostrecent_1.db",
-        "histogram_1.db",
-        "summary_1.db",
-    ]
-    for name in reversed(good):
+    good = {
+        "counter_1.db": ("counter", "1"),
+        "counter_22.db": ("counter", "22"),
+        "gauge_all_1.db": ("gauge_all", "1"),
+        "gauge_livemostrecent_1.db": ("gauge_livemostrecent", "1"),
+        "histogram_1.db": ("histogram", "1"),
+        "summary_1.db": ("summary", "1"),
+        "counter_rust-5027.db": ("counter", "5027"),
+        "gauge_max_rust-5027.db": ("gauge_max", "5027"),
+        "counter_my worker.db": ("counter", "my worker"),
+        "counter_a_b.db": ("counter", "a_b"),
+        "counter_.db": ("counter", ""),
+        "counter_0.db": ("counter", "0"),
+        "counter_007.db": ("counter", "007"),
+        "counter_1x.db": ("counter", "1x"),
+        "counter_1.db.db": ("counter", "1.db"),
+        "counter_\u0661.db": ("counter", "\u0661"),
+        "counter_1\n.db": ("counter", "1\n"),
+    }
+    for name in good:
         write(tmp_path / name, {counter("a"): 1.0})
-    os.utime(tmp_path / "gauge_all_1.db", (2e9, 2e9))
     found = list_directory(str(tmp_path))
-    assert names(found.files) == good
-    assert [(file.kind, file.pid) for file in found.files][:3] == [
-        ("counter", "1"),
-        ("counter", "22"),
-        ("gauge_all", "1"),
-    ]
-    assert found.files[0].identity == (
-        (tmp_path / "counter_1.db").stat().st_dev,
-        (tmp_path / "counter_1.db").stat().st_ino,
-    )
+    assert {name: (file.kind, file.writer) for name, file in found.files.items()} == good
+    info = (tmp_path / "counter_1.db").stat()
+    assert found.files["counter_1.db"][:3] == ("counter_1.db", info.st_dev, info.st_ino)
     assert found.identity == (tmp_path.stat().st_dev, tmp_path.stat().st_ino)
-    assert found.written["1"] == 2e9
     assert not found.skipped
+
+
+def test_stock_reads_a_file_of_every_name_that_counts(tmp_path: Path) -> None:
+    for name in ("counter_a_b.db", "gauge_all_a_b.db", "gauge_max_.db", "histogram_x-1.db"):
+        key = {"c": counter("a"), "g": gauge("b"), "h": total("h")}[name[0]]
+        path = write(tmp_path / name, {key: 1.0})
+        assert MultiProcessCollector.merge([str(path)])
 
 
 @pytest.mark.parametrize(
@@ -278,25 +376,27 @@ def test_list_directory(tmp_path: Path) -> None:
         "gauge_x.db",
         "gauge_1.db",
         "gauge_nomode_1.db",
-        "counter_.db",
-        "counter_0.db",
-        "counter_-1.db",
-        "counter_1x.db",
-        "counter_1_2.db",
         "Counter_1.db",
         "info_1.db",
         "counter.db",
-        "counter_1.db.db",
-        "counter_\u0661.db",
-        "counter_1\n.db",
+        "counter-1.db",
     ],
 )
 def test_odd_names_are_skipped_with_a_reason(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"")
     write(tmp_path / "counter_1.db", {counter("a"): 1.0})
     found = list_directory(str(tmp_path))
-    assert names(found.files) == ["counter_1.db"]
-    assert found.skipped[name][0] == "bad_name"
+    assert list(found.files) == ["counter_1.db"]
+    assert found.skipped[name].reason == "bad_name"
+
+
+@pytest.mark.parametrize(
+    ("name", "pid"),
+    [("gauge_all_1234.db", "1234"), ("gauge_all_rust-5.db", "rust-5"), ("gauge_all_some_name.db", "s")],
+)
+def test_the_pid_of_a_gauge_is_what_stock_takes_for_it(tmp_path: Path, name: str, pid: str) -> None:
+    (metric,) = MultiProcessCollector.merge([str(write(tmp_path / name, {gauge("a"): 1.0}))])
+    assert metric.samples[0].labels["pid"] == stock_pid(name) == pid
 
 
 @pytest.mark.parametrize("name", ["counter_1.txt", "counter_1.db.tmp", ".db", ".counter_1.db", "db"])
@@ -317,7 +417,7 @@ def test_no_regular_files_are_skipped_with_a_reason(tmp_path: Path, monkeypatch:
         listener.bind("counter_5.db")
     found = list_directory(".")
     assert not found.files
-    assert {name: reason for name, (reason, _) in found.skipped.items()} == {
+    assert {name: fault.reason for name, fault in found.skipped.items()} == {
         f"counter_{number}.db": "not_regular" for number in range(1, 6)
     }
 
@@ -329,6 +429,10 @@ def test_a_file_that_goes_while_the_directory_is_listed(
 
     class Gone:
         name = "counter_2.db"
+
+        @staticmethod
+        def inode() -> int:
+            return 0
 
         @staticmethod
         def stat(*, follow_symlinks: bool) -> os.stat_result:
@@ -346,7 +450,7 @@ def test_a_file_that_goes_while_the_directory_is_listed(
 
     original = os.scandir
     monkeypatch.setattr(os, "scandir", Scan)
-    assert names(list_directory(str(tmp_path)).files) == ["counter_1.db"]
+    assert list(list_directory(str(tmp_path)).files) == ["counter_1.db"]
 
 
 def test_a_directory_that_is_none(tmp_path: Path) -> None:
@@ -357,13 +461,37 @@ def test_a_directory_that_is_none(tmp_path: Path) -> None:
         list_directory(str(tmp_path / "file"))
 
 
-def test_same_files_looks_past_mtimes(tmp_path: Path) -> None:
+def test_a_listing_costs_what_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write(tmp_path / "counter_1.db", {counter("a"): 1.0})
+    (tmp_path / "x.db").touch()
     before = list_directory(str(tmp_path))
     os.utime(file, (2e9, 2e9))
-    assert list_directory(str(tmp_path)).same_files(before)
+    assert list_directory(str(tmp_path), before) is before
     write(tmp_path / "counter_2.db", {counter("a"): 1.0})
-    assert not list_directory(str(tmp_path)).same_files(before)
+    looked_at: list[str] = []
+    look_at = listing_module._look_at
+
+    def noted(entry: "os.DirEntry[str]") -> Listed | Fault | None:
+        looked_at.append(entry.name)
+        return look_at(entry)
+
+    monkeypatch.setattr(listing_module, "_look_at", noted)
+    after = list_directory(str(tmp_path), before)
+    assert sorted(looked_at) == ["counter_2.db", "x.db"]
+    assert after.files["counter_1.db"] is before.files["counter_1.db"]
+    (tmp_path / "counter_2.db").unlink()
+    assert list_directory(str(tmp_path), after).files == before.files
+    (tmp_path / "x.db").unlink()
+    assert list_directory(str(tmp_path), before) is not before
+
+
+def test_a_file_that_took_anothers_name_is_listed_anew(tmp_path: Path) -> None:
+    write(tmp_path / "counter_1.db", {counter("a"): 1.0})
+    before = list_directory(str(tmp_path))
+    write(tmp_path / "new", {counter("a"): 1.0}).rename(tmp_path / "counter_1.db")
+    after = list_directory(str(tmp_path), before)
+    assert after.files["counter_1.db"].inode == (tmp_path / "counter_1.db").stat().st_ino
+    assert after.files["counter_1.db"] != before.files["counter_1.db"]
 
 
 def test_every_file_counts_whoever_lives(tmp_path: Path) -> None:

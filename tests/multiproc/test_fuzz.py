@@ -3,76 +3,20 @@
 import os
 import random
 import shutil
-import struct
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from exporter.multiproc import dbfile
+from exporter.multiproc import shape
 from exporter.multiproc.collector import IncrementalCollector
 from tests.support.compare import Samples, of_text, rendered, values
+from tests.support.damage import DAMAGES, Damage, flip_bytes, lie_about_a_key, truncate
 
 ROUNDS = 10
 VICTIM = "14108"
 OTHER = "14107"
-
-Damage = Callable[[random.Random, bytearray], None]
-
-
-def flip_bytes(chance: random.Random, data: bytearray) -> None:
-    for _ in range(chance.randint(1, 50)):
-        data[chance.randrange(used(data))] = chance.randrange(256)
-
-
-def lie_about_use(chance: random.Random, data: bytearray) -> None:
-    struct.pack_into(
-        "=i", data, 0, chance.choice([chance.randint(-100, 2 * len(data)), -(2**31), 2**31 - 1, 9, 1])
-    )
-
-
-def lie_about_a_key(chance: random.Random, data: bytearray) -> None:
-    position = chance.choice(entry_positions(data))
-    length = chance.choice([chance.randint(-40, 40), chance.randint(-(2**31), 2**31 - 1), -28, -24, -21, 0])
-    struct.pack_into("=i", data, position, length)
-
-
-def truncate(chance: random.Random, data: bytearray) -> None:
-    del data[chance.randrange(used(data)) :]
-
-
-def blank_a_part(chance: random.Random, data: bytearray) -> None:
-    start = chance.randrange(used(data))
-    end = min(len(data), start + chance.randint(1, 5000))
-    data[start:end] = bytes(end - start)
-
-
-def shift(chance: random.Random, data: bytearray) -> None:
-    position = chance.randrange(used(data))
-    if chance.random() < 0.5:
-        del data[position : position + chance.randint(1, 30)]
-    else:
-        data[position:position] = chance.randbytes(chance.randint(1, 30))
-
-
-def replace_all(chance: random.Random, data: bytearray) -> None:
-    data[:] = chance.randbytes(chance.randint(0, 5000))
-
-
-def used(data: bytearray) -> int:
-    return int(struct.unpack_from("=i", data)[0])
-
-
-def entry_positions(data: bytearray) -> list[int]:
-    """Return where the entries of a good file start."""
-    positions = []
-    position = 8
-    while position < used(data):
-        positions.append(position)
-        (length,) = struct.unpack_from("=i", data, position)
-        position += 4 + length + 8 - (length + 4) % 8 + 16
-    return positions
 
 
 class Steps:
@@ -83,9 +27,9 @@ class Steps:
         """Entries walked over by (a number of) the walk."""
         self.allowed: dict[int, int] = {}
         self.reads = 0
-        walk, preadv, pread = dbfile._entries, os.preadv, os.pread
+        walk, preadv, pread = shape._entries, os.preadv, os.pread
 
-        def counted_walk(data: bytearray, position: int) -> Iterator[tuple[bytes, int]]:
+        def counted_walk(data: bytearray, position: int) -> Iterator[tuple[int, int]]:
             number = len(self.allowed)
             self.allowed[number] = len(data) // 24
             for entry in walk(data, position):
@@ -101,7 +45,7 @@ class Steps:
             self.reads += 1
             return pread(*args)  # type: ignore[arg-type] # as it was called
 
-        monkeypatch.setattr(dbfile, "_entries", counted_walk)
+        monkeypatch.setattr(shape, "_entries", counted_walk)
         monkeypatch.setattr(os, "preadv", counted_preadv)
         monkeypatch.setattr(os, "pread", counted_pread)
 
@@ -115,9 +59,7 @@ def of_process(samples: Samples, pid: str) -> Samples:
     return {key: value for key, value in samples.items() if ("pid", pid) in key[1]}
 
 
-@pytest.mark.parametrize(
-    "damage", [flip_bytes, lie_about_use, lie_about_a_key, truncate, blank_a_part, shift, replace_all]
-)
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_damage_costs_one_file(directory: Path, monkeypatch: pytest.MonkeyPatch, damage: Damage) -> None:
     chance = random.Random(damage.__name__)  # noqa: S311 - to be repeatable is the point
     victims = sorted(directory.glob(f"*_{VICTIM}.db"))
@@ -151,7 +93,7 @@ def test_damage_in_another_than_the_first_scrape_is_as_in_the_first(directory: P
         path.write_bytes(data)
         collector = IncrementalCollector(None, str(directory))
         said = values(collector.collect())
-        text, openmetrics = rendered(collector, "allow-utf-8")
+        text, openmetrics = rendered(collector.engine.snapshot, "allow-utf-8")
         assert len(said) == sum(map(len, of_text(text).values()))
         assert openmetrics.endswith(b"# EOF\n")
         path.write_bytes(good)

@@ -1,9 +1,13 @@
 """Random interleavings of all that happens in a worker's directory, each scrape compared with a fresh stock merge."""
 
 import math
+import os
 import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -11,17 +15,20 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from prometheus_client.mmap_dict import MmapedDict
 
 from exporter.exposition.text import Renderer
-from exporter.multiproc.collector import IncrementalCollector
-from exporter.multiproc.fileset import FileSet, Liveness, decide, list_directory
+from exporter.multiproc.collector import metrics
+from exporter.multiproc.engine import Engine
+from exporter.multiproc.fileset import FileSet, Liveness, decide
+from exporter.multiproc.listing import list_directory
 from exporter.multiproc.merge import RULES
 from exporter.multiproc.processes import Process
 from tests.support.compare import Facts, Labels, facts, of_stock, of_text, rendered, text_of
-from tests.support.files import HELP, write
+from tests.support.files import HELP, Processes, raw_entry, raw_file, write
 from tests.support.metrics import KINDS, Family, Series, entries
 
 PIDS = ("1", "22", "333")
 FAMILIES = {kind: [Family(f"{kind}_{name}x", kind, HELP, ("lx",)) for name in "ab"] for kind in KINDS}
 SUMS = [kind for kind in KINDS if RULES[kind].type != "gauge"]
+GAUGES = [kind for kind in KINDS if RULES[kind].type == "gauge"]
 BOUNDS = ((1.0,), (1.0, 2.0), (0.5, 2.0, 1e6))
 
 
@@ -46,7 +53,8 @@ class Worker(RuleBasedStateMachine):
         self.births = 0
         self.stamp = 0.0
         self.files = FileSet(str(self.directory))
-        self.collector = self.new_collector()
+        self.clock = 0.0
+        self.engine = self.new_engine()
         self.renderers = {
             (escaping, openmetrics): Renderer(escaping, openmetrics=openmetrics)
             for escaping in ("underscores", "allow-utf-8")
@@ -99,24 +107,107 @@ class Worker(RuleBasedStateMachine):
             many.update(entries(family, Series({"lx": f"{number:02000}"}, [float(number)], (), 0.0)))
         write(self.directory / f"counter_{pid}.db", many)
 
-    @rule(data=st.data())
-    def removal(self, data: st.DataObject) -> None:
-        """Remove some files, not all, of the dead. What they last held is what was last scraped."""
-        dead = [
-            path
-            for path in sorted(self.directory.iterdir())
-            if path.stem.rpartition("_")[2] not in self.living
+    @rule(data=st.data(), living=st.booleans())
+    def removal(self, data: st.DataObject, *, living: bool) -> None:
+        """Remove some files of several kinds at once, not all. What they said last is what was scraped last."""
+        paths = [
+            path for path in sorted(self.directory.iterdir()) if living or writer_of(path) not in self.living
         ]
-        names = data.draw(st.lists(st.sampled_from(dead), unique=True)) if dead else []
+        names = data.draw(st.lists(st.sampled_from(paths), unique=True)) if paths else []
         self.scrape()
         if len(names) == len(list(self.directory.iterdir())):
             names = names[1:]
         for path in names:
-            kind = path.stem.rpartition("_")[0]
-            if kind in SUMS:
-                shutil.copy(path, self.gone / f"{kind}_{len(list(self.gone.iterdir()))}.db")
+            self.keep_sums(path)
             path.unlink()
         self.look()
+        self.scrape()
+
+    @rule(data=st.data(), reads=st.integers(0, 9))
+    def rewriting(self, data: st.DataObject, reads: int) -> None:
+        """Write a file anew in its place, in the middle of a read: another file, as it were, of the same name."""
+        paths = [path for path in sorted(self.directory.iterdir()) if writer_of(path) in self.living]
+        if not paths:
+            return
+        path = data.draw(st.sampled_from(paths))
+        self.scrape()
+        self.keep_sums(path)
+        anew = self.anew(kind_of(path))
+        with between_reads(reads, lambda: path.write_bytes(anew)):
+            self.collect()
+        self.scrape()
+
+    @precondition(lambda self: self.living)
+    @rule(data=st.data())
+    def refusal(self, data: st.DataObject) -> None:
+        """Cut a file short for a while. What it said last counts meanwhile."""
+        paths = [path for path in sorted(self.directory.iterdir()) if writer_of(path) in self.living]
+        if not paths:
+            return
+        path = data.draw(st.sampled_from(paths))
+        self.scrape()
+        whole = path.read_bytes()
+        os.truncate(path, data.draw(st.integers(0, 100)))
+        before = self.collect()
+        assert self.collect() == before
+        path.write_bytes(whole)
+        self.clock += 10.0
+        self.scrape()
+
+    @rule(data=st.data())
+    def gauges_die_and_return(self, data: st.DataObject) -> None:
+        """Set gauges of all modes in all processes, of which some die; files of the dead go, or are gone on with."""
+        for pid in PIDS:
+            if pid not in self.living:
+                self.birth(pid)
+            for kind in GAUGES:
+                self.write(FAMILIES[kind][0], pid, "", data)
+        self.scrape()
+        dead = data.draw(st.lists(st.sampled_from(PIDS), min_size=1, unique=True))
+        for pid in dead:
+            del self.living[pid]
+            self.scrape()
+        for kind in GAUGES:
+            (self.directory / f"{kind}_{dead[0]}.db").unlink()
+        self.scrape()
+        self.birth(dead[-1])
+        self.scrape()
+
+    @rule(data=st.data())
+    def another_takes_over(self, data: st.DataObject) -> None:
+        """Let a process with a dead one's pid write a file of that name anew."""
+        dead = [path for path in sorted(self.directory.iterdir()) if writer_of(path) not in self.living]
+        self.scrape()
+        if dead:
+            path = data.draw(st.sampled_from(dead))
+            self.keep_sums(path)
+            path.write_bytes(self.anew(kind_of(path)))
+            self.birth(writer_of(path))
+            self.scrape()
+
+    @precondition(lambda self: self.living)
+    @rule(data=st.data())
+    def a_life_between_two_looks(self, data: st.DataObject) -> None:
+        """Let a process that nobody sees alive go on with the files of one that died just now."""
+        pid = data.draw(st.sampled_from(sorted(self.living)))
+        del self.living[pid]
+        self.scrape()
+        for kind in self.kinds:
+            self.write(FAMILIES[kind][0], pid, "", data)
+        self.scrape()
+
+    @rule()
+    def time_passes(self) -> None:
+        self.clock += 10.0
+        self.scrape()
+
+    @rule()
+    def everybody_dies_and_returns(self) -> None:
+        """Let all processes die, and others with their pids go on with their files."""
+        living, self.living = self.living, {}
+        self.scrape()
+        for pid in living:
+            self.birth(pid)
         self.scrape()
 
     @precondition(lambda self: self.steps > 15)  # not too often: a life should be long enough to be eventful
@@ -140,11 +231,11 @@ class Worker(RuleBasedStateMachine):
     @rule()
     def scrape(self) -> None:
         self.look()
-        said = facts(self.collector.collect())
+        said = self.collect()
         assert said == self.expected()
-        assert not self.collector.errors
+        assert not self.engine.left_out
         self.assert_no_sum_fell(said)
-        snapshot = self.collector.snapshot
+        snapshot = self.engine.snapshot
         self.scrapes += 1
         for every, ((escaping, openmetrics), renderer) in enumerate(self.renderers.items(), 1):
             if self.scrapes % every == 0:  # one that is not asked for long must catch up
@@ -153,9 +244,9 @@ class Worker(RuleBasedStateMachine):
         text = text_of(self.renderers["underscores", False], snapshot)
         assert of_text(text) == said
         if not any(self.gone.iterdir()):  # of which a new collector knows nothing
-            fresh = self.new_collector()
+            fresh = self.new_engine()
             fresh.update()
-            assert rendered(fresh)[0] == text
+            assert rendered(fresh.snapshot)[0] == text
 
     @rule()
     def death_and_scrape(self) -> None:
@@ -171,20 +262,26 @@ class Worker(RuleBasedStateMachine):
 
     # --- how
 
-    def new_collector(self) -> IncrementalCollector:
-        return IncrementalCollector(None, file_set=lambda: self.files, keep_gauges=self.keep_gauges)
+    def new_engine(self) -> Engine:
+        return Engine(lambda: self.files, keep_gauges=self.keep_gauges, clock=lambda: self.clock)
 
     def look(self) -> None:
-        listing = list_directory(str(self.directory))
-        if self.files.listing and self.files.listing.same_files(listing):
-            listing = self.files.listing
         before = self.files
-        self.files = decide(self.files, listing, self.find_process, self.liveness, self.collector.moved)
+        listing = list_directory(str(self.directory), before.listing)
+        evidence = Processes({pid: Process(pid, born, 0.0) for pid, born in self.living.items()})
+        self.files = decide(before, listing, evidence, self.liveness, self.engine.moved)
         if self.files is not before:
-            self.collector.update()  # as the daemon does when the file set changes
+            self.engine.update()  # as the daemon does when the file set changes
 
-    def find_process(self, pid: str) -> Process | None:
-        return Process(pid, self.living[pid], 0.0) if pid in self.living else None
+    def collect(self) -> Facts:
+        self.engine.update()
+        return facts(metrics(self.engine.snapshot))
+
+    def keep_sums(self, path: Path) -> None:
+        """Keep what a file says that is to go, and what is to stay in the sums."""
+        kind = kind_of(path)
+        if kind in SUMS:
+            shutil.copy(path, self.gone / f"{kind}_{len(list(self.gone.iterdir()))}.db")
 
     def write(self, family: Family, pid: str, label: str, data: st.DataObject) -> None:
         self.stamp += 1.0
@@ -203,15 +300,23 @@ class Worker(RuleBasedStateMachine):
             changed = {key: (already.get(key, 0.0) + value, 0.0) for key, (value, _) in changed.items()}
         write(path, changed)
 
+    def anew(self, kind: str) -> bytes:
+        """Return a file that holds one series, which no other holds."""
+        self.births += 1
+        bounds = (1.0, math.inf) if kind == "histogram" else ()
+        numbers = {"histogram": [3.0, 1.0, 1.0], "summary": [2.0, 3.0]}.get(kind, [3.0])
+        series = Series({"lx": f"anew {self.births}"}, numbers, bounds, self.stamp)
+        return file_of(entries(FAMILIES[kind][0], series))
+
     def expected(self) -> Facts:
         """Return what the stock collector makes of the files that count."""
         known = self.liveness is Liveness.ON
-        files = []
-        for path in self.directory.iterdir():
-            kind, _, pid = path.stem.rpartition("_")
-            if not (known and RULES[kind].live_only and pid not in self.living):
-                files.append(path)
-        up = any(path.stem.rpartition("_")[2] in self.living for path in self.directory.iterdir())
+        files = [
+            path
+            for path in self.directory.iterdir()
+            if not (known and RULES[kind_of(path)].live_only and writer_of(path) not in self.living)
+        ]
+        up = any(writer_of(path) in self.living for path in self.directory.iterdir())
         if known and not up and not self.keep_gauges:
             files = [path for path in files if not path.name.startswith("gauge")]
         return of_stock([*files, *self.gone.iterdir()])
@@ -226,6 +331,37 @@ class Worker(RuleBasedStateMachine):
         for key, value in self.last_sums.items():
             assert sums[key] >= value, f"{key} fell"
         self.last_sums = sums
+
+
+@contextmanager
+def between_reads(count: int, act: Callable[[], object]) -> Iterator[None]:
+    """Act once so many reads are done, or at the end where there are fewer."""
+    left = count
+    preadv = os.preadv
+
+    def counted(fd: int, buffers: list[bytearray], offset: int) -> int:
+        nonlocal left
+        left -= 1
+        if left == -1:
+            act()
+        return preadv(fd, buffers, offset)
+
+    with patch.object(os, "preadv", counted):
+        yield
+    if left >= 0:
+        act()
+
+
+def file_of(written: Mapping[str, tuple[float, float]]) -> bytes:
+    return raw_file(*(raw_entry(key.encode(), value, stamp) for key, (value, stamp) in written.items()))
+
+
+def kind_of(path: Path) -> str:
+    return path.stem.rpartition("_")[0]
+
+
+def writer_of(path: Path) -> str:
+    return path.stem.rpartition("_")[2]
 
 
 def values_in(path: Path) -> dict[str, float]:

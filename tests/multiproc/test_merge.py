@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import Gauge
 
-from exporter.multiproc.merge import RULES, Vector, exact_parts
+from exporter.multiproc.merge import RULES, Row, exact_parts
 
 INF = math.inf
 NAN = math.nan
@@ -16,9 +16,9 @@ finite = st.floats(allow_nan=False, allow_infinity=False, width=32)
 SUMS = ["counter", "summary", "histogram", "gauge_sum", "gauge_livesum"]
 
 
-def merged(kind: str, *vectors: Vector) -> Vector:
+def merged(kind: str, *rows: Row) -> Sequence[float]:
     rule = RULES[kind]
-    return rule.finish(rule.combine(vectors))
+    return rule.finish(rule.merge(rows))
 
 
 def test_all_modes_have_rules() -> None:
@@ -35,28 +35,29 @@ def test_all_modes_have_rules() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "vectors", "expected"),
+    ("kind", "rows", "expected"),
     [
-        ("counter", [(1.0,), (2.0,)], (3.0,)),
-        ("summary", [(1.5,), (2.0,)], (3.5,)),
-        ("gauge_sum", [(1.0,), (-2.0,)], (-1.0,)),
-        ("gauge_livesum", [(1.0,), (-2.0,)], (-1.0,)),
-        ("gauge_max", [(1.0,), (3.0,), (2.0,)], (3.0,)),
-        ("gauge_livemax", [(-1.0,), (-3.0,)], (-1.0,)),
-        ("gauge_min", [(1.0,), (-3.0,), (2.0,)], (-3.0,)),
-        ("gauge_livemin", [(1.0,), (INF,)], (1.0,)),
-        ("gauge_all", [(1.0,), (2.0,)], (2.0,)),
-        ("gauge_liveall", [(1.0,)], (1.0,)),
-        ("gauge_mostrecent", [(1.0, 5.0), (2.0, 9.0), (3.0, 7.0)], (2.0,)),
-        ("gauge_mostrecent", [(1.0, 5.0), (2.0, 5.0)], (1.0,)),
-        ("gauge_mostrecent", [(1.0, 0.0), (2.0, 0.0)], ()),
-        ("gauge_livemostrecent", [(0.0, 0.0), (-2.0, 1.0)], (-2.0,)),
-        ("histogram", [(10.0, 1.0, 2.0, 3.0), (1.0, 1.0, 0.0, 1.0)], (2.0, 4.0, 8.0, 11.0, 8.0)),
-        ("histogram", [(0.0, 0.0)], (0.0, 0.0, 0.0)),
+        ("counter", [[1.0], [2.0]], [3.0]),
+        ("counter", [[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]], [6.0, 60.0]),
+        ("summary", [[1.5], [2.0]], [3.5]),
+        ("gauge_sum", [[1.0], [-2.0]], [-1.0]),
+        ("gauge_livesum", [[1.0], [-2.0]], [-1.0]),
+        ("gauge_max", [[1.0, 1.0], [3.0, 0.0], [2.0, 5.0]], [3.0, 5.0]),
+        ("gauge_livemax", [[-1.0], [-3.0]], [-1.0]),
+        ("gauge_min", [[1.0], [-3.0], [2.0]], [-3.0]),
+        ("gauge_livemin", [[1.0], [INF]], [1.0]),
+        ("gauge_all", [[1.0], [2.0]], [2.0]),
+        ("gauge_liveall", [[1.0]], [1.0]),
+        ("gauge_mostrecent", [[(1.0, 5.0)], [(2.0, 9.0)], [(3.0, 7.0)]], [2.0]),
+        ("gauge_mostrecent", [[(1.0, 5.0)], [(2.0, 5.0)]], [1.0]),
+        ("gauge_mostrecent", [[(1.0, 0.0), (7.0, 1.0)], [(2.0, 0.0), (8.0, 0.0)]], [7.0]),
+        ("gauge_livemostrecent", [[(0.0, 0.0)], [(-2.0, 1.0)]], [-2.0]),
+        ("histogram", [[10.0, 1.0, 2.0, 3.0], [1.0, 1.0, 0.0, 1.0]], [2.0, 4.0, 8.0, 11.0, 8.0]),
+        ("histogram", [[0.0, 0.0]], [0.0, 0.0, 0.0]),
     ],
 )
-def test_rules(kind: str, vectors: Sequence[Vector], expected: Vector) -> None:
-    assert merged(kind, *vectors) == expected
+def test_rules(kind: str, rows: Sequence[Row], expected: Sequence[float]) -> None:
+    assert merged(kind, *rows) == expected
 
 
 @pytest.mark.parametrize(
@@ -77,8 +78,8 @@ def test_rules(kind: str, vectors: Sequence[Vector], expected: Vector) -> None:
 def test_sums_are_exact_in_any_order(kind: str, values: list[float], expected: float) -> None:
     width = 2 if kind == "histogram" else 1
     for order in (values, values[::-1]):
-        assert RULES[kind].combine([(value,) * width for value in order]) == pytest.approx(
-            (expected,) * width, rel=0, abs=0, nan_ok=True
+        assert RULES[kind].merge([[value] * width for value in order]) == pytest.approx(
+            [expected] * width, rel=0, abs=0, nan_ok=True
         )
 
 
@@ -96,24 +97,50 @@ def test_exact_parts_of_nothing(values: list[float]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "part"), [([INF, 1.0], INF), ([INF, -INF], NAN), ([NAN], NAN), ([MAX, MAX], INF)]
+    ("values", "parts"),
+    [
+        ([INF, 1.0, 2.0], [3.0, INF]),
+        ([INF, -INF], [INF, -INF]),
+        ([NAN, NAN], [NAN, NAN]),
+        ([MAX, MAX], [MAX, MAX]),
+    ],
 )
-def test_exact_parts_without_an_exact_sum(values: list[float], part: float) -> None:
-    assert exact_parts(values) == pytest.approx([part], nan_ok=True)
+def test_exact_parts_of_what_has_no_exact_sum(values: list[float], parts: list[float]) -> None:
+    assert exact_parts(values) == pytest.approx(parts, nan_ok=True)
 
 
-@given(
-    kind=st.sampled_from(sorted(RULES)),
-    numbers=st.lists(st.tuples(finite, finite, finite), min_size=1, max_size=8),
-    later=st.tuples(finite, finite, finite),
-)
-def test_condensed_vectors_combine_to_the_same(
-    kind: str, numbers: list[tuple[float, float, float]], later: tuple[float, float, float]
-) -> None:
+def rows_of(kind: str) -> st.SearchStrategy[list[Row]]:
+    cells = st.tuples(finite, finite) if RULES[kind].stamped else finite
+    width = 3 if kind == "histogram" else 2
+    return st.lists(st.lists(cells, min_size=width, max_size=width), min_size=2, max_size=8)
+
+
+@given(data=st.data(), kind=st.sampled_from(sorted(RULES)))
+def test_condensed_rows_merge_to_the_same(kind: str, data: st.DataObject) -> None:
     rule = RULES[kind]
-    width = 3 if kind == "histogram" else 1 + rule.stamped
-    vectors: list[Vector] = [number[:width] for number in numbers]
-    condensed = rule.condense(vectors)
-    assert {len(vector) for vector in condensed} == {width}
-    assert rule.combine(condensed) == rule.combine(vectors)
-    assert rule.combine([*condensed, later[:width]]) == rule.combine([*vectors, later[:width]])
+    later, *rows = data.draw(rows_of(kind))
+    condensed = rule.condense(rows)
+    assert {len(row) for row in condensed} == {len(later)}
+    assert list(rule.merge([*condensed, later])) == list(rule.merge([*rows, later]))
+
+
+anything = finite | st.sampled_from([INF, -INF, NAN, MAX, -MAX])
+
+
+@given(data=st.data(), kind=st.sampled_from(SUMS))
+def test_what_was_added_can_be_subtracted(kind: str, data: st.DataObject) -> None:
+    rule = RULES[kind]
+    assert rule.subtract
+    rows = data.draw(
+        st.lists(st.lists(anything, min_size=2, max_size=2), min_size=1, max_size=6), label="rows"
+    )
+    condensed = rule.condense(rows)
+    while len(rows) > 1:
+        condensed = rule.subtract(condensed, rows.pop(data.draw(st.integers(0, len(rows) - 1))))
+        assert rule.merge([[0.0, 0.0], *condensed]) == pytest.approx(
+            rule.merge([[0.0, 0.0], *rows]), rel=0, abs=0, nan_ok=True
+        )
+
+
+def test_nothing_else_can_be_subtracted() -> None:
+    assert {kind for kind, rule in RULES.items() if rule.subtract} == set(SUMS)

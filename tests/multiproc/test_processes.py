@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.multiproc.processes import Process, alone_in_pid_namespace, find_process
+from exporter.multiproc.processes import Process, all_pids, alone_in_pid_namespace, find_process
 
 BOOT = 1_700_000_000
 KERNEL_THREAD = 0x00200000
@@ -56,6 +56,34 @@ def test_names_may_hold_anything(proc: Path, name: str) -> None:
 
 def test_nobody(proc: Path) -> None:
     assert find_process("7", str(proc)) is None
+
+
+def exists(_pid: int, _signal: int) -> None:
+    raise PermissionError
+
+
+def test_one_that_exists_but_is_hidden_is_not_nobody(proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "kill", exists)
+    with pytest.raises(PermissionError, match="process 7 is hidden"):
+        find_process("7", str(proc))
+
+
+def test_one_that_may_not_be_looked_into(proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(proc, "7")
+    monkeypatch.setattr("builtins.open", exists)
+    with pytest.raises(PermissionError):
+        find_process("7", str(proc))
+
+
+def test_a_number_that_is_no_pid_is_nobody() -> None:
+    assert find_process("9" * 30) is None
+
+
+def test_all_pids(proc: Path) -> None:
+    add(proc, "7")
+    add(proc, "4123")
+    assert set(all_pids(str(proc))) == {"7", "4123"}
+    assert str(os.getpid()) in set(all_pids())
 
 
 def test_a_process_that_ends_while_it_is_looked_at(proc: Path) -> None:

@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from exporter.multiproc.collector import IncrementalCollector
-from exporter.multiproc.fileset import FileSet, Liveness, decide, list_directory
-from tests.support.files import counter, write
+from exporter.multiproc.engine import Engine
+from exporter.multiproc.evidence import HostEvidence
+from exporter.multiproc.fileset import FileSet, Liveness, decide
+from exporter.multiproc.listing import list_directory
+from tests.support.files import counter, looks, write
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
@@ -21,24 +24,6 @@ def directory(recorded: dict[str, Path], tmp_path: Path) -> Path:
     (directory / "gauge_x.db").write_bytes(b"x")
     write(directory / "gauge_livesum_999999999.db", {counter("a"): 1.0})
     return directory
-
-
-def looks(directory: Path) -> dict[str, tuple[object, ...]]:
-    """Return all that a reader could have changed, of the directory and its files."""
-    found: dict[str, tuple[object, ...]] = {}
-    for path in (directory, *directory.iterdir()):
-        info = path.stat()
-        data = path.read_bytes() if path.is_file() else b""
-        found[path.name] = (
-            info.st_ino,
-            info.st_mode,
-            info.st_size,
-            info.st_mtime_ns,
-            info.st_ctime_ns,
-            info.st_nlink,
-            data,
-        )
-    return found
 
 
 def test_nothing_changes(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,13 +40,15 @@ def test_nothing_changes(directory: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
     def look() -> FileSet:
         nonlocal files
-        files = decide(files, list_directory(str(directory)), lambda _: None, Liveness.ON)
+        listing = list_directory(str(directory), files.listing)
+        files = decide(files, listing, HostEvidence(str(directory)), Liveness.ON)
         return files
 
     monkeypatch.setattr(os, "open", noted)
-    for collector in (IncrementalCollector(None, str(directory)), IncrementalCollector(None, file_set=look)):
+    for engine in (IncrementalCollector(None, str(directory)).engine, Engine(look)):
         for _ in range(3):
-            assert collector.collect()
+            engine.update()
+            assert engine.snapshot
     monkeypatch.undo()
     assert looks(directory) == before
     directory.chmod(0o755)

@@ -10,7 +10,8 @@ import pytest
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.multiproc.collector import IncrementalCollector
+from exporter.multiproc.collector import IncrementalCollector, metrics
+from exporter.multiproc.engine import Engine
 from tests.support.compare import facts, of_openmetrics, of_text, rendered
 
 
@@ -20,42 +21,42 @@ def directory(request: pytest.FixtureRequest, recorded: dict[str, Path]) -> Path
 
 
 @pytest.fixture
-def collector(directory: Path) -> IncrementalCollector:
-    collector = IncrementalCollector(None, str(directory))
-    collector.update()
-    return collector
+def engine(directory: Path) -> Engine:
+    engine = IncrementalCollector(None, str(directory)).engine
+    engine.update()
+    return engine
 
 
 def sample_lines(text: bytes) -> list[str]:
     return [line for line in text.decode().splitlines() if not line.startswith("#")]
 
 
-def test_equal_to_stock(collector: IncrementalCollector, directory: Path) -> None:
+def test_equal_to_stock(engine: Engine, directory: Path) -> None:
     stock = facts(MultiProcessCollector(None, str(directory)).collect())
-    assert facts(collector.collect()) == stock
-    text, openmetrics = rendered(collector)
+    assert facts(metrics(engine.snapshot)) == stock
+    text, openmetrics = rendered(engine.snapshot)
     assert of_text(text) == stock
     assert of_openmetrics(openmetrics) == stock
     assert sum(map(len, stock.values())) > 1000
-    assert not collector.errors
+    assert not engine.errors.total()
 
 
 @pytest.mark.parametrize("escaping", ["underscores", "allow-utf-8", "values"])
-def test_names_keep_their_colons(collector: IncrementalCollector, escaping: str) -> None:
-    for text in rendered(collector, escaping):
+def test_names_keep_their_colons(engine: Engine, escaping: str) -> None:
+    for text in rendered(engine.snapshot, escaping):
         names = {re.split(r"[{ ]", line, maxsplit=1)[0] for line in sample_lines(text)}
         assert len(names) > 50
         assert all(name.startswith("sglang:") for name in names)
 
 
-def test_no_series_is_there_twice(collector: IncrementalCollector) -> None:
-    for text in rendered(collector):
+def test_no_series_is_there_twice(engine: Engine) -> None:
+    for text in rendered(engine.snapshot):
         series = [line.rpartition(" ")[0] for line in sample_lines(text)]
         assert len(series) == len(set(series))
 
 
-def test_families_are_whole_and_in_order(collector: IncrementalCollector) -> None:
-    for text in rendered(collector):
+def test_families_are_whole_and_in_order(engine: Engine) -> None:
+    for text in rendered(engine.snapshot):
         lines = text.decode().splitlines()
         typed = [line.split()[2].removesuffix("_total") for line in lines if line.startswith("# TYPE")]
         assert typed == sorted(set(typed))
@@ -73,8 +74,8 @@ def bounds(samples: Iterable[str]) -> list[str]:
     return [match[1] for match in map(re.compile(r'le="([^"]*)"').search, samples) if match]
 
 
-def test_buckets_ascend_to_infinity(collector: IncrementalCollector) -> None:
-    text, openmetrics = rendered(collector)
+def test_buckets_ascend_to_infinity(engine: Engine) -> None:
+    text, openmetrics = rendered(engine.snapshot)
     assert [family for family in parse_text(text.decode()) if family.type == "histogram"]
     for lines in map(sample_lines, (text, openmetrics)):
         buckets = [line for line in lines if "_bucket{" in line]
@@ -93,8 +94,8 @@ def test_buckets_ascend_to_infinity(collector: IncrementalCollector) -> None:
             assert counts == sorted(counts)
 
 
-def test_nothing_changes_when_nothing_changes(collector: IncrementalCollector) -> None:
-    before = rendered(collector)
-    collector.update()
-    assert not collector.observed_change
-    assert rendered(collector) == before
+def test_nothing_changes_when_nothing_changes(engine: Engine) -> None:
+    before = rendered(engine.snapshot)
+    engine.update()
+    assert not engine.observed_change
+    assert rendered(engine.snapshot) == before

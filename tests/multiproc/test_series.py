@@ -1,86 +1,32 @@
 import math
-from dataclasses import dataclass
 
 import pytest
 
-from exporter.multiproc.merge import RULES
-from exporter.multiproc.series import STAMP, SUM, Family, Series
+from exporter.multiproc.keys import SUM
+from exporter.multiproc.series import Family, Series
 
 INF = math.inf
 
 
-@dataclass(eq=False)
-class Numbers:
-    """A file's numbers."""
-
-    values: tuple[float, ...]
-    changes: tuple[slice, ...] = ()
-
-
-def series(kind: str, *shares: dict[float, float]) -> Series:
-    """Return a series of some sources, each of which has those numbers by column."""
-    made = Series("x", (("l", "v"),), RULES[kind])
-    for share in shares:
-        source = Numbers(tuple(share.values()))
-        for index, column in enumerate(share):
-            made.add(source, index, column)
-    made.arrange()
+def histogram(*columns: float) -> Series:
+    made = Family("x", "Help.", "histogram", "histogram").find("x", (("l", "v"),))
+    made.add_columns(*columns)
     return made
 
 
-def sources(made: Series) -> list[Numbers]:
-    return list(dict.fromkeys(source for source, _ in made.places if isinstance(source, Numbers)))
-
-
-def samples(made: Series) -> dict[str, float]:
-    texts = [f"{name}{dict(labels)}" for name, labels in made.samples]
-    return dict(zip(texts, made.values(), strict=True))
-
-
-def test_one_number() -> None:
-    made = Series("c_total", (("l", "v"),), RULES["counter"])
-    source = Numbers((7.0, 3.0))
-    made.add(source, 1, 0.0)
-    made.arrange()
+def test_one_number_is_one_sample() -> None:
+    made = Family("c", "Help.", "counter", "counter").find("c_total", (("l", "v"),))
+    made.add_columns(0.0)
     assert list(made.samples) == [("c_total", (("l", "v"),))]
-    assert made.values() == (3.0,)
-    assert list(made.places) == [(source, 1)]
-    source.values = (8.0, 4.0, 5.0)
-    assert made.values() == (4.0,)
 
 
-def test_a_gauge_that_was_never_set_has_no_value() -> None:
-    assert series("gauge_mostrecent", {0.0: 5.0, STAMP: 0.0}).values() == ()
-    assert series("gauge_mostrecent", {0.0: 5.0, STAMP: 0.0}, {0.0: 6.0, STAMP: 0.5}).values() == (6.0,)
-
-
-def test_histogram_of_two_processes_with_different_buckets() -> None:
-    made = series("histogram", {SUM: 10.0, 1.0: 1.0, INF: 2.0}, {INF: 5.0, 0.5: 4.0, SUM: 20.0})
-    assert samples(made) == {
-        "x_bucket{'l': 'v', 'le': '0.5'}": 4.0,
-        "x_bucket{'l': 'v', 'le': '1.0'}": 5.0,
-        "x_bucket{'l': 'v', 'le': '+Inf'}": 12.0,
-        "x_sum{'l': 'v'}": 30.0,
-        "x_count{'l': 'v'}": 12.0,
-    }
-    assert made.columns == (SUM, 0.5, 1.0, INF)
-
-
-@pytest.mark.parametrize(
-    ("share", "expected"),
-    [
-        ({SUM: 1.0}, (0.0, 1.0, 0.0)),
-        ({SUM: 1.0, 1.0: 2.0}, (2.0, 2.0, 1.0, 2.0)),
-        ({INF: 1.0}, (1.0, 0.0, 1.0)),
-        ({1.0: 1.0, INF: 2.0}, (1.0, 3.0, 0.0, 3.0)),
-    ],
-)
-def test_a_half_written_histogram_is_completed(
-    share: dict[float, float], expected: tuple[float, ...]
-) -> None:
-    made = series("histogram", share)
-    assert made.values() == expected
-    assert made.samples[-3][1] == (("l", "v"), ("le", "+Inf"))
+def test_a_histogram_is_its_buckets_a_sum_and_a_count() -> None:
+    assert [(name, dict(labels).get("le")) for name, labels in histogram(SUM, INF, 0.5).samples] == [
+        ("x_bucket", "0.5"),
+        ("x_bucket", "+Inf"),
+        ("x_sum", None),
+        ("x_count", None),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -95,99 +41,31 @@ def test_a_half_written_histogram_is_completed(
     ],
 )
 def test_bounds_are_written_as_go_does(bound: float, text: str) -> None:
-    assert series("histogram", {bound: 1.0}).samples[0] == ("x_bucket", (("l", "v"), ("le", text)))
+    assert histogram(SUM, bound).samples[0] == ("x_bucket", (("l", "v"), ("le", text)))
 
 
-def test_settled_shares_stay_and_take_new_buckets() -> None:
-    made = series("histogram", {SUM: 10.0, 1.0: 1.0, INF: 2.0})
-    (dead,) = sources(made)
-    made.settle(dead)
-    dead.values = (99.0, 99.0, 99.0)
-    assert not sources(made)
-    assert made.values() == (1.0, 3.0, 10.0, 3.0)
-    live = Numbers((1.0, 5.0))
-    made.add(live, 0, SUM)
-    made.add(live, 1, 0.1)
-    made.arrange()
-    assert made.values() == (5.0, 6.0, 8.0, 11.0, 8.0)
+def test_constants_take_new_columns_as_0() -> None:
+    made = histogram(SUM, 1.0, INF)
+    made.constants = [[10.0, 1.0, 2.0], [0.5, 0.0, 0.0]]
+    made.add_columns(0.1, 5.0)
+    assert made.columns == (SUM, 0.1, 1.0, 5.0, INF)
+    assert made.constants == [[10.0, 0.0, 1.0, 0.0, 2.0], [0.5, 0.0, 0.0, 0.0, 0.0]]
 
 
-@pytest.mark.parametrize(
-    ("kind", "shares", "value"),
-    [
-        ("gauge_max", [1.0, 3.0, 2.0], 3.0),
-        ("gauge_min", [1.0, -3.0, 2.0], -3.0),
-        ("gauge_all", [1.0], 1.0),
-        ("counter", [1.0, 3.0, 2.0], 6.0),
-    ],
-)
-def test_settling_changes_no_value(kind: str, shares: list[float], value: float) -> None:
-    made = series(kind, *({0.0: share} for share in shares))
-    for source in sources(made):
-        assert made.values() == (value,)
-        made.settle(source)
-        assert len(made.base) == 1
-    assert made.values() == (value,)
-
-
-def test_settling_many_keeps_the_sum_exact_and_the_base_small() -> None:
-    made = series("counter", *[{0.0: 0.1}] * 1000)
-    assert made.values() == (100.0,)
-    for source in sources(made):
-        made.settle(source)
-    assert made.values() == (100.0,)
-    assert len(made.base) < 5
-
-
-@pytest.mark.parametrize(
-    ("now", "constants", "values"),
-    [
-        ((5.0, 1.0, 1.0), {SUM: 4.0, 1.0: 1.0, INF: 0.0}, (1.0, 2.0, 5.0, 2.0)),
-        ((5.0, 1.0, 1.0), {SUM: 6.0, 1.0: 3.0, INF: 1.0}, (3.0, 4.0, 6.0, 4.0)),
-        ((5.0, 1.0, 1.0), {SUM: 5.0, 0.5: 2.0}, (2.0, 3.0, 4.0, 5.0, 4.0)),
-        ((INF, 1.0, 1.0), {SUM: INF}, (1.0, 2.0, INF, 2.0)),
-        ((5.0, 1.0, 1.0), {SUM: INF}, (1.0, 2.0, INF, 2.0)),
-        ((5.0, 1.0, 1.0), {SUM: math.nan}, (1.0, 2.0, 5.0, 2.0)),
-    ],
-)
-def test_constants_of_what_is_there_still_are_not_kept_twice(
-    now: tuple[float, ...], constants: dict[float, float], values: tuple[float, ...]
-) -> None:
-    made = series("histogram", dict(zip((SUM, 1.0, INF), now, strict=True)))
-    made.keep_constants(settled("histogram", constants))
-    assert made.values() == values
-
-
-def test_constants_of_what_has_no_source_any_more() -> None:
-    made = Series("x", (), RULES["counter"])
-    assert made.values() == ()
-    made.keep_constants(settled("counter", {0.0: 0.0}))
-    assert made.values() == (0.0,)
-    made.keep_constants(settled("counter", {0.0: 3.0}))
-    assert made.values() == (3.0,)
-
-
-def test_constants_are_kept_exactly() -> None:
-    made = Series("x", (), RULES["counter"])
-    old = settled("counter", *[{0.0: 0.1}] * 1000)
-    made.keep_constants(old)
-    assert made.values() == old.values() == (100.0,)
-    assert made.base == old.base
-
-
-def settled(kind: str, *shares: dict[float, float]) -> Series:
-    """Return a series whose shares are all constants."""
-    made = series(kind, *shares)
-    for source in sources(made):
-        made.settle(source)
-    return made
-
-
-def test_series_are_in_order() -> None:
-    family = Family("s", "Help.", "summary")
-    assert family.type == "summary"
+def test_a_series_is_made_once() -> None:
+    family = Family("s", "Help.", "summary", "summary")
     later = family.find("s_sum", (("x", "2"),))
     first = family.find("s_sum", (("x", "1"),))
-    count = family.find("s_count", (("x", "1"),))
+    between = family.find("s_count", (("x", "2"),))
+    assert set(family) == {first, between, later}
+    assert sorted((later, first, between), key=lambda one: one.key) == [first, between, later]
     assert family.find("s_sum", (("x", "2"),)) is later
-    assert list(family) == [count, first, later]
+
+
+def test_a_family_without_series_is_nothing() -> None:
+    family = Family("g", "Help.", "gauge_max", "gauge")
+    series = family.find("g", ())
+    assert family
+    family.remove(series)
+    assert not family
+    assert family.find("g", ()) is not series

@@ -1,9 +1,10 @@
 """What metrics say, in a form that can be compared."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -11,7 +12,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter.exposition.text import OPENMETRICS_END, Renderer, Snapshot
-from exporter.multiproc.collector import IncrementalCollector
+from exporter.multiproc.keys import add_labels
 
 Labels: TypeAlias = tuple[tuple[str, str], ...]
 Samples: TypeAlias = dict[tuple[str, Labels], float | str]
@@ -52,13 +53,40 @@ def of_openmetrics(text: bytes) -> Facts:
     return facts(parse_openmetrics(text.decode()))
 
 
-def rendered(collector: IncrementalCollector, escaping: str = "underscores") -> tuple[bytes, bytes]:
-    """Return the text format and OpenMetrics of what a collector has, from a new renderer."""
+def rendered(snapshot: Snapshot, escaping: str = "underscores") -> tuple[bytes, bytes]:
+    """Return the text format and OpenMetrics of a snapshot, from a new renderer."""
     text, openmetrics = (
-        text_of(Renderer(escaping, openmetrics=openmetrics), collector.snapshot)
-        for openmetrics in (False, True)
+        text_of(Renderer(escaping, openmetrics=openmetrics), snapshot) for openmetrics in (False, True)
     )
     return text, openmetrics + OPENMETRICS_END
+
+
+class Told(NamedTuple):
+    """A family, but for the samples, as a renderer wants it."""
+
+    name: str
+    type: str
+    help: str
+
+
+class Values(NamedTuple):
+    """A family, its samples and their values in blocks."""
+
+    family: Told
+    samples: Sequence[Sequence[tuple[str, Labels]]]
+    values: Sequence[Sequence[float]]
+
+
+def snapshot_of(metrics: Iterable[Metric], labels: Iterable[tuple[str, str]] = ()) -> list[Values]:
+    """Return prometheus_client's families as a snapshot, by name, with labels added."""
+    return [
+        Values(
+            Told(metric.name, metric.type, metric.documentation),
+            [[(sample.name, add_labels(sample.labels, labels)) for sample in metric.samples]],
+            [[float(sample.value) for sample in metric.samples]],
+        )
+        for metric in sorted(metrics, key=attrgetter("name"))
+    ]
 
 
 def text_of(renderer: Renderer, snapshot: Snapshot) -> bytes:

@@ -2,7 +2,7 @@
 
 import os
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -10,6 +10,10 @@ from unittest.mock import patch
 
 from prometheus_client import CollectorRegistry, values
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
+
+from exporter.multiproc.dbfile import Contents
+from exporter.multiproc.processes import Process
+from exporter.multiproc.shape import Shapes
 
 HELP = "Some help."
 
@@ -66,6 +70,32 @@ def raw_file(*entries: bytes, used: int | None = None, tail: int = 64) -> bytes:
     return struct.pack("=i4x", 8 + len(body) if used is None else used) + body + bytes(tail)
 
 
+def contents(*keys: str, stamped: bool = False) -> Contents:
+    """Return what a file that has these keys says."""
+    data = bytearray(raw_file(*(raw_entry(key.encode()) for key in keys), tail=0))
+    return Contents(Shapes(stamped=stamped).find(data), data)
+
+
+class Processes:
+    """Evidence as a test has it: the processes that live, of a worker whose files are all set up, and old."""
+
+    def __init__(self, living: Mapping[str, Process], written: float = 0.0) -> None:
+        self.living = living
+        self.written = written
+
+    def pids(self) -> Iterable[str]:
+        return self.living
+
+    def find_process(self, pid: str) -> Process | None:
+        return self.living.get(pid)
+
+    def is_set_up(self, name: str) -> bool:
+        return bool(name)
+
+    def last_write(self, name: str) -> float:
+        return self.written if name else 0.0
+
+
 @contextmanager
 def process(directory: Path, pid: int) -> Iterator[CollectorRegistry]:
     """Play a process of a worker: metrics of the registry given write into the directory under that pid."""
@@ -76,3 +106,21 @@ def process(directory: Path, pid: int) -> Iterator[CollectorRegistry]:
     ):
         yield CollectorRegistry()
     values.close_all_multiprocess_files()
+
+
+def looks(directory: Path) -> dict[str, tuple[object, ...]]:
+    """Return all that a reader could have changed, of the directory and its files."""
+    found: dict[str, tuple[object, ...]] = {}
+    for path in (directory, *directory.iterdir()):
+        info = path.stat()
+        data = path.read_bytes() if path.is_file() else b""
+        found[path.name] = (
+            info.st_ino,
+            info.st_mode,
+            info.st_size,
+            info.st_mtime_ns,
+            info.st_ctime_ns,
+            info.st_nlink,
+            data,
+        )
+    return found

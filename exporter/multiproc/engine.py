@@ -1,0 +1,199 @@
+"""All files of a worker, merged as prometheus_client's MultiProcessCollector does it, at the price of what changed.
+
+file set -> kinds: read, arrange -> names: which families may be exported -> snapshot
+"""
+
+import resource
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
+
+from exporter.multiproc.blocks import FamilyValues
+from exporter.multiproc.faults import FILE_REASONS, SAMPLE_REASONS, Fault
+from exporter.multiproc.fileset import File, FileSet, Plan
+from exporter.multiproc.kind import Change, Findings, Kind
+from exporter.multiproc.names import Names
+from exporter.multiproc.refusals import Refusals
+from exporter.multiproc.series import Family
+
+DEFAULT_MAX_FILE_SIZE = 256 * 2**20
+
+Snapshot: TypeAlias = Sequence[FamilyValues]
+"""The families by name, and what they say at one moment; another object when anything changed."""
+
+
+class Progress(NamedTuple):
+    """How far the first read of a worker's files is."""
+
+    read: int
+    total: int
+
+
+class Engine:
+    """Merges the files of one worker. Not thread-safe, but what it found can be asked for at any time."""
+
+    def __init__(
+        self,
+        file_set: Callable[[], FileSet],
+        *,
+        labels: Collection[tuple[str, str]] = (),
+        per_process: bool = False,
+        keep_gauges: bool = False,
+        max_file_size: int = DEFAULT_MAX_FILE_SIZE,
+        reserved_names: Collection[str] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Merge what `file_set` says at each update.
+
+        `labels` are added to every series, and a `pid` where `per_process` leaves processes unmerged.
+        `keep_gauges` keeps them when every writer is dead. `max_file_size` is in bytes. `reserved_names` are
+        those of other collectors of the same exposition. `clock` tells seconds, to look at refused files in time.
+        """
+        self.snapshot: Snapshot = ()
+        self.errors: Counter[str] = Counter(dict.fromkeys((*FILE_REASONS, *SAMPLE_REASONS), 0))
+        """How many files and samples were left out since the start, by reason."""
+        self.refused: Mapping[str, Fault] = {}
+        """Why files of the present set cannot be read, by name; what they said before still counts."""
+        self.left_out: Mapping[str, Fault] = {}
+        """Why samples of a file are left out, by its name."""
+        self.last_stamp = 0.0
+        """The newest time at which a gauge was set, in Unix seconds; 0 where none tells."""
+        self.moved: Collection[str] = ()
+        """Writers not known to live, a file of which changed between the last two reads."""
+        self.observed_change = False
+        """Whether the last update found a value other than that of the update before."""
+        self.read_seconds = 0.0
+        """What reading took, of the last update."""
+        self._file_set = file_set
+        self._labels = labels
+        self._per_process = per_process
+        self._keep_gauges = keep_gauges
+        self._max_file_size = max_file_size
+        self._reserved_names = reserved_names
+        self._clock = clock
+        self._scratch = bytearray()
+        open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._most_open = sys.maxsize if open_files == resource.RLIM_INFINITY else open_files // 2
+        self._kinds: dict[str, Kind] = {}
+        self._exported: Sequence[tuple[Kind, Family]] = ()
+        self._start_anew()
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far the first read of this worker's files is; None when it has ended."""
+        return None if self._is_read else Progress(self._findings.read, len(self._files.files))
+
+    @property
+    def overdue(self) -> bool:
+        """Whether refused files are to be looked at that did not fit the last update."""
+        return self._refusals.overdue
+
+    def update(self) -> None:
+        """Read what changed, and merge it."""
+        try:
+            self._update()
+        except BaseException:
+            self._start_anew()  # whatever it was, it must not leave a half-done merge
+            raise
+
+    def _update(self) -> None:
+        files, before = self._file_set(), self._files
+        if files is not before:
+            self._count_skipped(files)
+            if files.epoch != before.epoch or files.directory != before.directory:
+                self._start_anew(files.directory)
+            self._follow(files)
+        findings = self._findings = Findings(self.last_stamp, self._clock(), news=files is not before)
+        start = time.perf_counter()
+        for kind in self._kinds.values():
+            kind.read(findings)
+        for file, seen in self._refusals.due():
+            self._kinds[file.listed.kind].retry(file, seen, findings)
+        self.read_seconds = time.perf_counter() - start
+        changes = {kind.arrange() for kind in self._kinds.values()}
+        if Change.FAMILIES in changes or files.worker_up is not before.worker_up:
+            self._exported = self._choose_families()
+        if changes - {Change.NOTHING} or files.worker_up is not before.worker_up:
+            self.snapshot = [kind.values[family] for kind, family in self._exported]
+        if findings.news:
+            self._note_faults()
+        self.moved, self.observed_change = findings.moved, findings.change
+        self.last_stamp = findings.last_stamp
+        self._is_read = True
+
+    def _start_anew(self, directory: str = "") -> None:
+        """Forget everything: what comes is another worker's."""
+        for kind in self._kinds.values():
+            kind.close()
+        self._files = FileSet(directory)
+        self._kinds = {}
+        self._names = Names(self._reserved_names)
+        self._refusals = Refusals(directory, self._clock)
+        self._handovers = 0
+        self._exported = ()
+        self._findings = Findings(0.0, 0.0)
+        self._is_read = False
+        self.last_stamp = 0.0
+        self.snapshot = ()
+
+    def _count_skipped(self, files: FileSet) -> None:
+        """Count the entries that the file set leaves out, when they come."""
+        for name in files.skipped.keys() - self._files.skipped.keys():
+            self.errors[files.skipped[name].reason] += 1
+
+    def _follow(self, files: FileSet) -> None:
+        """Go over to another file set."""
+        before, self._files = self._files.files, files
+        for name in before.keys() - files.files.keys():
+            self._kind(before[name]).drop(name)
+        room = self._most_open - sum(kind.followed for kind in self._kinds.values())
+        for name in sorted(name for name, file in files.files.items() if before.get(name) is not file):
+            file, old = files.files[name], before.get(name)
+            if old and old.identity != file.identity:
+                self._kind(old).drop(name)
+            if file.plan is Plan.LEAVE:
+                self._kind(file).drop(name)
+            else:
+                room -= 1
+                self._kind(file).take(file, stays_open=room > 0)
+
+    def _kind(self, file: File) -> Kind:
+        name = file.listed.kind
+        if name not in self._kinds:
+            self._kinds[name] = Kind(
+                name,
+                self._files.directory,
+                self._names,
+                self._refusals,
+                self.errors,
+                labels=self._labels,
+                per_process=self._per_process,
+                max_file_size=self._max_file_size,
+                scratch=self._scratch,
+            )
+        return self._kinds[name]
+
+    def _choose_families(self) -> Sequence[tuple[Kind, Family]]:
+        """Return the families to export, by name."""
+        hides_gauges = self._files.worker_up is False and not self._keep_gauges
+        families = (
+            (kind, family)
+            for kind in self._kinds.values()
+            if not (hides_gauges and kind.rule.type == "gauge")
+            for family in kind.values
+            if family not in self._names.refused
+        )
+        return sorted(families, key=lambda kind_and_family: kind_and_family[1].name)
+
+    def _note_faults(self) -> None:
+        """Tell what is left out; in values that are replaced as a whole, since others ask from another thread."""
+        if self._handovers != self._names.handovers:
+            self._handovers = self._names.handovers
+            for kind in self._kinds.values():
+                kind.note_faults_again()
+        self.refused = self._refusals.faults
+        self.left_out = {
+            name: fault for kind in self._kinds.values() for name, fault in kind.left_out.items()
+        }

@@ -1,0 +1,33 @@
+"""What this host tells of a directory's files and of the processes that may have written them."""
+
+import os
+from collections.abc import Iterable
+
+from exporter.multiproc.dbfile import is_set_up
+from exporter.multiproc.processes import Process, all_pids, exists, find_process
+
+
+class HostEvidence:
+    """Asks the file system and /proc, at each question anew."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+
+    def pids(self) -> Iterable[str]:
+        """Return the pids of all processes there are."""
+        return all_pids()
+
+    def find_process(self, pid: str) -> Process | None:
+        """Return the process of that pid; as `processes.find_process` does."""
+        return find_process(pid) if exists(pid) else None
+
+    def is_set_up(self, name: str) -> bool:
+        """Whether a writer has set up the file of that name."""
+        return is_set_up(f"{self._directory}/{name}")
+
+    def last_write(self, name: str) -> float:
+        """Return a file's mtime in Unix seconds; 0 where it has gone."""
+        try:
+            return os.stat(f"{self._directory}/{name}", follow_symlinks=False).st_mtime  # noqa: PTH116 - a plain string
+        except OSError:
+            return 0.0

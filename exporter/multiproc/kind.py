@@ -1,0 +1,362 @@
+"""One kind of file: `counter`, `gauge_livesum`, ... A small engine of its own, which knows nothing of other kinds.
+
+What a series is made of has three owners:
+
+- files that are read again and again, mostly of living writers: what they say is merged at each update;
+- files of dead writers, which are read a last time: what they said is a constant, and is remembered file by file, so
+  that it can be taken back when the file goes, or when another process goes on with it (`dead`);
+- files that are gone: what counters, histograms and summaries said there stays in the constants for ever.
+"""
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+from itertools import chain
+from operator import itemgetter
+
+from exporter.multiproc.blocks import Block, FamilyValues, Layout
+from exporter.multiproc.dbfile import DbFile, Found, Look, read_once
+from exporter.multiproc.dead import Dead
+from exporter.multiproc.families import Families
+from exporter.multiproc.faults import BadFileError, Fault
+from exporter.multiproc.fileset import File, Plan, State
+from exporter.multiproc.listing import stock_pid
+from exporter.multiproc.merge import RULES, Row
+from exporter.multiproc.names import Names
+from exporter.multiproc.placement import Placement
+from exporter.multiproc.refusals import Refusals
+from exporter.multiproc.series import Family, Series
+from exporter.multiproc.shape import Shapes
+
+_LINGER = 5.0
+"""Seconds for which a dead writer's files are still followed: one with the same pid may write and die unseen."""
+_CLOCK_SLACK = 60.0
+"""Seconds by which a writer's clock may be ahead of ours."""
+_STAMP = itemgetter(1)
+
+
+class Change(Enum):
+    """What is new of the families of a kind."""
+
+    NOTHING = "nothing"
+    VALUES = "values"
+    FAMILIES = "families, or samples of them"
+
+
+@dataclass(slots=True)
+class Findings:
+    """What an update found while it read."""
+
+    last_stamp: float
+    """The newest time at which a gauge was set, in Unix seconds."""
+    now: float
+    """When the update began, in seconds of the engine's clock."""
+    moved: set[str] = field(default_factory=set)
+    """Writers not known to live, a file of which changed since it was read last."""
+    change: bool = False
+    """Whether a value is not what it was when it was read last."""
+    news: bool = False
+    """Whether other files than before may be left out."""
+    read: int = 0
+    """How many files were read."""
+
+
+class Followed:
+    """A file that is read at every update."""
+
+    def __init__(self, file: File, db: DbFile) -> None:
+        self.file = file
+        self.db = db
+        self.cells: Row = ()
+        """What it says, by entry."""
+        self.blocks: list[Block | None] = []
+        """The block that each cell is read into."""
+        self.placement: Placement | None = None
+        """Where its cells belong; None before it could be read."""
+        self.last_sign: float | None = None
+        """When a dead writer was last seen to live or to write; None while it lives."""
+        self._blocks_of: dict[int, set[Block | None]] = {}
+        """By the first of some cells."""
+
+    def blocks_of(self, cells: slice) -> set[Block | None]:
+        """Return the blocks of cells that the file tells apart from others, each once."""
+        found = self._blocks_of.get(cells.start)
+        if found is None:
+            found = self._blocks_of[cells.start] = set(self.blocks[cells])
+        return found
+
+    def forget_blocks(self) -> None:
+        """Find out anew, when asked next, which blocks there are."""
+        self._blocks_of.clear()
+
+
+class Kind:
+    """The files of one kind, merged."""
+
+    def __init__(
+        self,
+        name: str,
+        directory: str,
+        names: Names,
+        refusals: Refusals,
+        errors: Counter[str],
+        *,
+        labels: Collection[tuple[str, str]],
+        per_process: bool,
+        max_file_size: int,
+        scratch: bytearray,
+    ) -> None:
+        self.rule = RULES[name]
+        self.values: dict[Family, FamilyValues] = {}
+        """What each family says, as of the last `arrange`."""
+        self.left_out: dict[str, Fault] = {}
+        """Why samples of a file are left out, by its name."""
+        self._directory = directory
+        self._refusals = refusals
+        self._errors = errors
+        self._max_file_size = max_file_size
+        self._scratch = scratch
+        self._per_process = per_process
+        self._shapes = Shapes(stamped=self.rule.stamped)
+        self._families = Families(name, names, errors, labels=labels, per_process=per_process)
+        self._dead = Dead(self.rule, self._families)
+        self._followed: dict[str, Followed] = {}
+        """By file name."""
+        self._reading: dict[str, Followed] = {}
+        """Those that are not refused."""
+        self._unread: dict[str, File] = {}
+        """Files of dead writers that are to be read a last time."""
+        self._layouts: dict[Family, Layout] = {}
+        self._touched: set[Block | None] = set()
+        """Blocks to merge anew."""
+
+    @property
+    def followed(self) -> int:
+        """How many files are read again and again."""
+        return len(self._followed)
+
+    def note_faults_again(self) -> None:
+        """Take note of what is left out now that families have names that they had not before."""
+        for name in list(self.left_out):
+            one = self._followed.get(name)
+            placement = one.placement if one and one.placement else self._dead.placement_of(name)
+            self._note_faults(name, placement)
+
+    def close(self) -> None:
+        """Close all files."""
+        for one in self._followed.values():
+            one.db.close()
+
+    def take(self, file: File, *, stays_open: bool) -> None:
+        """Count a file from now on, or otherwise than before, or read it again."""
+        name = file.name
+        if name in self._followed:
+            self._followed[name].file = file
+        elif file.plan is Plan.FOLLOW:
+            db = DbFile(
+                f"{self._directory}/{name}",
+                file.identity,
+                self._shapes,
+                max_size=self._max_file_size,
+                scratch=self._scratch,
+                stays_open=stays_open,
+            )
+            self._followed[name] = self._reading[name] = Followed(file, db)
+        else:
+            self._unread[name] = file
+
+    def drop(self, name: str) -> None:
+        """Count a file no more. What a counter, histogram or summary said in it stays."""
+        self._unread.pop(name, None)
+        self._reading.pop(name, None)
+        self._refusals.accept(name)
+        self.left_out.pop(name, None)
+        if one := self._followed.pop(name, None):
+            one.db.close()
+            self._let_go(one, one.cells)
+        if name in self._dead:
+            self._dead.drop(name)
+
+    def read(self, findings: Findings) -> None:
+        """Read all files that are not refused; those of dead writers, a last time."""
+        unread, self._unread = self._unread, {}
+        for file in unread.values():
+            self._read_last(file, findings)
+            findings.read += 1
+        for one in list(self._reading.values()):
+            self._read(one, findings)
+            findings.read += 1
+
+    def retry(self, file: File, seen: Look | None, findings: Findings) -> None:
+        """Read a refused file, which looked like that just now."""
+        one = self._followed.get(file.name)
+        if one is None:
+            self._read_last(file, findings, seen)
+        elif self._read(one, findings, seen):
+            self._refusals.accept(file.name)
+            findings.news = True
+            if file.name in self._followed:
+                self._reading[file.name] = one
+
+    def arrange(self) -> Change:
+        """Merge what the files say now; return how that differs from what they said before."""
+        self._dead.settle()
+        self._families.forget_places()
+        self._shapes.shrink()
+        touched, self._touched = self._touched, set()
+        dirty, self._families.dirty = self._families.dirty, set()
+        changed: set[Family] = set()
+        for block in touched:
+            if block is None or (dirty and not dirty.isdisjoint(block.series)):
+                continue
+            values = block.read()
+            if values != block.values:
+                if len(values) != len(block.values):  # a gauge that is set for the first time brings one more
+                    dirty.update(block.series)
+                block.values = values
+                changed.add(block.family)
+        for family in changed:
+            self.values[family] = self._layouts[family].values()
+        if dirty:
+            self._lay_out(dirty)
+            return Change.FAMILIES
+        return Change.VALUES if changed else Change.NOTHING
+
+    def _lay_out(self, dirty: Iterable[Series]) -> None:
+        """Lay out series anew that came or went, or are in other files."""
+        by_family: defaultdict[Family, set[Series]] = defaultdict(set)
+        for series in dirty:
+            by_family[series.family].add(series)
+        for one in self._followed.values():
+            one.forget_blocks()
+        placements = dict.fromkeys(one.placement for one in self._followed.values() if one.placement)
+        for family, some in by_family.items():
+            if family in self._families:
+                layout = self._layouts.get(family) or Layout(family, self.rule)
+                layout.renew(some, placements)
+                self._layouts[family], self.values[family] = layout, layout.values()
+            else:
+                self._layouts.pop(family, None)
+                self.values.pop(family, None)
+
+    def _read_last(self, file: File, findings: Findings, seen: Look | None = None) -> None:
+        """Read a file of a dead writer, and keep what it says."""
+        try:
+            contents = read_once(
+                f"{self._directory}/{file.name}", file.identity, self._shapes, max_size=self._max_file_size
+            )
+        except FileNotFoundError:  # the next file set will tell
+            self._unread[file.name] = file
+        except BadFileError as error:
+            findings.news |= self._refuse(file, error.fault, seen)
+        else:
+            self._refusals.accept(file.name)
+            findings.news = True
+            placement = self._families.placement_of(contents.shape, contents.keys(), self._pid(file))
+            self._dead.bury(file.name, placement, contents.cells())
+            self._note_faults(file.name, placement)
+
+    def _read(self, one: Followed, findings: Findings, seen: Look | None = None) -> bool:
+        """Read a file; return whether it could be read."""
+        file, before = one.file, one.cells
+        try:
+            found = one.db.read()
+        except FileNotFoundError:  # the next file set will tell
+            return False
+        except BadFileError as error:
+            findings.news |= self._refuse(file, error.fault, seen)
+            one.db.close()
+            self._reading.pop(file.name, None)
+            return False
+        if found is not Found.NOTHING:
+            if found is not Found.NUMBERS:
+                self._place(one, found, before)
+                findings.news = True
+            findings.change |= bool(before)
+            self._take_changes(one, findings)
+        if file.state is not State.DEAD:
+            one.last_sign = None
+        elif one.last_sign is None:
+            one.last_sign = findings.now
+        elif found is not Found.NOTHING:
+            one.last_sign = findings.now
+            findings.moved.add(file.listed.writer)
+        elif file.plan is Plan.ONCE and findings.now >= one.last_sign + _LINGER:
+            self._bury(one)
+        return True
+
+    def _place(self, one: Followed, found: Found, before: Row) -> None:
+        """Find out where the cells of a file belong that has other keys, or more, than before."""
+        pid, db = self._pid(one.file), one.db
+        if found is Found.GROWTH and one.placement:
+            placement = self._families.grown(one.placement, db.keys(len(one.placement.series)), pid)
+            placement.sources.append(one)
+            self._leave(one)
+        else:
+            placement = self._families.placement_of(db.shape, db.keys(), pid)
+            placement.sources.append(one)  # before it leaves the other one, which may be the same
+            self._let_go(one, before)
+            self._families.dirty.update(placement.held)
+            one.blocks.clear()
+        one.placement, one.cells = placement, one.db.cells
+        one.blocks += [None] * (len(one.cells) - len(one.blocks))
+        if one.file.name in self._dead:
+            self._dead.resume(one.file.name, placement, one.cells)
+        self._note_faults(one.file.name, placement)
+
+    def _note_faults(self, name: str, placement: Placement) -> None:
+        """Take note of what is left out of a file."""
+        self.left_out.pop(name, None)
+        if faults := self._families.faults(placement):
+            reason, text = faults[0]
+            self.left_out[name] = Fault(reason, f"{len(faults)} of its samples left out: {text}")
+
+    def _take_changes(self, one: Followed, findings: Findings) -> None:
+        """Take note of the blocks that a file has changed, and of when its gauges were set."""
+        for cells in one.db.changes:
+            self._touched |= one.blocks_of(cells)
+        if self.rule.stamped:
+            latest = time.time() + _CLOCK_SLACK  # what lies beyond is no time at which anything was set
+            stamps = chain.from_iterable(map(_STAMP, one.cells[cells]) for cells in one.db.changes)
+            findings.last_stamp = max(
+                findings.last_stamp, *(stamp for stamp in stamps if stamp <= latest), 0.0
+            )
+
+    def _bury(self, one: Followed) -> None:
+        """Turn what a file of a dead writer said last into a constant."""
+        name = one.file.name
+        del self._followed[name]
+        self._reading.pop(name, None)
+        one.db.close()
+        if one.placement:
+            self._dead.bury(name, one.placement, one.cells)
+            self._leave(one)
+
+    def _let_go(self, one: Followed, row: Row) -> None:
+        """Let go of a file that is gone, or was written anew, and said so last."""
+        if one.placement:
+            self._families.dirty.update(one.placement.held)
+            if self.rule.outlives_files:
+                self._dead.keep_row(one.placement, row)
+            self._leave(one)
+
+    def _leave(self, one: Followed) -> None:
+        """Take a file out of its placement."""
+        placement, one.placement = one.placement, None
+        if placement:
+            placement.sources.remove(one)
+            self._families.release(placement)
+
+    def _refuse(self, file: File, fault: Fault, seen: Look | None) -> bool:
+        """Put a file off; return whether it was not, or for another reason."""
+        is_news = self._refusals.refuse(file, fault, seen)
+        self._errors[fault.reason] += is_news
+        return is_news
+
+    def _pid(self, file: File) -> str:
+        """Return the process by which series are told apart; nothing where they are not."""
+        if self.rule.per_process:
+            return stock_pid(file.name)
+        return file.listed.writer

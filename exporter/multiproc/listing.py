@@ -1,0 +1,95 @@
+"""The worker's directory, listed: which entries are files that count, by their names."""
+
+import os
+import re
+import stat
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from exporter.multiproc.faults import Fault
+from exporter.multiproc.merge import RULES
+
+_NAME = re.compile(rf"({'|'.join(RULES)})_(.*)\.db", re.DOTALL)
+_PID = re.compile(r"(?:.*-)?([1-9][0-9]*)", re.DOTALL)
+_BAD_NAME = Fault(
+    "bad_name", "is not named TYPE_WRITER.db or gauge_MODE_WRITER.db with a known type and mode"
+)
+_NOT_REGULAR = Fault("not_regular", "is not a regular file")
+
+
+class Listed(NamedTuple):
+    """A `.db` file of a listing whose name says what it holds."""
+
+    name: str
+    device: int
+    inode: int
+    kind: str
+    """A key of `RULES`."""
+    writer: str
+    """Its writer's pid, or the whole text that the name has in its place."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A directory as it was listed once."""
+
+    identity: tuple[int, int]
+    """(st_dev, st_ino) of the directory."""
+    files: Mapping[str, Listed]
+    """By name."""
+    skipped: Mapping[str, Fault]
+    """Entries that do not count, and why, by name."""
+
+
+def list_directory(path: str, before: Listing | None = None) -> Listing:
+    """List a directory's `.db` entries at the price of what is new; raises OSError.
+
+    Return `before` itself where nothing is new.
+    """
+    info = os.stat(path)  # noqa: PTH116 - this module works on plain strings, as os.scandir does
+    identity = info.st_dev, info.st_ino
+    if before and before.identity != identity:
+        before = None
+    known: Mapping[str, Listed] = before.files if before else {}
+    files: dict[str, Listed] = {}
+    skipped: dict[str, Fault] = {}
+    news = False
+    with os.scandir(path) as entries:
+        for entry in entries:
+            name = entry.name
+            listed = known.get(name)
+            if listed is not None and listed.inode == entry.inode():
+                files[name] = listed
+            elif name.endswith(".db") and not name.startswith("."):
+                found = _look_at(entry)
+                if isinstance(found, Fault):
+                    skipped[name] = found
+                elif found is not None:
+                    files[name] = found
+                    news = True
+    if before and not news and len(files) == len(known) and skipped == before.skipped:
+        return before
+    return Listing(identity, files, skipped)
+
+
+def stock_pid(name: str) -> str:
+    """Return what prometheus_client takes for the pid in the name of a gauge's file."""
+    return name.split("_")[2][: -len(".db")]
+
+
+def _look_at(entry: "os.DirEntry[str]") -> Listed | Fault | None:
+    """Return an entry that is new, or why it does not count; None where it has gone meanwhile."""
+    match = _NAME.fullmatch(entry.name)
+    if not match:
+        return _BAD_NAME
+    try:
+        info = entry.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(info.st_mode):
+        return _NOT_REGULAR
+    kind, text = match.groups()
+    pid = _PID.fullmatch(text)
+    return Listed(entry.name, info.st_dev, info.st_ino, sys.intern(kind), sys.intern(pid[1] if pid else text))

@@ -1,0 +1,90 @@
+"""The files that cannot be read as they are, and when to look at them again.
+
+They are closed meanwhile. A look is cheap, and an update does as many as fit a fixed span of time, so ten thousand such
+files do not hold up a scrape.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from itertools import count
+
+from exporter.multiproc.dbfile import Look, look
+from exporter.multiproc.faults import Fault
+from exporter.multiproc.fileset import File
+
+SPAN = 0.003
+"""Seconds that the looks of one update may take."""
+
+_SHORTEST_WAIT = 0.05
+_LONGEST_WAIT = 4.0
+"""Seconds between two looks at a file. A new one is looked at sooner: it may be about to be set up."""
+
+
+@dataclass(eq=False, slots=True)
+class _Refused:
+    file: File
+    fault: Fault
+    since: float
+    seen: Look | None
+    """What the file looked like before it was read last; None where that does not tell whether it changed."""
+
+
+class Refusals:
+    """Remembers refused files, by name."""
+
+    def __init__(self, directory: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._directory = directory
+        self._clock = clock
+        self._refused: dict[str, _Refused] = {}
+        self._queue: list[tuple[float, int, _Refused]] = []
+        """When to look at which; of files that are refused no longer, too."""
+        self._number = count()
+
+    @property
+    def faults(self) -> Mapping[str, Fault]:
+        """Why files are refused, by name."""
+        return {name: refused.fault for name, refused in self._refused.items()}
+
+    @property
+    def overdue(self) -> bool:
+        """Whether looks are due that did not fit the last update."""
+        return bool(self._queue) and self._queue[0][0] <= self._clock()
+
+    def refuse(self, file: File, fault: Fault, seen: Look | None = None) -> bool:
+        """Put a file off; `seen` is what it looked like before it was read. Return whether the fault is a new one."""
+        before = self._refused.get(file.name)
+        now = self._clock()
+        since = before.since if before else now
+        refused = self._refused[file.name] = _Refused(file, fault, since, seen)
+        self._put_off(refused, now)
+        return before is None or before.fault != fault
+
+    def accept(self, name: str) -> None:
+        """Let go of a file that was read, or has gone."""
+        self._refused.pop(name, None)
+
+    def due(self) -> Iterator[tuple[File, Look | None]]:
+        """Yield files that may have changed, to be read now and accepted or refused again, and what they look like."""
+        now = self._clock()
+        end = time.perf_counter() + SPAN
+        while self._queue and self._queue[0][0] <= now and time.perf_counter() < end:
+            refused = heappop(self._queue)[2]
+            file = refused.file
+            if self._refused.get(file.name) is not refused:
+                continue
+            try:
+                seen = look(f"{self._directory}/{file.name}", file.identity)
+            except FileNotFoundError:  # the next file set will tell
+                seen = refused.seen
+            if seen is not None and seen == refused.seen:
+                self._put_off(refused, now)
+            else:
+                yield file, seen
+                if self._refused.get(file.name) is refused:  # it could not be read at all
+                    self._put_off(refused, now)
+
+    def _put_off(self, refused: _Refused, now: float) -> None:
+        wait = min(max(now - refused.since, _SHORTEST_WAIT), _LONGEST_WAIT)
+        heappush(self._queue, (now + wait, next(self._number), refused))
