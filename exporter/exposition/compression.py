@@ -5,7 +5,8 @@ second does not refer back to it. So the first run can be kept, and only the che
 """
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 from isal import isal_zlib
 
@@ -13,6 +14,10 @@ _HEADER = bytes.fromhex("1f8b08000000000000ff")  # deflate, no name, no time, un
 _LEVEL = 1
 _RAW = -15
 """Deflate with a window of 2^15 bytes, and no header of its own."""
+_TOGETHER = 8
+"""Chunks that are compressed in one call: each call has its price, and so has memory for a large copy."""
+
+_compressor = partial(isal_zlib.compressobj, _LEVEL, isal_zlib.DEFLATED, _RAW)
 
 
 class Compressor:
@@ -27,17 +32,23 @@ class Compressor:
     def gzip(self, first: Sequence[bytes], rest: bytes) -> bytes:
         """Return the chunks of `first`, and `rest`, as gzip; cheap when `first` is the object of the last call."""
         if first is not self._first:
-            self._run = _deflate(first, isal_zlib.Z_FULL_FLUSH)
-            self._checksum = 0
-            for chunk in first:
-                self._checksum = isal_zlib.crc32(chunk, self._checksum)
-            self._size = sum(map(len, first))
+            self._run, self._checksum, self._size = _run(first)
             self._first = first
         checksum = isal_zlib.crc32(rest, self._checksum)
         trailer = struct.pack("<II", checksum, (self._size + len(rest)) & 0xFFFFFFFF)
-        return b"".join((_HEADER, self._run, _deflate([rest], isal_zlib.Z_FINISH), trailer))
+        compressor = _compressor()
+        ending = compressor.compress(rest) + compressor.flush(isal_zlib.Z_FINISH)
+        return b"".join((_HEADER, self._run, ending, trailer))
 
 
-def _deflate(chunks: Iterable[bytes], flush: int) -> bytes:
-    compressor = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, _RAW)
-    return b"".join([*map(compressor.compress, chunks), compressor.flush(flush)])
+def _run(chunks: Sequence[bytes]) -> tuple[bytes, int, int]:
+    """Return chunks as a run that ends on a byte boundary, their check sum and their size."""
+    compressor = _compressor()
+    parts = []
+    checksum = size = 0
+    for start in range(0, len(chunks), _TOGETHER):
+        data = b"".join(chunks[start : start + _TOGETHER])
+        parts.append(compressor.compress(data))
+        checksum = isal_zlib.crc32(data, checksum)
+        size += len(data)
+    return b"".join([*parts, compressor.flush(isal_zlib.Z_FULL_FLUSH)]), checksum, size

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 
 
 class Format(StrEnum):
@@ -56,6 +57,7 @@ class Offer:
         return f"{self.format}; escaping={self.escaping}"
 
 
+@lru_cache(maxsize=64)  # a scraper says the same each time
 def negotiate(accept: str | None, accept_encoding: str | None) -> Offer:
     """Return the best offer for the two headers; None stands for an absent one. Never fails."""
     best = max(_candidates(accept or ""), key=_rank, default=_FALLBACK)

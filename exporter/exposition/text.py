@@ -5,13 +5,11 @@ says; `:` is a legal character of a metric name, and stays under every scheme.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import compress, islice
-from operator import attrgetter
-from typing import NamedTuple, Protocol, TypeAlias
+from itertools import chain, compress
+from typing import Protocol, TypeAlias
 
-from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.exposition import ALLOWUTF8, DOTS, escape_label_name, escape_metric_name
 from prometheus_client.utils import floatToGoString
 from pydantic_core import to_json
@@ -23,12 +21,12 @@ _PLAIN = 1e-4, 1e6
 
 _LEGACY_NAME = re.compile("[a-zA-Z_:][a-zA-Z0-9_:]*")
 
-Samples: TypeAlias = Sequence[tuple[str, Iterable[tuple[str, str]]]]
+Samples: TypeAlias = Iterable[tuple[str, Collection[tuple[str, str]]]]
 """Name and labels of each of some samples."""
 
 
 class Family(Protocol):
-    """A metric family, but for the values."""
+    """A metric family, but for the samples."""
 
     @property
     def name(self) -> str:
@@ -42,159 +40,181 @@ class Family(Protocol):
     def help(self) -> str:
         """The help text."""
 
-    @property
-    def samples(self) -> Samples:
-        """Name and labels of each sample."""
 
-
-class Snapshot(Protocol):
-    """Families and the values of all their samples at one moment."""
+class FamilyValues(Protocol):
+    """A family and the values of its samples at one moment, in blocks. No two samples are the same."""
 
     @property
-    def families(self) -> Sequence[Family]:
-        """The families in order; another object when they are other ones, or have other samples."""
+    def family(self) -> Family:
+        """The family."""
 
     @property
-    def blocks(self) -> Sequence[Sequence[float]]:
-        """The values of the samples, in order; a block is another object when a value of it is another."""
+    def samples(self) -> Sequence[Samples]:
+        """The samples by block; one of them is another object, and so is all, when a sample came or went."""
+
+    @property
+    def values(self) -> Sequence[Sequence[float]]:
+        """The values by block, in the order of the samples; another object when a value is another."""
 
 
-class FixedFamily(NamedTuple):
-    """A family of prometheus_client's, with labels added."""
-
-    name: str
-    type: str
-    help: str
-    samples: Samples
-
-
-class FixedSnapshot(NamedTuple):
-    """Families of prometheus_client's, and their values."""
-
-    families: Sequence[FixedFamily]
-    blocks: Sequence[Sequence[float]]
+Snapshot: TypeAlias = Sequence[FamilyValues]
+"""Families in order, and what they say at one moment; another object when anything changed."""
 
 
 class Renderer:
     """Renders the same families again and again, in one format and under one escaping scheme.
 
     The text is kept block by block, and so are its pieces: what stands before the first value, that value, what stands
-    between it and the second, and so on. For a block that is another, the values are put between, and all is joined.
+    between it and the second, and so on. Only blocks with other samples, or other values, are written.
     """
 
-    def __init__(self, escaping: str, *, openmetrics: bool, taken: Collection[str] = ()) -> None:
+    def __init__(self, escaping: str, *, openmetrics: bool, taken: Iterable[str] = ()) -> None:
         """Escape names by that scheme: `underscores`, `allow-utf-8`, `dots` or `values`. `taken` are others' names."""
         self._escaping = escaping
-        self._taken = taken
         self._openmetrics = openmetrics
-        self._families: Sequence[Family] | None = None
-        self._blocks: Sequence[Sequence[float] | None] = ()
-        self._layouts: list[_Layout] = []
-        self._chunks: list[bytes] = []
-        """The text of every block, and what follows the last."""
+        self._taken = frozenset(taken)
+        self._snapshot: Snapshot = ()
+        self._texts: Sequence[_FamilyText] = ()
+        self._chunks: Sequence[bytes] = ()
 
     def render(self, snapshot: Snapshot) -> Sequence[bytes]:
         """Return a snapshot's text, in parts, without OpenMetrics' ending; the same object for the same snapshot."""
-        if snapshot.families is not self._families:
-            self._lay_out(snapshot)
-            self._families = snapshot.families
-        if snapshot.blocks is not self._blocks:
-            self._chunks = self._chunks.copy()
-            for number, (block, before) in enumerate(zip(snapshot.blocks, self._blocks, strict=True)):
-                if block is not before:
-                    self._chunks[number] = self._layouts[number].write(block)
-            self._blocks = snapshot.blocks
+        if snapshot is not self._snapshot:
+            samples = [values.samples for values in snapshot]
+            if len(samples) != len(self._texts) or not all(map(_FamilyText.has, self._texts, samples)):
+                self._lay_out(snapshot)
+            _write(chain.from_iterable(map(_FamilyText.take, self._texts, snapshot)))
+            self._chunks = [chunk for text in self._texts for chunk in text.chunks()]
+            self._snapshot = snapshot
         return self._chunks
 
     def _lay_out(self, snapshot: Snapshot) -> None:
-        """Make the pieces anew, but for the values."""
-        starts, end = self._starts(snapshot.families)
-        each = iter(starts)
-        self._layouts = [_Layout(list(islice(each, len(block)))) for block in snapshot.blocks]
-        self._chunks = [b""] * len(self._layouts) + [end.encode()]
-        self._blocks = [None] * len(self._layouts)
+        """Prepare the texts of families; those of families that were there already stay.
 
-    def _starts(self, families: Iterable[Family]) -> tuple[list[str], str]:
-        """Return what stands before the value of each sample, headers included, and what follows the last.
-
-        Names that differ may be one when escaped: a family whose names are others' already is left out, and so is a
-        sample that another of its family is like. Either would fail, or falsify, the scrape. They have no text.
+        Names that differ may be one when escaped: a family whose names are others' already is left out. It would fail,
+        or falsify, the scrape.
         """
-        starts: list[str] = []
-        headers = ""
+        known = {id(text.family): text for text in self._texts}
         taken = set(self._taken)
-        for family in families:
-            samples = family.samples
-            header = _header(
-                family.name, family.type, family.help, self._escaping, openmetrics=self._openmetrics
+        self._texts = []
+        for values in snapshot:
+            text = known.get(id(values.family)) or _FamilyText(
+                values.family, self._escaping, openmetrics=self._openmetrics
             )
-            names = {
-                header.split(" ", 3)[2],
-                *(_escape_metric(name, self._escaping) for name, _ in samples),
-            }
-            is_free = names.isdisjoint(taken)
-            taken |= names
-            headers += header if is_free else ""
-            seen = set()
-            for name, labels in samples:
-                start = _sample_start(name, labels, self._escaping)
-                if is_free and start not in seen:
-                    starts.append(f"{headers}{start} ")
-                    headers = ""
-                else:
-                    starts.append("")
+            text.lay_out(values.samples)
+            text.is_shown = taken.isdisjoint(text.names)
+            taken.update(text.names)
+            self._texts.append(text)
+
+
+class _FamilyText:
+    """The text of one family."""
+
+    def __init__(self, family: Family, escaping: str, *, openmetrics: bool) -> None:
+        header = _header(family.name, family.type, family.help, escaping, openmetrics=openmetrics)
+        self.family = family
+        self.is_shown = True
+        """Whether it has a text at all."""
+        self.names: Collection[str] = ()
+        """Every name that the text has, as it is written."""
+        self._name = header.split(" ", 3)[2]
+        self._header = header.encode()
+        self._escaping = escaping
+        self._samples: Sequence[Samples] = ()
+        self._blocks: Sequence[_BlockText] = ()
+
+    def has(self, samples: Sequence[Samples]) -> bool:
+        """Whether it is laid out for these."""
+        return samples is self._samples
+
+    def lay_out(self, samples: Sequence[Samples]) -> None:
+        """Prepare all but the values. The texts of blocks that were there already stay."""
+        if samples is self._samples:
+            return
+        known = dict(zip(map(id, self._samples), self._blocks, strict=True))
+        self._blocks = [known.get(id(block)) or _BlockText(block, self._escaping) for block in samples]
+        if not all(block.is_plain for block in self._blocks):
+            seen: set[str] = set()
+            self._blocks = [_BlockText(block, self._escaping, seen) for block in samples]
+        self._samples = samples
+        self.names = {self._name}.union(*(block.names for block in self._blocks))
+
+    def take(self, values: FamilyValues) -> Iterator["_Change"]:
+        """Take the family's values; yield the blocks that are to be written."""
+        if not self.is_shown:
+            return
+        for text, block in zip(self._blocks, values.values, strict=True):
+            if block is not text.values:
+                text.values = block
+                yield text, block if text.has_line is None else list(compress(block, text.has_line))
+
+    def chunks(self) -> Iterable[bytes]:
+        """Return the text."""
+        return [self._header, *[block.text for block in self._blocks]] if self.is_shown else ()
+
+
+class _BlockText:
+    """The text of a block, and its pieces."""
+
+    def __init__(self, samples: Samples, escaping: str, seen: set[str] | None = None) -> None:
+        """Prepare all but the values.
+
+        Samples that differ may be alike when escaped: one that was `seen` has no line. It would fail the scrape.
+        """
+        self.values: Sequence[float] | None = None
+        self.text = b""
+        self.is_plain = True
+        """Whether no name had to be escaped, so that samples that differ have lines that differ."""
+        names = set()
+        starts = []
+        for name, labels in samples:
+            start, is_plain = _sample_start(name, labels, escaping)
+            self.is_plain = self.is_plain and is_plain
+            names.add(name)
+            starts.append("" if seen is not None and start in seen else f"{start} ")
+            if seen is not None:
                 seen.add(start)
-        return starts, headers
-
-
-class _Layout:
-    """The pieces of a block's text."""
-
-    def __init__(self, starts: Sequence[str]) -> None:
-        """Take what stands before each value; nothing stands before one that has no line."""
-        self._has_line = None if all(starts) else list(map(bool, starts))
-        self._pieces = [piece for start in starts if start for piece in ("\n" + start, "")]
+        self.names = {_escape_metric(name, escaping) for name in names}
+        self.has_line = None if all(starts) else list(map(bool, starts))
+        self._pieces = [piece for start in starts if start for piece in (b"\n" + start.encode(), b"")]
         if self._pieces:
             self._pieces[0] = self._pieces[0][1:]
-            self._pieces.append("\n")
+            self._pieces.append(b"\n")
 
-    def write(self, values: Sequence[float]) -> bytes:
-        """Return the text with those values."""
-        if self._has_line is not None:
-            values = list(compress(values, self._has_line))
-        # The texts of values are let go at once: the next ones then find their memory in the processor's cache.
+    def write(self, values: Sequence[bytes]) -> None:
+        """Put texts of values between the pieces."""
         pieces = self._pieces.copy()
-        pieces[1::2] = _format(values)
-        return "".join(pieces).encode()
+        pieces[1::2] = values
+        self.text = b"".join(pieces)
 
 
-def take_metrics(
-    metrics: Iterable[Metric], label: Callable[[Mapping[str, str]], Iterable[tuple[str, str]]]
-) -> FixedSnapshot:
-    """Return prometheus_client's families by name; `label` makes the labels of each sample, in order, of its own."""
-    ordered = sorted(metrics, key=attrgetter("name"))
-    families = [
-        FixedFamily(
-            metric.name,
-            metric.type,
-            metric.documentation,
-            [(sample.name, label(sample.labels)) for sample in metric.samples],
-        )
-        for metric in ordered
-    ]
-    return FixedSnapshot(families, [[float(sample.value) for metric in ordered for sample in metric.samples]])
+_Change: TypeAlias = tuple[_BlockText, Sequence[float]]
+"""A block to be written, and the values of its lines."""
 
 
-def _format(values: Sequence[float]) -> Sequence[str]:
+def _write(changes: Iterable[_Change]) -> None:
+    """Write blocks anew."""
+    changes = list(changes)
+    texts = _format([value for _, values in changes for value in values])
+    end = 0
+    for block, values in changes:
+        start, end = end, end + len(values)
+        block.write(texts[start:end])
+
+
+def _format(values: Sequence[float]) -> list[bytes]:
     """Return each value's text, as Go writes it: with the digits of Python's repr, at a fifth of its price."""
-    texts = to_json(values).decode()[1:-1].split(",") if values else []
+    texts = to_json(values)[1:-1].split(b",") if values else []
     lowest, highest = _PLAIN
     for at in [at for at, value in enumerate(values) if not (lowest <= value < highest) and value]:
         texts[at] = _format_odd(values[at])
     return texts
 
 
-_format_odd = lru_cache(maxsize=1024)(floatToGoString)
+@lru_cache(maxsize=1024)
+def _format_odd(value: float) -> bytes:
+    text: str = floatToGoString(value)
+    return text.encode()
 
 
 def _header(name: str, metric_type: str, help_text: str, escaping: str, *, openmetrics: bool) -> str:
@@ -210,16 +230,19 @@ def _header(name: str, metric_type: str, help_text: str, escaping: str, *, openm
     return f"# HELP {name} {help_text}\n# TYPE {name} {metric_type}\n"
 
 
-def _sample_start(name: str, labels: Iterable[tuple[str, str]], escaping: str) -> str:
-    """Return a sample's line up to its value."""
-    name = _escape_metric(name, escaping)
+def _sample_start(name: str, labels: Collection[tuple[str, str]], escaping: str) -> tuple[str, bool]:
+    """Return a sample's line up to its value, and whether no name in it had to be escaped."""
+    escaped = _escape_metric(name, escaping)
     pairs = [_escape_pair(label, value, escaping) for label, value in labels]
-    if len(dict(pairs)) < len(pairs):
+    is_plain = escaped == name and all(
+        pair[0] == label for pair, (label, _) in zip(pairs, labels, strict=True)
+    )
+    if not is_plain and len(dict(pairs)) < len(pairs):
         pairs = _tell_apart(pairs)
     texts = [f'{label}="{value}"' for label, value in pairs]
-    if escaping == ALLOWUTF8 and name.startswith('"'):
-        return "{" + ",".join([name, *texts]) + "}"
-    return f"{name}{{{','.join(texts)}}}" if texts else name
+    if escaping == ALLOWUTF8 and escaped.startswith('"'):
+        return "{" + ",".join([escaped, *texts]) + "}", is_plain
+    return f"{escaped}{{{','.join(texts)}}}" if texts else escaped, is_plain
 
 
 def _tell_apart(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -32,19 +32,19 @@ def test_another_first_part() -> None:
 
 
 def test_an_equal_first_part_is_not_compressed_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes: list[int] = []
-    deflate = compression._deflate
+    runs: list[Sequence[bytes]] = []
+    run = compression._run
 
-    def noted(data: Sequence[bytes], flush: int) -> bytes:
-        sizes.append(sum(map(len, data)))
-        return deflate(data, flush)
+    def noted(chunks: Sequence[bytes]) -> tuple[bytes, int, int]:
+        runs.append(chunks)
+        return run(chunks)
 
-    monkeypatch.setattr(compression, "_deflate", noted)
+    monkeypatch.setattr(compression, "_run", noted)
     compressor = Compressor()
-    first = [b"first" * 100]
-    for rest in (b"a", b"bb", b"ccc"):
-        compressor.gzip(first, rest)
-    assert sizes == [500, 1, 2, 3]
+    for first in ([b"first" * 100], [b"second"] * 1000):
+        for rest in (b"a", b"bb", b"ccc"):
+            assert gzip.decompress(compressor.gzip(first, rest)) == b"".join(first) + rest
+    assert [len(chunks) for chunks in runs] == [1, 1000]
 
 
 def test_it_is_smaller_and_the_same_each_time() -> None:

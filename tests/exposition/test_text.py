@@ -1,6 +1,6 @@
 import math
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
+from itertools import count
 
 import pytest
 from hypothesis import given, settings
@@ -13,9 +13,9 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.utils import floatToGoString
 
-from exporter.exposition.text import OPENMETRICS_END, FixedFamily, FixedSnapshot, Renderer, take_metrics
-from exporter.multiproc.families import add_labels
-from tests.support.compare import facts, of_openmetrics, of_text, text_of
+from exporter.exposition import text
+from exporter.exposition.text import OPENMETRICS_END, Renderer
+from tests.support.compare import Told, Values, facts, of_openmetrics, of_text, snapshot_of, text_of
 
 
 def metric(
@@ -27,19 +27,13 @@ def metric(
     return made
 
 
-def unlabelled(labels: Mapping[str, str]) -> list[tuple[str, str]]:
-    return sorted(labels.items())
-
-
 def rendered(
     *metrics: Metric,
     escaping: str = "underscores",
     openmetrics: bool = False,
     labels: Sequence[tuple[str, str]] = (),
 ) -> str:
-    return text_of(
-        Renderer(escaping, openmetrics=openmetrics), take_metrics(metrics, partial(add_labels, added=labels))
-    ).decode()
+    return text_of(Renderer(escaping, openmetrics=openmetrics), snapshot_of(metrics, labels)).decode()
 
 
 def sample_line(name: str = "a", escaping: str = "underscores", **labels: str) -> str:
@@ -129,10 +123,11 @@ def test_numbers(value: float, text: str) -> None:
 def test_numbers_are_those_of_the_stock_encoder_first_and_when_they_change(
     values: list[float], data: st.DataObject
 ) -> None:
-    families = [FixedFamily("a", "gauge", "Help.", [("a", [("i", str(i))]) for i in range(len(values))])]
+    family = Told("a", "gauge", "Help.")
+    samples = [[("a", (("i", str(i)),)) for i in range(len(values))]]
     renderer = Renderer("underscores", openmetrics=False)
     for _ in range(3):
-        lines = text_of(renderer, FixedSnapshot(families, [values])).decode().splitlines()[2:]
+        lines = text_of(renderer, [Values(family, samples, [values])]).decode().splitlines()[2:]
         expected = [f'a{{i="{i}"}} {floatToGoString(value)}' for i, value in enumerate(values)]
         assert [line.replace(" -0.0", " 0.0") for line in lines] == [
             line.replace(" -0.0", " 0.0") for line in expected
@@ -215,85 +210,147 @@ def test_families_that_escaping_makes_equal_are_not_served_twice() -> None:
     dotted, plain, other = (
         metric(name, "gauge", (name, {}, value)) for name, value in (("a.b", 1), ("a_b", 2), ("c", 3))
     )
-    snapshot = take_metrics([plain, other, dotted], unlabelled)
+    snapshot = snapshot_of([plain, other, dotted])
     renderer = Renderer("underscores", openmetrics=False)
     text = text_of(renderer, snapshot).decode()
     assert [line for line in text.splitlines() if "#" not in line] == ["a_b 1.0", "c 3.0"]
-    text = text_of(renderer, snapshot._replace(blocks=[[5.0, 6.0, 7.0]])).decode()
+    later = [values._replace(values=[[5.0 + at]]) for at, values in enumerate(snapshot)]
+    text = text_of(renderer, later).decode()
     assert [line for line in text.splitlines() if "#" not in line] == ["a_b 5.0", "c 7.0"]
 
 
 def test_unchanged_text_is_the_same_object_and_what_was_given_out_stays() -> None:
-    snapshot = take_metrics([metric("a", "gauge", ("a", {}, 1.0))], unlabelled)
+    snapshot = snapshot_of([metric("a", "gauge", ("a", {}, 1.0))])
     renderer = Renderer("underscores", openmetrics=False)
     before = renderer.render(snapshot)
     kept = list(before)
     assert renderer.render(snapshot) is before
-    assert list(renderer.render(snapshot._replace(blocks=[[2.0]]))) != kept
+    assert list(renderer.render([snapshot[0]._replace(values=[[2.0]])])) != kept
     assert list(before) == kept
 
 
 def test_other_families() -> None:
     renderer = Renderer("underscores", openmetrics=False)
-    for count in (1, 3, 0, 200, 2):
-        metrics = [metric(f"m{i:03}", "gauge", (f"m{i:03}", {}, float(i))) for i in range(count)]
-        text = text_of(renderer, take_metrics(metrics, unlabelled))
+    for size in (1, 3, 0, 200, 2):
+        metrics = [metric(f"m{i:03}", "gauge", (f"m{i:03}", {}, float(i))) for i in range(size)]
+        text = text_of(renderer, snapshot_of(metrics))
         assert of_text(text) == facts(metrics)
-        assert text.count(b"\n") == 3 * count
+        assert text.count(b"\n") == 3 * size
 
 
 def test_other_families_with_the_same_values() -> None:
     values = [1.0, 2.0]
     renderer = Renderer("underscores", openmetrics=False)
     for name in "ab":
-        family = FixedFamily(name, "gauge", "Help.", [(name, [("l", "1")]), (name, [("l", "2")])])
-        text = text_of(renderer, FixedSnapshot([family], [values])).decode()
+        samples = [(name, (("l", "1"),)), (name, (("l", "2"),))]
+        text = text_of(renderer, [Values(Told(name, "gauge", "Help."), [samples], [values])]).decode()
         assert text.splitlines()[2:] == [f'{name}{{l="1"}} 1.0', f'{name}{{l="2"}} 2.0']
 
 
-@settings(max_examples=20)
-@given(st.lists(st.lists(st.integers(0, 2).map(float), min_size=200, max_size=200), min_size=2, max_size=4))
-def test_a_kept_text_is_what_a_new_renderer_gives(steps: list[list[float]]) -> None:
-    families = [
-        FixedFamily(f"m{number}", "gauge", "Help.", [(f"m{number}", [("i", str(i))]) for i in range(40)])
-        for number in range(5)
-    ]
+numbers = st.floats(allow_nan=False)
+UNIQUE = count()
+
+
+names = st.lists(st.sampled_from(["a.b", "a_b", "c", "d", "e"]), unique=True)
+
+
+@settings(max_examples=100)
+@given(st.data())
+def test_a_kept_text_is_what_a_new_renderer_gives(data: st.DataObject) -> None:
+    """Whatever comes, goes, or changes: families, samples of them in some of their blocks, values."""
     kept = Renderer("underscores", openmetrics=True)
-    for values in steps:
-        new = Renderer("underscores", openmetrics=True)
-        snapshot = FixedSnapshot(families, [values])
-        assert text_of(kept, snapshot) == text_of(new, snapshot)
+    snapshot: list[Values] = []
+    for _ in range(5):
+        families: dict[str, Values] = {values.family.name: values for values in snapshot}
+        for name in data.draw(names, "gone"):
+            families.pop(name, None)
+        for name in data.draw(names, "new"):
+            families[name] = Values(Told(name, "gauge", "Help."), [], [])
+        for name in data.draw(names, "other samples"):
+            if name in families:
+                families[name] = with_another_block(families[name], data)
+        for name in data.draw(names, "other values"):
+            if name in families and families[name].values:
+                values = [list(block) for block in families[name].values]
+                at = data.draw(st.integers(0, len(values) - 1))
+                values[at] = data.draw(st.lists(numbers, min_size=len(values[at]), max_size=len(values[at])))
+                families[name] = families[name]._replace(values=values)
+        snapshot = [families[name] for name in sorted(families)]
+        assert text_of(kept, snapshot) == text_of(Renderer("underscores", openmetrics=True), snapshot)
 
 
-@settings(max_examples=30)
-@given(st.lists(st.integers(0, 4), min_size=1, max_size=6), st.data())
-def test_blocks_are_rendered_as_one_would_be(sizes: list[int], data: st.DataObject) -> None:
-    names = [f"m{i // 3}.{i % 2}" for i in range(sum(sizes))]
-    families = [
-        FixedFamily(name, "gauge", "Help.", [(name, [("i", str(i))])]) for i, name in enumerate(names)
-    ]
+def with_another_block(values: Values, data: st.DataObject) -> Values:
+    """Return a family with a block more, or with another one in its place."""
+    labels = data.draw(st.lists(st.sampled_from(["x.y", "x_y", "z"]), max_size=4, unique=True))
+    number = next(UNIQUE)
+    block = [(values.family.name, ((label, f"{number // 3}"),)) for label in labels]
+    block_values = data.draw(st.lists(numbers, min_size=len(block), max_size=len(block)))
+    at = data.draw(st.integers(0, len(values.samples)))
+    rest = at + data.draw(st.integers(0, 1))
+    return Values(
+        values.family,
+        [*values.samples[:at], block, *values.samples[rest:]],
+        [*values.values[:at], block_values, *values.values[rest:]],
+    )
+
+
+def test_samples_of_two_blocks_that_are_alike_when_escaped_are_one() -> None:
     renderer = Renderer("underscores", openmetrics=False)
-    number = st.floats(allow_nan=False)
-    blocks = [data.draw(st.lists(number, min_size=size, max_size=size)) for size in sizes]
-    for _ in range(3):
-        at = data.draw(st.integers(0, len(sizes) - 1))
-        blocks = [*blocks]
-        blocks[at] = data.draw(st.lists(number, min_size=sizes[at], max_size=sizes[at]))
-        whole = FixedSnapshot(families, [[value for block in blocks for value in block]])
-        expected = text_of(Renderer("underscores", openmetrics=False), whole)
-        assert text_of(renderer, FixedSnapshot(families, blocks)) == expected
+    family = Told("a", "gauge", "Help.")
+    plain, dotted = ([("a", ((label, "1"),))] for label in ("x_y", "x.y"))
+    for samples in ([plain], [dotted, plain], [plain, dotted], [plain]):
+        lines = text_of(renderer, [Values(family, samples, [[float(at)] for at, _ in enumerate(samples)])])
+        assert lines.splitlines()[2:] == [b'a{x_y="1"} 0.0']
+
+
+def test_a_block_that_comes_leaves_the_texts_of_others_alone() -> None:
+    renderer = Renderer("underscores", openmetrics=False)
+    family, values = Told("a", "gauge", "Help."), [1.0]
+    first, second, third = ([("a", (("i", i),))] for i in "123")
+    before = renderer.render([Values(family, [first, third], [values, values])])
+    after = renderer.render([Values(family, [first, second, third], [values, values, values])])
+    assert len(after) == len(before) + 1
+    assert all(any(chunk is other for other in after) for chunk in before)
+
+
+def test_a_family_that_comes_leaves_the_texts_of_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    renderer = Renderer("underscores", openmetrics=False)
+    snapshot = snapshot_of([metric(name, "gauge", (name, {}, 1.0)) for name in "ac"])
+    before = renderer.render(snapshot)
+    prepared: list[str] = []
+    header = text._header
+
+    def noted(name: str, *args: str, openmetrics: bool) -> str:
+        prepared.append(name)
+        return header(name, *args, openmetrics=openmetrics)
+
+    monkeypatch.setattr(text, "_header", noted)
+    after = renderer.render([snapshot[0], *snapshot_of([metric("b", "gauge", ("b", {}, 2.0))]), snapshot[1]])
+    assert prepared == ["b"]
+    assert all(any(chunk is other for other in after) for chunk in before)
+
+
+def test_a_family_is_shown_once_its_name_is_free() -> None:
+    renderer = Renderer("underscores", openmetrics=False)
+    dotted, plain = snapshot_of([metric(name, "gauge", (name, {}, 1.0)) for name in ("a.b", "a_b")])
+    assert text_of(renderer, [dotted, plain]).count(b"a_b 1.0") == 1
+    assert text_of(renderer, [plain]).count(b"a_b 1.0") == 1
+    later = plain._replace(values=[[2.0]])
+    assert text_of(renderer, [dotted, later]).count(b"a_b 1.0") == 1
+    assert text_of(renderer, [later]).count(b"a_b 2.0") == 1
 
 
 def test_a_change_of_one_value_rewrites_one_line() -> None:
     size = 1000
-    families = [FixedFamily("a", "gauge", "Help.", [("a", [("i", str(i))]) for i in range(size)])]
+    family = Told("a", "gauge", "Help.")
+    samples = [[("a", (("i", str(i)),)) for i in range(size)]]
     renderer = Renderer("underscores", openmetrics=False)
     values = [0.0] * size
-    before = text_of(renderer, FixedSnapshot(families, [values])).splitlines()
+    before = text_of(renderer, [Values(family, samples, [values])]).splitlines()
     for i in (0, 63, 64, 65, size - 1):
         changed = list(values)
         changed[i] = 5e6
-        lines = text_of(renderer, FixedSnapshot(families, [changed])).splitlines()
+        lines = text_of(renderer, [Values(family, samples, [changed])]).splitlines()
         assert [line for line, old in zip(lines, before, strict=True) if line != old] == [
             b'a{i="%d"} 5e+06' % i
         ]
@@ -305,7 +362,7 @@ def test_both_formats_are_read_back_as_they_were() -> None:
     counter = CounterMetricFamily("c", "A counter.", value=3e6)
     gauge = GaugeMetricFamily("g", "A gauge.", value=math.nan)
     metrics = [histogram, counter, gauge]
-    snapshot = take_metrics(metrics, unlabelled)
+    snapshot = snapshot_of(metrics)
     assert of_text(text_of(Renderer("underscores", openmetrics=False), snapshot)) == facts(metrics)
     openmetrics = text_of(Renderer("underscores", openmetrics=True), snapshot)
     assert of_openmetrics(openmetrics + OPENMETRICS_END) == facts(metrics)
@@ -336,6 +393,6 @@ def test_a_sample_that_escaping_makes_another_one_is_left_out() -> None:
 
 
 def test_taken_names_are_left_to_others() -> None:
-    snapshot = take_metrics([metric("a.b", "gauge", ("a.b", {}, 1.0))], unlabelled)
+    snapshot = snapshot_of([metric("a.b", "gauge", ("a.b", {}, 1.0))])
     assert text_of(Renderer("underscores", openmetrics=False, taken={"a_b"}), snapshot) == b""
     assert text_of(Renderer("allow-utf-8", openmetrics=False, taken={"a_b"}), snapshot)
