@@ -1,144 +1,168 @@
 """Settings -> the parts of one worker's exporter, wired together."""
 
+import logging
 import time
-from collections.abc import Iterable, Mapping
-from operator import attrgetter
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from operator import attrgetter, is_not
 
 from exporter import __version__
-from exporter.multiproc.collector import IncrementalCollector
-from exporter.multiproc.dbfile import BadDataError, BadFileError
+from exporter.logs import by_number, fields, some
+from exporter.multiproc.engine import Engine
+from exporter.multiproc.faults import Fault
 from exporter.multiproc.fileset import FileSet, Liveness
 from exporter.scrape import Scraper
 from exporter.settings import Settings
-from exporter.status import PROCESS_STATES, FileStatus, ProcessStatus, Status
+from exporter.status import PROCESS_STATES, FileStatus, ProcessStatus, Status, Summary
 from exporter.stock import StockEngine
-from exporter.telemetry import Telemetry, own_names
+from exporter.telemetry import Telemetry
 from exporter.watch import Watcher
 
-
-class _Inventory(NamedTuple):
-    """The processes and files of a file set, for the status."""
-
-    files_of: FileSet
-    problems: Mapping[str, BadDataError]
-    processes: tuple[ProcessStatus, ...]
-    files: tuple[FileStatus, ...]
+_logger = logging.getLogger(__name__)
 
 
 class Exporter:
     """The parts: `watcher` keeps the file set, `scraper` reads and renders it, `telemetry` counts."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, quiet: bool = False) -> None:
+        """Wire them together; what happens to the worker is logged, unless they are to be `quiet`."""
         labels = tuple(settings.static_labels.items())
         self._worker_addr = settings.static_labels.get("worker_addr", "")
         self._started = time.time()
-        self._assembled = time.monotonic()
         self._last_change = 0.0
         self._series = 0
-        self._inventory: _Inventory | None = None
-        self.watcher = Watcher(str(settings.directory), Liveness(settings.liveness))
-        self.telemetry = Telemetry(self.status)
-        names = set() if settings.no_self_metrics else own_names()
-        self.collector = IncrementalCollector(
-            None,
-            file_set=lambda: self.watcher.current,
-            labels=labels,
-            per_process=settings.per_process,
-            keep_gauges=settings.when_worker_down == "keep-gauges",
-            max_file_size=settings.max_file_size,
-            reserved_names=names,
-        )
-        self._engine = (
-            StockEngine(lambda: self.watcher.current, labels)
+        self._snapshot: object = ()
+        """What was counted."""
+        self._skipped: Mapping[str, Fault] = {}
+        """Files that have been said to be skipped."""
+        self._faults: Sequence[Mapping[str, Fault]] = ({}, {})
+        """Where these are from."""
+        self._counted: tuple[FileSet, Mapping[str, Fault], Mapping[str, int]] | None = None
+        self._quiet = quiet
+        self.watcher = Watcher(str(settings.directory), Liveness(settings.liveness), quiet=quiet)
+        self.telemetry = Telemetry(self.summary, labels)
+        names = set() if settings.no_self_metrics else self.telemetry.names
+        self.engine: Engine | StockEngine = (
+            StockEngine(self.watcher.fresh, labels)
             if settings.collector == "stock"
-            else self.collector
+            else Engine(
+                self.watcher.fresh,
+                labels=labels,
+                per_process=settings.per_process,
+                keep_gauges=settings.when_worker_down == "keep-gauges",
+                max_file_size=settings.max_file_size,
+                reserved_names=names,
+            )
         )
         self.scraper = Scraper(
-            self._engine,
-            list if settings.no_self_metrics else self.telemetry.registry.collect,
-            labels,
+            self.engine,
+            list if settings.no_self_metrics else self.telemetry.tell,
             on_update=self._note_update,
             own_names=names,
         )
 
     def status(self) -> Status:
-        """Return the facts as they are known now."""
-        files = self.watcher.current
-        inventory = self._take_inventory(files, dict(self.collector.problems))
+        """Return all the facts as they are known now; takes a while where there are thousands of files."""
+        files, refused, left_out = self.watcher.current, self.engine.refused, self.engine.left_out
+        of_files = [
+            FileStatus(name, "skipped", refused[name].text)
+            if name in refused
+            else FileStatus(name, file.state, left_out[name].text if name in left_out else "")
+            for name, file in files.files.items()
+        ]
+        of_files += (FileStatus(name, "skipped", fault.text) for name, fault in files.skipped.items())
         return Status(
+            **vars(self.summary()),
+            processes=tuple(
+                ProcessStatus(name, files.writers[name].state) for name in by_number(files.writers)
+            ),
+            files=tuple(sorted(of_files, key=attrgetter("name"))),
+        )
+
+    def summary(self) -> Summary:
+        """Return the facts as they are known now, but for the lists."""
+        files = self.watcher.current
+        counts = self._count_files(files, self.engine.refused)
+        return Summary(
             version=__version__,
             worker_addr=self._worker_addr,
             directory=files.directory,
             directory_readable=files.listing is not None,
-            problem=_problem(files, inventory.files),
+            problem=self._problem(files, readable=sum(counts.get(state, 0) for state in PROCESS_STATES)),
             worker_up=files.worker_up,
             started=self._started,
-            processes=inventory.processes,
-            files=inventory.files,
+            process_counts={str(state): count for state, count in files.processes.items()},
+            file_counts=counts,
             series=self._series,
             last_scrape=self.scraper.last_scrape,
             scrape_durations=self.scraper.durations,
-            last_update=max(self._last_change, self.collector.last_stamp) or None,
-            file_errors=dict(self.collector.errors),
+            last_update=max(self._last_change, self.engine.last_stamp) or None,
+            file_errors=dict(self.engine.errors),
         )
+
+    def after_look(self, changed: bool) -> bool:  # noqa: FBT001 - what the watch says of its look
+        """Read what a look at the directory calls for; return whether more is left to do soon."""
+        overdue = self.engine.overdue
+        if changed or overdue:
+            self.scraper.refresh()
+        return overdue
 
     def stuck(self, longest: float) -> str:
         """Say what has not come to an end for longer than so many seconds; an empty text where all goes on."""
         now = time.monotonic()
-        if now - (self.watcher.last_look or self._assembled) > longest:
-            return f"looking at {self.watcher.current.directory}"
-        if now - (self.scraper.busy_since or now) > longest:
-            return f"reading {self.watcher.current.directory}"
+        for part, work in ((self.watcher, "looking at"), (self.scraper, "reading")):
+            if part.busy_since is not None and now - part.busy_since > longest:
+                return f"{work} {self.watcher.current.directory}"
         return ""
 
-    def _take_inventory(self, files: FileSet, problems: Mapping[str, BadDataError]) -> "_Inventory":
-        """Return the last inventory, while it holds. The scrape's thread asks too, so it is replaced as a whole."""
-        inventory = self._inventory
-        if inventory is None or inventory.files_of is not files or inventory.problems != problems:
-            processes = sorted(files.writers.items(), key=lambda item: int(item[0]))
-            inventory = self._inventory = _Inventory(
+    def _count_files(self, files: FileSet, refused: Mapping[str, Fault]) -> Mapping[str, int]:
+        """Return how many files there are, by state; counted once for the same files."""
+        counted = self._counted
+        if counted is None or counted[0] is not files or counted[1] is not refused:
+            skipped = [name for name in refused if name in files.files]
+            counts = Counter(files.states)
+            counts.subtract(files.files[name].state for name in skipped)
+            others = {"removed": files.removed, "skipped": len(skipped) + len(files.skipped)}
+            counted = self._counted = (
                 files,
-                problems,
-                tuple(ProcessStatus(pid, writer.state) for pid, writer in processes),
-                _file_statuses(files, problems),
+                refused,
+                {**{str(state): count for state, count in counts.items()}, **others},
             )
-        return inventory
+        return counted[2]
+
+    def _problem(self, files: FileSet, readable: int) -> str:
+        """Return why there is nothing to serve of the worker, or an empty text."""
+        if files.problem:
+            return files.problem
+        if not files.listing:
+            return f"{files.directory}: not looked at yet"
+        if files.files and (progress := self.engine.progress):
+            return f"{files.directory}: read {progress.read:,} of {len(files.files):,} files so far"
+        if readable:
+            return ""
+        if count := len(files.files) + len(files.skipped):
+            return f"{files.directory}: none of its {count} .db files can be read"
+        return f"{files.directory}: no .db file yet; is the worker running, with PROMETHEUS_MULTIPROC_DIR set to it?"
 
     def _note_update(self) -> None:
-        """Take from the collector, in its thread, what others ask for in theirs."""
-        self.watcher.report_moved(self.collector.moved)
-        if self.collector.observed_change:
+        """Take from the engine, in its thread, what others ask for in theirs."""
+        self.watcher.report_moved(self.engine.moved)
+        if self.engine.observed_change:
             self._last_change = time.time()
-        self._series = sum(map(len, self._engine.snapshot.blocks))
+        if self.engine.snapshot is not self._snapshot:
+            self._snapshot = self.engine.snapshot
+            self._series = sum(map(len, chain.from_iterable(one.values for one in self.engine.snapshot)))
+        faults = self.watcher.current.skipped, self.engine.refused
+        if any(map(is_not, faults, self._faults)) and not self._quiet:
+            self._faults = faults
+            self._log_skipped({name: fault for some_faults in faults for name, fault in some_faults.items()})
 
-
-def _file_statuses(files: FileSet, problems: Mapping[str, BadDataError]) -> tuple[FileStatus, ...]:
-    counted = [
-        FileStatus(
-            file.name, "skipped" if isinstance(problem, BadFileError) else file.state, str(problem or "")
-        )
-        for file in files.files
-        for problem in [problems.get(file.name)]
-    ]
-    skipped = [FileStatus(name, "skipped", text) for name, (_, text) in files.skipped.items()]
-    removed = [FileStatus(name, "removed") for name in files.removed]
-    return tuple(sorted((*counted, *skipped, *removed), key=attrgetter("name")))
-
-
-def _problem(files: FileSet, statuses: Iterable[FileStatus]) -> str:
-    """Return why there is nothing to serve of the worker, or an empty text."""
-    if files.problem:
-        return files.problem
-    if not files.listing:
-        return f"{files.directory}: not looked at yet"
-    skipped = 0
-    for status in statuses:
-        if status.state in PROCESS_STATES:
-            return ""
-        skipped += status.state == "skipped"
-    if skipped:
-        return f"{files.directory}: none of its {skipped} .db files can be read"
-    return (
-        f"{files.directory}: no .db file yet; is the worker running, with PROMETHEUS_MULTIPROC_DIR set to it?"
-    )
+    def _log_skipped(self, skipped: Mapping[str, Fault]) -> None:
+        """Say once which files are skipped, and which are no longer."""
+        known, self._skipped = self._skipped, skipped
+        if new := by_number(skipped.keys() - known.keys()):
+            reasons = Counter(skipped[name].reason for name in new)
+            _logger.warning("files skipped", extra=fields(count=len(new), names=some(new), **reasons))
+        if good := by_number((known.keys() - skipped.keys()) & self.watcher.current.files.keys()):
+            _logger.info("files read again", extra=fields(count=len(good), names=some(good)))

@@ -11,12 +11,12 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from exporter import systemd
+from exporter import __version__, systemd
 from exporter.addresses import host_port
 from exporter.assembly import Exporter
 from exporter.logs import fields
 from exporter.settings import Settings, SettingsError
-from exporter.status import Status
+from exporter.status import Summary
 from exporter.web.app import make_app
 from exporter.web.listen import UNREAD_TIMEOUT_MS, ListenError, open_sockets
 from exporter.web.server import Server
@@ -101,11 +101,9 @@ async def _serve(
     exporter = Exporter(settings)
     server = _make_server(settings, exporter, access)
     with suppress(TimeoutError):
-        await asyncio.wait_for(exporter.watcher.rescan(), _FIRST_LOOK)
+        await asyncio.wait_for(exporter.watcher.look(), _FIRST_LOOK)
     tasks = [
-        asyncio.create_task(
-            exporter.watcher.run(on_change=exporter.scraper.refresh), name="the watch of the directory"
-        )
+        asyncio.create_task(exporter.watcher.run(exporter.after_look), name="the watch of the directory")
     ]
     exporter.scraper.refresh()
     try:
@@ -115,7 +113,7 @@ async def _serve(
             tasks.append(asyncio.create_task(access.watch(), name="the watch of the web configuration"))
         if manager.address:
             reporting = manager.report(
-                lambda: "stopping" if stop.is_set() else _summary(exporter.status(), sockets),
+                lambda: "stopping" if stop.is_set() else _summary(exporter.summary(), sockets),
                 ready=lambda: exporter.watcher.last_look is not None,
                 stuck=exporter.stuck,
             )
@@ -124,7 +122,6 @@ async def _serve(
     finally:
         for task in tasks:
             task.cancel()
-        exporter.scraper.close()
 
 
 async def until_stopped(
@@ -151,6 +148,7 @@ async def until_stopped(
 def _make_server(settings: Settings, exporter: Exporter, access: "Access | None") -> Server:
     app = make_app(
         exporter.scraper,
+        exporter.summary,
         exporter.status,
         telemetry_path=settings.telemetry_path,
         max_requests=settings.max_requests,
@@ -182,20 +180,29 @@ def _log_start(
     manager: systemd.ServiceManager,
     scheme: str,
 ) -> None:
+    _logger.info(
+        "started",
+        extra=fields(
+            version=__version__,
+            directory=settings.directory,
+            worker=settings.worker_address,
+            port=sockets[0].getsockname()[1],
+        ),
+    )
     for sock in sockets:
         host, port = sock.getsockname()[:2]
         url = f"{scheme}://{host_port(host, port)}{settings.telemetry_path}"
         passed = f"passed by systemd as {manager.sockets[sock]}" if sock in manager.sockets else ""
         _logger.info("listening", extra=fields(url=url, port=passed or settings.port_rule))
-    if problem := exporter.status().problem:
+    if problem := exporter.summary().problem:
         _logger.warning("nothing to serve yet", extra=fields(problem=problem))
 
 
-def _summary(status: Status, sockets: Sequence[socket.socket]) -> str:
+def _summary(status: Summary, sockets: Sequence[socket.socket]) -> str:
     """Return how things are, in a line."""
     if status.problem:
         return f"waiting for {status.problem}"
     down = "the worker is down; " if status.worker_up is False else ""
-    count = len(status.processes)
+    count = sum(status.process_counts.values())
     processes = f"{count} process{'es' * (count != 1)}"
     return f"{down}serving {status.series} series of {processes} on port {sockets[0].getsockname()[1]}"

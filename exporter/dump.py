@@ -14,8 +14,8 @@ _FORMATS = {"text": Format.TEXT_0_0_4, "openmetrics": Format.OPENMETRICS_1_0_0}
 
 def dump(settings: Settings) -> int:
     """Print what a scrape would be answered with; exit code 1 where there is nothing to read."""
-    exporter = Exporter(settings)
-    asyncio.run(exporter.watcher.rescan())
+    exporter = Exporter(settings, quiet=True)
+    asyncio.run(exporter.watcher.look())
     offer = Offer(_FORMATS[settings.format], Escaping.UNDERSCORES, Encoding.IDENTITY)
     try:
         body = exporter.scraper.bodies([offer])[offer]

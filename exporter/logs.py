@@ -6,13 +6,29 @@ ts=2026-01-02T03:04:05.678Z level=info msg=listening url=http://[::]:18001/metri
 
 import json
 import logging
+import math
 import sys
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+
+_FEW = 5
+"""Names that a log line holds."""
 
 
 def fields(**values: object) -> dict[str, dict[str, object]]:
     """Return the `extra` of a log call that adds these fields to its line."""
     return {"fields": values}
+
+
+def by_number(names: Iterable[str]) -> list[str]:
+    """Return names in order, those that are numbers by their size."""
+    return sorted(names, key=lambda name: (len(name) if name.isdigit() else math.inf, name))
+
+
+def some(names: Sequence[str]) -> str:
+    """Return the first few of some names, and how many more there are."""
+    few = ",".join(names[:_FEW])
+    return f"{few},... ({len(names) - _FEW} more)" if len(names) > _FEW else few
 
 
 def configure(level: str, line_format: str) -> None:

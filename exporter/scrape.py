@@ -9,15 +9,12 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Protocol
-
-from prometheus_client.metrics_core import Metric
+from typing import Protocol, TypeAlias
 
 from exporter.exposition.compression import Compressor
 from exporter.exposition.negotiation import Encoding, Escaping, Format, Offer
-from exporter.exposition.text import OPENMETRICS_END, Renderer, Snapshot, take_metrics
-from exporter.multiproc.families import add_labels
-from exporter.threads import DaemonThread
+from exporter.exposition.text import OPENMETRICS_END, Renderer, Snapshot
+from exporter.threads import DaemonThread, settle
 
 
 class Engine(Protocol):
@@ -31,8 +28,15 @@ class Engine(Protocol):
     def read_seconds(self) -> float:
         """What reading took, of the last update."""
 
+    @property
+    def progress(self) -> tuple[int, int] | None:
+        """How many files of how many the first read of a worker has read; None when it has ended."""
+
     def update(self) -> None:
         """Read and merge the files as they are now."""
+
+
+Bodies: TypeAlias = Mapping[Offer, bytes]
 
 
 class _Batch:
@@ -40,7 +44,7 @@ class _Batch:
 
     def __init__(self) -> None:
         self.offers: set[Offer] = set()
-        self.bodies: asyncio.Future[Mapping[Offer, bytes]] = asyncio.get_running_loop().create_future()
+        self.waiters: list[asyncio.Future[Bodies]] = []
 
 
 class Scraper:
@@ -49,12 +53,11 @@ class Scraper:
     def __init__(
         self,
         engine: Engine,
-        own_metrics: Callable[[], Iterable[Metric]],
-        own_labels: Collection[tuple[str, str]],
+        own_metrics: Callable[[], Snapshot],
         on_update: Callable[[], None],
         own_names: Collection[str] = (),
     ) -> None:
-        """Serve the engine's metrics, then `own_metrics` with `own_labels`; call `on_update` after an update.
+        """Serve the engine's metrics, then `own_metrics`; call `on_update` after an update.
 
         `own_names` are all names that `own_metrics` may use.
         """
@@ -66,51 +69,53 @@ class Scraper:
         """When the read under way began, in seconds of the monotonic clock; None while there is none."""
         self._engine = engine
         self._own_metrics = own_metrics
-        self._label = partial(add_labels, added=own_labels)
         self._own_names = own_names
         self._on_update = on_update
-        self._renderers: dict[tuple[Escaping, bool], Renderer] = {}
+        self._renderers: dict[tuple[Escaping, bool], tuple[Renderer, Renderer]] = {}
+        """For the worker's metrics, and for our own."""
         self._compressors: defaultdict[tuple[Format, Escaping], Compressor] = defaultdict(Compressor)
         self._thread = DaemonThread()  # always the same: each thread has memory of its own
         self._waiting: _Batch | None = None
-        self._task: asyncio.Task[None] | None = None
 
     async def scrape(self, offer: Offer, timeout: float) -> bytes:  # noqa: ARG002, ASYNC109 - the caller cancels at its end
         """Return a body in the offer's format and encoding, of a read that starts after this call."""
+        bodies: asyncio.Future[Bodies] = asyncio.get_running_loop().create_future()
         batch = self._join()
         batch.offers.add(offer)
-        return (await asyncio.shield(batch.bodies))[offer]
+        batch.waiters.append(bodies)
+        return (await bodies)[offer]
+
+    def delay(self) -> str:
+        """Say what a scrape may have to wait for; empty where it is nothing out of the ordinary."""
+        progress = self._engine.progress
+        return f"read {progress[0]:,} of {progress[1]:,} files so far" if progress and progress[1] else ""
 
     def refresh(self) -> None:
         """See to it that the files are read soon, whether or not somebody scrapes."""
         self._join()
 
-    def close(self) -> None:
-        """End without waiting for a read that hangs."""
-        if self._task is not None:
-            self._task.cancel()
-
     def _join(self) -> _Batch:
-        """Return the batch of the next read, which is under way as soon as the last one has ended."""
+        """Return the batch of the next read, which begins as soon as the last one has ended."""
         if self._waiting is None:
             self._waiting = _Batch()
-        batch = self._waiting
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._serve())
-        return batch
+            asyncio.get_running_loop().call_soon(
+                self._perform
+            )  # not at once: others may be about to ask, too
+        return self._waiting
 
-    async def _serve(self) -> None:
-        """Perform scrapes in threads, one after the other, as long as somebody waits."""
-        while self._waiting is not None:
+    def _perform(self) -> None:
+        """Begin the next read, if somebody waits for one and none is under way."""
+        if self._waiting is not None and self.busy_since is None:
             batch, self._waiting = self._waiting, None  # closed: nobody joins a read that has begun
             self.busy_since = time.monotonic()
-            try:
-                batch.bodies.set_result(await self._thread.run(partial(self.bodies, batch.offers)))
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is for those who wait
-                batch.bodies.set_exception(error)
-                batch.bodies.exception()  # nobody may be waiting any more, and that is no fault
-            finally:
-                self.busy_since = None
+            self._thread.submit(partial(self.bodies, batch.offers), partial(self._finish, batch))
+
+    def _finish(self, batch: _Batch, bodies: Bodies | None, error: BaseException | None) -> None:
+        """Tell those who waited for a read, and begin the next."""
+        self.busy_since = None
+        for waiter in batch.waiters:
+            settle(waiter, bodies, error)
+        self._perform()
 
     def bodies(self, offers: Iterable[Offer]) -> dict[Offer, bytes]:
         """Perform one scrape for all `offers`, or only read where there is none; blocks."""
@@ -140,11 +145,13 @@ class Scraper:
         openmetrics = offer.format is Format.OPENMETRICS_1_0_0
         key = offer.escaping, openmetrics
         if key not in self._renderers:
-            self._renderers[key] = Renderer(offer.escaping, openmetrics=openmetrics, taken=self._own_names)
-        worker = self._renderers[key].render(self._engine.snapshot)
-        own = take_metrics(self._own_metrics(), self._label)
-        rest = b"".join(Renderer(offer.escaping, openmetrics=openmetrics).render(own))
-        return worker, rest + OPENMETRICS_END if openmetrics else rest
+            self._renderers[key] = (
+                Renderer(offer.escaping, openmetrics=openmetrics, taken=self._own_names),
+                Renderer(offer.escaping, openmetrics=openmetrics),
+            )
+        worker, own = self._renderers[key]
+        rest = b"".join(own.render(self._own_metrics()))
+        return worker.render(self._engine.snapshot), rest + OPENMETRICS_END if openmetrics else rest
 
     def _encode(self, worker: Sequence[bytes], rest: bytes, offer: Offer) -> bytes:
         if offer.encoding is Encoding.IDENTITY:

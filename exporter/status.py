@@ -1,4 +1,4 @@
-"""The facts an operator asks for: what `/`, `/status.json` and `/readyz` answer from."""
+"""The facts an operator asks for: what `/`, `/status.json`, `/readyz` and the exporter's own metrics answer from."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -14,7 +14,7 @@ class FileStatus:
 
     name: str
     state: str
-    """Its writer's, or `removed`, or `skipped`."""
+    """Its writer's, or `skipped`."""
     reason: str = ""
     """Why it, or a part of it, is left out; empty when it is not."""
 
@@ -24,25 +24,28 @@ class ProcessStatus:
     """One process that wrote files."""
 
     pid: str
+    """Or whatever its files' names have in the place of a pid."""
     state: str
     """`live`, `dead` or `unknown`."""
 
 
 @dataclass(frozen=True)
-class Status:
-    """What the exporter knows at one moment. Times are Unix seconds, durations seconds, sizes bytes."""
+class Summary:
+    """What the exporter knows at one moment, but for the lists. Times are Unix seconds, durations seconds."""
 
     version: str
     worker_addr: str
     directory: str
     problem: str
-    """Why the directory cannot be read or holds nothing readable; empty when ready."""
+    """Why the directory cannot be read or holds nothing readable, or how far the first read is; empty when ready."""
     worker_up: bool | None
     """Whether some writer lives; None while liveness is unknown."""
     started: float
     directory_readable: bool = True
-    processes: tuple[ProcessStatus, ...] = ()
-    files: tuple[FileStatus, ...] = ()
+    process_counts: Mapping[str, int] = field(default_factory=dict)
+    """How many processes wrote files, by state."""
+    file_counts: Mapping[str, int] = field(default_factory=dict)
+    """How many files there are, by state, and how many went while others stayed (`removed`)."""
     series: int = 0
     last_scrape: float | None = None
     scrape_durations: Mapping[str, float] = field(default_factory=dict)
@@ -53,9 +56,17 @@ class Status:
 
     @property
     def ready(self) -> bool:
-        """Whether the directory holds at least one readable file."""
+        """Whether the directory holds at least one readable file, and the first read of it has ended."""
         return not self.problem
 
     def as_json(self) -> dict[str, Any]:
         """Return the same facts as plain JSON values."""
         return {"ready": self.ready, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class Status(Summary):
+    """The whole of it: a summary, and every process and file."""
+
+    processes: tuple[ProcessStatus, ...] = ()
+    files: tuple[FileStatus, ...] = ()

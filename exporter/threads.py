@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import TypeVar, cast
 
 T = TypeVar("T")
 
@@ -21,24 +21,26 @@ class DaemonThread:
         self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
         threading.Thread(target=self._run, daemon=True).start()
 
-    async def run(self, work: Callable[[], T], when_done: Callable[[], None] | None = None) -> T:
-        """Return what `work` returns, or raise what it raises; call `when_done` in the thread, wait or no wait."""
+    async def run(self, work: Callable[[], T]) -> T:
+        """Return what `work` returns, or raise what it raises."""
+        result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self.submit(work, partial(settle, result))
+        return await result
+
+    def submit(self, work: Callable[[], T], then: Callable[[T | None, BaseException | None], None]) -> None:
+        """Have work done; then call `then` in the event loop, with what it returned or with what it raised."""
         loop = asyncio.get_running_loop()
-        result: asyncio.Future[T] = loop.create_future()
 
         def run() -> None:
-            report: Callable[[], None]
+            outcome: tuple[T | None, BaseException | None]
             try:
-                report = partial(result.set_result, work())
+                outcome = work(), None
             except BaseException as error:  # noqa: BLE001 - whatever it is, it is for who waits
-                report = partial(result.set_exception, error)
-            if when_done:
-                when_done()
+                outcome = None, error
             with suppress(RuntimeError):  # the loop has closed meanwhile
-                loop.call_soon_threadsafe(_unless_done, result, report)
+                loop.call_soon_threadsafe(then, *outcome)
 
         self._work.put(run)
-        return await result
 
     def _run(self) -> None:
         while True:
@@ -51,9 +53,21 @@ _idle: list[DaemonThread] = []
 async def in_thread(work: Callable[[], T]) -> T:
     """Return what `work` returns, or raise what it raises, called in a thread that has nothing else to do."""
     thread = _idle.pop() if _idle else DaemonThread()
-    return await thread.run(work, when_done=partial(_idle.append, thread))
+
+    def work_and_rest() -> T:
+        try:
+            return work()
+        finally:
+            _idle.append(thread)
+
+    return await thread.run(work_and_rest)
 
 
-def _unless_done(result: "asyncio.Future[T]", report: Callable[[], None]) -> None:
-    if not result.done():  # who waited may have been cancelled
-        report()
+def settle(result: "asyncio.Future[T]", value: T | None, error: BaseException | None) -> None:
+    """Give a future its value or error, unless who waited for it has been cancelled."""
+    if result.done():
+        return
+    if error is None:
+        result.set_result(cast("T", value))
+    else:
+        result.set_exception(error)

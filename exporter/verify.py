@@ -6,6 +6,7 @@ difference is a fault.
 """
 
 import math
+import os
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -16,9 +17,11 @@ from typing import TypeAlias
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from exporter.multiproc.collector import IncrementalCollector
-from exporter.multiproc.fileset import File, FileSet, Liveness, Plan, decide, list_directory, unreadable
-from exporter.multiproc.processes import find_process
+from exporter.multiproc.collector import metrics
+from exporter.multiproc.engine import Engine
+from exporter.multiproc.evidence import HostEvidence
+from exporter.multiproc.fileset import FileSet, Liveness, Plan, decide, unreadable
+from exporter.multiproc.listing import list_directory
 from exporter.printable import printable
 from exporter.settings import Settings
 
@@ -36,7 +39,7 @@ def verify(settings: Settings) -> int:
         comparison = _Comparison(settings, copies)
         for number in range(1, settings.rounds + 1):
             files = comparison.look()
-            if not files.files:
+            if not (files.files or files.skipped):
                 print(f"round {number}: {files.problem or f'{files.directory}: no .db file to compare'}")
                 return 1
             size, notes, differences = comparison.compare(files)
@@ -55,77 +58,95 @@ class _Comparison:
         self._copies = copies
         self._files = FileSet(str(settings.directory))
         self._copied = FileSet(copies)
-        self._incremental = self._collector()
+        self._engine = self._new_engine()
 
     def look(self) -> FileSet:
         """Return what there is to compare now."""
         before = self._files
         try:
-            listing = list_directory(before.directory)
+            listing = list_directory(before.directory, before.listing)
         except OSError as error:
             self._files = unreadable(before, f"{before.directory}: {error.strerror}")
         else:
-            self._files = decide(before, listing, find_process, Liveness(self._settings.liveness))
+            evidence = HostEvidence(before.directory)
+            self._files = decide(before, listing, evidence, Liveness(self._settings.liveness))
         return self._files
 
     def compare(self, files: FileSet) -> tuple[str, list[str], list[str]]:
         """Return what was compared, what we do otherwise as promised, and what differs beyond that."""
-        copied = [
-            _copy(file, files.directory, self._copies, self._settings.max_file_size) for file in files.files
+        copies = {name: self._copy(name) for name in (*files.files, *files.skipped)}
+        copied = {
+            name: replace(file, listed=file.listed._replace(device=info.st_dev, inode=info.st_ino))
+            for name, file in files.files.items()
+            if (info := copies[name])
+        }
+        self._copied = replace(files, directory=self._copies, files=copied)
+        self._engine.update()
+        faults = {**self._engine.refused, **self._engine.left_out}
+        odd = [
+            name
+            for name, fault in files.skipped.items()
+            if fault.reason == "bad_name" and self._is_read(name)
         ]
-        self._copied = replace(files, directory=self._copies, files=tuple(filter(None, copied)))
-        ours = self._incremental.collect()
-        notes = [f"promise 1: {printable(name)} {text}" for name, (_, text) in files.skipped.items()]
-        notes += [
-            f"promise 1: {printable(name)} {problem}" for name, problem in self._incremental.problems.items()
-        ]
-        notes += [
-            f"promise 2: {file.name} is a dead process's" for file in files.files if file.plan is Plan.LEAVE
-        ]
-        notes += [f"promise 4: {name} went, and its sums stay" for name in sorted(files.removed)]
+        dead = [name for name, file in files.files.items() if file.plan is Plan.LEAVE]
         drops_gauges = files.worker_up is False and self._settings.when_worker_down == "drop-gauges"
-        if drops_gauges:
-            notes.append("promise 3: every process is dead, so there are no gauges")
-        kept = [
-            file
-            for file in self._copied.files
-            if file.plan is not Plan.LEAVE and file.name not in self._incremental.problems
-            if not (drops_gauges and file.rule.type == "gauge")
+        notes = [
+            *(
+                f"promise 1: {printable(name)} {fault.text}"
+                for name, fault in files.skipped.items()
+                if name not in odd
+            ),
+            *(f"promise 1: {printable(name)} {fault.text}" for name, fault in faults.items()),
+            *(f"promise 2: {printable(name)} is a dead process's" for name in dead),
+            *(["promise 3: every process is dead, so there are no gauges"] if drops_gauges else []),
+            *([f"promise 4: {files.removed} files went, and their sums stay"] if files.removed else []),
         ]
-        if self._incremental.problems or files.removed:  # the stock collector knows nothing of them
-            self._copied = replace(self._copied, files=tuple(kept))
-            ours = self._collector().collect()
-        stock = MultiProcessCollector.merge([f"{self._copies}/{file.name}" for file in kept])
+        kept = {
+            name: file
+            for name, file in copied.items()
+            if name not in faults and name not in dead and not (drops_gauges and file.rule.type == "gauge")
+        }
+        engine = self._engine
+        if faults or files.removed:  # of which the stock collector knows nothing
+            self._copied = replace(self._copied, files=kept)
+            engine = self._new_engine()
+            engine.update()
+        ours = list(metrics(engine.snapshot))
+        stock = MultiProcessCollector.merge([f"{self._copies}/{name}" for name in (*kept, *odd)])
         our_facts, stock_facts = _facts(ours), _facts(stock)
         notes += _complete_histograms(our_facts, stock_facts)
         differences = list(_differences(our_facts, stock_facts))
         samples = sum(len(metric.samples) for metric in ours)
-        return f"{len(kept)} files, {len(list(ours))} families, {samples} samples", notes, differences
+        return f"{len(kept)} files, {len(ours)} families, {samples} samples", notes, differences
 
-    def _collector(self) -> IncrementalCollector:
-        return IncrementalCollector(
-            None,
-            file_set=lambda: self._copied,
+    def _new_engine(self) -> Engine:
+        return Engine(
+            lambda: self._copied,
             keep_gauges=self._settings.when_worker_down == "keep-gauges",
             max_file_size=self._settings.max_file_size,
         )
 
+    def _copy(self, name: str) -> os.stat_result | None:
+        """Copy a file's bytes into its copy of the last round, if there is one; None where the file went."""
+        target = Path(self._copies, name)
+        try:
+            data = _read(Path(self._files.directory, name), self._settings.max_file_size)
+        except FileNotFoundError:
+            return None
+        except OSError:
+            data = b""
+        target.touch()
+        with target.open("r+b") as out:
+            out.write(data)
+            out.truncate()
+        return target.stat()
 
-def _copy(file: File, directory: str, copies: str, max_size: int) -> File | None:
-    """Copy a file's bytes into its copy of the last round, if there is one; return the copy, None if the file went."""
-    target = Path(copies, file.name)
-    try:
-        data = _read(Path(directory, file.name), max_size)
-    except FileNotFoundError:
-        return None
-    except OSError:
-        data = b""
-    target.touch()
-    with target.open("r+b") as out:
-        out.write(data)
-        out.truncate()
-    info = target.stat()
-    return replace(file, identity=(info.st_dev, info.st_ino))
+    def _is_read(self, name: str) -> bool:
+        """Whether the stock collector reads a file of that name."""
+        try:
+            return bool(MultiProcessCollector.merge([f"{self._copies}/{name}"]))
+        except Exception:  # noqa: BLE001 - it fails in many ways
+            return False
 
 
 def _read(path: Path, max_size: int) -> bytes:

@@ -1,32 +1,65 @@
-"""The worker's directory over time: directory events and rescans -> the file set.
+"""The worker's directory over time: when to look, and what to make of it.
 
-Events are hints, which come early; a rescan is the truth, and comes at least every half second. Nothing else changes
-the file set, and each file set is immutable.
+Directory events are hints, which come early; a look is the truth. One is done at each event, at ticks, and before a
+scrape when the last one is not fresh. Nothing else changes the file set, and each file set is immutable.
 """
 
 import asyncio
 import logging
 import os
+import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
+from typing import Protocol
 
 from watchfiles import awatch
 
-from exporter.logs import fields
-from exporter.multiproc.fileset import FileSet, Listing, Liveness, decide, list_directory, unreadable
-from exporter.multiproc.processes import Process, alone_in_pid_namespace, find_process
+from exporter.logs import by_number, fields, some
+from exporter.multiproc.evidence import HostEvidence
+from exporter.multiproc.fileset import Evidence, FileSet, Liveness, decide, unreadable
+from exporter.multiproc.listing import Listing, list_directory
+from exporter.multiproc.processes import alone_in_pid_namespace
 from exporter.threads import in_thread
 
-_INTERVAL = 0.5
-"""Seconds between two rescans when no event comes."""
+_TICK = 5.0
+"""Seconds between two looks when no event comes."""
 
-_RELIST = 5.0
+_BLIND_TICK = 1.5
+"""The same where the end of a process is no event."""
+
+_DEAF_TICK = 0.5
+"""The same while there is no directory, and when events have only begun to be listened to: some may be missed."""
+
+_HURRIED_TICK = 0.25
+"""The same where more is left to do than a read should take on."""
+
+_FRESH = 0.5
+"""Seconds for which a look is good enough for a scrape."""
+
+_RELIST = 4.0
 """Seconds after which a directory is listed again although its mtime has not moved: not every file system keeps it."""
 
-_TICK = 0.1
+_CLOCK_TICK = 0.1
 """Seconds within which two changes of a directory may leave the same mtime."""
 
+_EVENT_STEP = 400
+"""Milliseconds between two looks for events of the directory; watchfiles' own 50 cost more than all scrapes."""
+
+_EVENT_TIMEOUT = 60_000
+"""Milliseconds after which the watch for events begins anew, which costs something, too."""
+
 _logger = logging.getLogger(__name__)
+
+
+class Waker(Protocol):
+    """Says when to look again."""
+
+    async def wait(self, files: FileSet, *, hurry: bool) -> None:
+        """Return when it is time; `files` is what the last look made of the directory."""
+
+    def close(self) -> None:
+        """End."""
 
 
 class Watcher:
@@ -36,86 +69,178 @@ class Watcher:
         self,
         directory: str,
         liveness: Liveness,
-        wakeups: Callable[["Watcher"], AsyncIterator[None]] | None = None,
-        find: Callable[[str], Process | None] = find_process,
+        waker: Waker | None = None,
+        evidence: Evidence | None = None,
+        *,
+        quiet: bool = False,
     ) -> None:
-        """Look at `directory` whenever `wakeups` yields; at directory events and half-second ticks by default."""
+        """Look at `directory` whenever `waker` says so; at directory events and ticks by default.
+
+        What an operator would want to know is logged, unless it is to be `quiet`.
+        """
         if liveness is Liveness.AUTO and alone_in_pid_namespace():
             liveness = Liveness.OFF
         self.current = FileSet(directory)
-        """The file set as of the last rescan."""
+        """The file set as of the last look."""
         self.last_look: float | None = None
-        """When the last rescan was done, in seconds of the monotonic clock; None before the first."""
+        """When the last look was done, in seconds of the monotonic clock; None before the first."""
+        self.busy_since: float | None = None
+        """When the look under way began, by the same clock; None while there is none, or only one for a scrape."""
         self._liveness = liveness
-        self._wakeups = wakeups or _events_and_ticks
-        self._find = find
+        self._waker = waker or EventsAndTicks(directory)
+        self._evidence = evidence or HostEvidence(directory)
+        self._quiet = quiet
+        self._looking = threading.Lock()
         self._moved: set[str] = set()
-        self._listing: Listing | None = None
         self._listed = 0.0
 
-    async def run(self, on_change: Callable[[], None]) -> None:
-        """Rescan until cancelled, and call `on_change` when that made a difference."""
-        async for _ in self._wakeups(self):
-            before = self.current
-            await self.rescan()
-            if self.current is not before:
-                _log_change(before, self.current)
-                on_change()
+    async def run(self, on_look: Callable[[bool], bool]) -> None:
+        """Look again and again until cancelled.
 
-    async def rescan(self) -> None:
-        """Look at the directory and the processes now."""
-        self.current = await in_thread(self._look)
-        self.last_look = time.monotonic()
-
-    def report_moved(self, pids: Iterable[str]) -> None:
-        """Take note that files of writers not known to live changed between two reads."""
-        self._moved.update(pids)
-
-    def _look(self) -> FileSet:
-        moved, self._moved = self._moved, set()
-        directory = self.current.directory
+        Call `on_look` each time, and say whether the look made a difference; it returns whether to look again soon.
+        """
         try:
-            return decide(self.current, self._list(directory), self._find, self._liveness, moved)
-        except OSError as error:
-            self._listing = None
-            return unreadable(self.current, f"{directory}: {error.strerror}")
+            while True:
+                before = self.current
+                await self.look()
+                hurry = on_look(self.current is not before)
+                await self._waker.wait(self.current, hurry=hurry)
+        finally:
+            self._waker.close()
 
-    def _list(self, directory: str) -> Listing:
+    async def look(self) -> None:
+        """Look at the directory and the processes now."""
+        self.busy_since = time.monotonic()
+        await in_thread(self._look)
+        self.busy_since = None
+
+    def fresh(self) -> FileSet:
+        """Return the file set, of a look that is fresh enough for a scrape; blocks."""
+        self._look(unless_within=_FRESH)
+        return self.current
+
+    def report_moved(self, writers: Iterable[str]) -> None:
+        """Take note that files of writers not known to live changed between two reads; blocks while it looks."""
+        with self._looking:
+            self._moved.update(writers)
+
+    def _look(self, unless_within: float = 0.0) -> None:
+        """Look, unless the last look was within so many seconds."""
+        with self._looking:  # for a scrape looks in its own thread
+            if self.last_look is not None and time.monotonic() < self.last_look + unless_within:
+                return
+            before = self.current
+            moved, self._moved = self._moved, set()
+            try:
+                listing = self._list(before)
+                self.current = decide(before, listing, self._evidence, self._liveness, moved)
+            except OSError as error:
+                self.current = unreadable(before, f"{before.directory}: {error.strerror}")
+            self.last_look = time.monotonic()
+            if self.current is not before and not self._quiet:
+                _log_change(before, self.current)
+
+    def _list(self, before: FileSet) -> Listing:
         """List the directory, or return the last listing where that is surely still right."""
         now = time.time()
-        info = os.stat(directory)  # noqa: PTH116 - a plain string all the way
-        unmoved = (
-            self._listing
-            and (info.st_dev, info.st_ino) == self._listing.identity
-            and info.st_mtime + _TICK < self._listed
-        )
-        if self._listing is None or not unmoved or not self._listed <= now < self._listed + _RELIST:
-            self._listed = now
-            self._listing = list_directory(directory)
-        return self._listing
+        if before.listing and self._listed <= now < self._listed + _RELIST:
+            info = os.stat(before.directory)  # noqa: PTH116 - a plain string all the way
+            is_same = (info.st_dev, info.st_ino) == before.identity
+            if is_same and info.st_mtime + _CLOCK_TICK < self._listed:
+                return before.listing
+        self._listed = now
+        return list_directory(before.directory, before.listing)
 
 
-async def _events_and_ticks(watcher: Watcher) -> AsyncIterator[None]:
-    """Yield at directory events, and at least once an interval. awatch goes deaf when the directory is replaced."""
-    directory = watcher.current.directory
-    while True:
-        yield
-        watched = watcher.current.identity
-        try:
+class EventsAndTicks:
+    """Wakes at events of a directory, when a writer ends, and when neither happens for a while."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self._event = asyncio.Event()
+        self._watched: tuple[int, int] | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._ends = _Ends(self._event)
+
+    async def wait(self, files: FileSet, *, hurry: bool) -> None:
+        """Return at the next event or tick."""
+        if files.identity is None:
+            await asyncio.sleep(_DEAF_TICK)
+            return
+        self._ends.watch(files.living)
+        tick = _TICK if self._ends.are_seen else _BLIND_TICK
+        if self._watch is None or self._watch.done() or self._watched != files.identity:
+            self._stop_watch()
+            self._watched = files.identity
+            self._watch = asyncio.create_task(self._pass_events_on())
+            tick = _DEAF_TICK
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_HURRIED_TICK if hurry else tick):
+                await self._event.wait()
+        self._event.clear()
+
+    def close(self) -> None:
+        """Wait for events no more."""
+        self._stop_watch()
+        self._ends.watch(())
+
+    def _stop_watch(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+
+    async def _pass_events_on(self) -> None:
+        """Set the event at each change, until the directory itself goes: awatch is deaf from then on."""
+        with suppress(
+            OSError, RuntimeError
+        ):  # no such directory, or no inotify to be had: the ticks alone will do
             async for changes in awatch(
-                directory,
+                self._directory,
                 watch_filter=None,
                 recursive=False,
                 debounce=100,
-                rust_timeout=int(_INTERVAL * 1000),
-                yield_on_timeout=True,
+                step=_EVENT_STEP,
+                rust_timeout=_EVENT_TIMEOUT,
             ):
-                yield
-                gone = any(path == directory for _, path in changes)  # its successor may get the same inode
-                if gone or watcher.current.identity != watched:
-                    break
-        except (OSError, RuntimeError):  # no such directory, or no inotify to be had: the ticks alone will do
-            await asyncio.sleep(_INTERVAL)
+                self._event.set()
+                if any(path == self._directory for _, path in changes):
+                    return
+
+
+class _Ends:
+    """Sets an event when one of some processes ends."""
+
+    def __init__(self, event: asyncio.Event) -> None:
+        self.are_seen = True
+        """Whether the system tells of the end of each of them."""
+        self._event = event
+        self._descriptors: dict[str, int] = {}
+        """By pid, one that can be read when the process has ended, be it a zombie."""
+
+    def watch(self, pids: Collection[str]) -> None:
+        """Watch these processes from now on, and no other."""
+        loop = asyncio.get_running_loop()
+        for pid in self._descriptors.keys() - pids:
+            self._let_go(pid)
+        self.are_seen = True
+        for pid in pids:
+            if pid not in self._descriptors:
+                try:
+                    self._descriptors[pid] = descriptor = os.pidfd_open(int(pid))
+                except ProcessLookupError:  # it has ended since the last look
+                    self._event.set()
+                except OSError:
+                    self.are_seen = False
+                else:
+                    loop.add_reader(descriptor, self._end, pid)
+
+    def _end(self, pid: str) -> None:
+        self._let_go(pid)
+        self._event.set()
+
+    def _let_go(self, pid: str) -> None:
+        descriptor = self._descriptors.pop(pid)
+        asyncio.get_running_loop().remove_reader(descriptor)
+        os.close(descriptor)
 
 
 def _log_change(before: FileSet, after: FileSet) -> None:
@@ -126,10 +251,12 @@ def _log_change(before: FileSet, after: FileSet) -> None:
         _logger.info("directory taken up", extra=fields(directory=after.directory, files=len(after.files)))
     if after.worker_up is not before.worker_up:
         state = {True: "up", False: "down", None: "unknown"}[after.worker_up]
-        processes = ",".join(sorted(after.writers, key=int))
-        _logger.info("worker liveness", extra=fields(worker=state, processes=processes))
+        counts = {str(state): count for state, count in after.processes.items()}
+        _logger.info(
+            "worker liveness", extra=fields(worker=state, **counts, processes=some(by_number(after.writers)))
+        )
     if after.foreign and not before.foreign:
         _logger.warning(
-            "files move though none of their writers' pids exist here: treating liveness as unknown",
+            "files change though none of their writers' pids exists here: treating liveness as unknown",
             extra=fields(hint="share the pid namespace, or say --liveness off"),
         )

@@ -1,9 +1,11 @@
 """The parts together, in this process: what the status says of a directory, and what is served of it."""
 
 import asyncio
+import logging
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,7 +34,7 @@ class Assembled:
         self.status = self.exporter.status
 
     def look(self) -> None:
-        asyncio.run(self.exporter.watcher.rescan())
+        asyncio.run(self.exporter.watcher.look())
 
     def scrape(self) -> Exposition:
         return Exposition(self.exporter.scraper.bodies([TEXT])[TEXT].decode())
@@ -59,6 +61,10 @@ def _directory(tmp_path: Path) -> Path:
 Assemble = Callable[..., Assembled]
 
 
+def errors(it: Assembled) -> dict[str, int]:
+    return {reason: count for reason, count in it.status().file_errors.items() if count}
+
+
 # --- What stands in the way ---
 
 
@@ -66,7 +72,7 @@ def test_nothing_is_known_before_the_first_look(assemble: Assemble, directory: P
     it = assemble()
     assert it.status().problem == f"{directory}: not looked at yet"
     assert not it.status().ready
-    assert it.scrape().value("smg_exporter_up") == 0
+    assert it.scrape().value("smg_exporter_up") == 1, "a scrape looks by itself"
 
 
 def test_a_missing_directory(assemble: Assemble, directory: Path) -> None:
@@ -109,7 +115,7 @@ def test_one_good_file_is_enough(assemble: Assemble, directory: Path) -> None:
     it = assemble()
     own = it.look_and_scrape()
     assert it.status().ready
-    assert it.status().file_errors == {"empty": 1}
+    assert errors(it) == {"empty": 1}
     assert own.value("smg_exporter_file_errors_total", reason="empty") == 1
     assert own.value("smg_exporter_files", state="skipped") == 1
     assert own.value("smg_exporter_files", state="unknown") == 1
@@ -122,7 +128,7 @@ def test_a_bad_sample_costs_itself_and_is_told(assemble: Assemble, directory: Pa
     (file,) = it.status().files
     assert (file.state, it.status().ready) == ("unknown", True)
     assert file.reason.startswith("1 of its samples left out: ")
-    assert it.status().file_errors == {"bad_key": 1}
+    assert errors(it) == {"bad_key": 1}
 
 
 # --- What is there ---
@@ -143,7 +149,7 @@ def test_files_and_processes(assemble: Assemble, directory: Path) -> None:
     assert it.status().worker_up is True
     (directory / f"counter_{dead}.db").unlink()
     own = it.look_and_scrape()
-    assert FileStatus(f"counter_{dead}.db", "removed") in it.status().files
+    assert it.status().file_counts["removed"] == 1
     assert own.value("smg_exporter_files", state="removed") == 1
     assert own.value("smg_exporter_processes", state="live") == 1
     assert own.value("x_total") == 2, "what went stays in the sum"
@@ -160,17 +166,76 @@ def test_the_series_are_counted_as_they_are_served(assemble: Assemble, directory
     assert it.scrape().value("smg_exporter_series") == 6
 
 
-def test_lists_are_made_anew_only_when_something_changed(assemble: Assemble, directory: Path) -> None:
+def test_files_are_counted_once_while_nothing_changes(assemble: Assemble, directory: Path) -> None:
     files.write(directory / "counter_1.db", {files.counter("x"): 1})
     it = assemble()
     it.look_and_scrape()
-    before = it.status()
+    before = it.exporter.summary().file_counts
     it.look_and_scrape()
-    assert it.status().files is before.files
-    assert it.status().processes is before.processes
+    assert it.exporter.summary().file_counts is before
     files.write(directory / "counter_2.db", {files.counter("x"): 1})
     it.look()
-    assert len(it.status().files) == 2
+    assert it.exporter.summary().file_counts == {"unknown": 2, "removed": 0, "skipped": 0}
+
+
+def test_a_summary_says_what_the_status_says(assemble: Assemble, directory: Path) -> None:
+    files.write(directory / f"counter_{os.getpid()}.db", {files.counter("x"): 1})
+    files.write(directory / "counter_999999999.db", {files.counter("x"): 1})
+    (directory / "counter_3.db").write_bytes(b"abc")
+    (directory / "odd.db").touch()
+    it = assemble(liveness="on")
+    it.look_and_scrape()
+    status = it.status()
+    assert vars(it.exporter.summary()).items() <= vars(status).items()
+    assert Counter(one.state for one in status.processes) == status.process_counts
+    assert Counter(one.state for one in status.files) == {
+        state: count for state, count in status.file_counts.items() if count
+    }
+
+
+def test_the_first_read_is_waited_for(assemble: Assemble, directory: Path) -> None:
+    for pid in range(1, 4):
+        files.write(directory / f"counter_{pid}.db", {files.counter("x"): 1})
+    it = assemble()
+    it.look()
+    assert it.status().problem == f"{directory}: read 0 of 3 files so far"
+    assert not it.status().ready
+    it.scrape()
+    assert it.status().ready
+
+
+# --- What is logged ---
+
+
+def test_files_that_are_skipped_are_told_once_and_so_are_those_that_are_good_again(
+    assemble: Assemble, directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files.write(directory / "counter_1.db", {files.counter("x"): 1})
+    it = assemble()
+    with caplog.at_level(logging.INFO, "exporter"):
+        it.look_and_scrape()
+        for pid in range(2, 12):
+            (directory / f"counter_{pid}.db").write_bytes(b"abc")
+        (directory / "odd.db").touch()
+        for _ in range(3):
+            it.look_and_scrape()
+        files.write(directory / "good", {files.counter("x"): 1}).replace(directory / "counter_2.db")
+        (directory / "counter_3.db").unlink()
+        for _ in range(3):
+            it.look_and_scrape()
+    told = [(record.message, vars(record)["fields"]) for record in caplog.records]
+    assert told[1:] == [
+        (
+            "files skipped",
+            {
+                "count": 11,
+                "names": "counter_10.db,counter_11.db,counter_2.db,counter_3.db,counter_4.db,... (6 more)",
+                "truncated": 10,
+                "bad_name": 1,
+            },
+        ),
+        ("files read again", {"count": 1, "names": "counter_2.db"}),
+    ]
 
 
 def test_the_last_update_is_the_newest_stamp_or_observed_change(assemble: Assemble, directory: Path) -> None:
@@ -231,7 +296,7 @@ def test_without_own_metrics_the_worker_has_the_exposition_to_itself(
     files.write(directory / "gauge_max_1.db", {files.gauge("smg_exporter_up"): 7, files.gauge("x"): 1})
     with_own = assemble()
     assert with_own.look_and_scrape().values("smg_exporter_up") == [1]
-    assert with_own.status().file_errors == {"name_conflict": 1}
+    assert errors(with_own) == {"name_conflict": 1}
     without_own = assemble(no_self_metrics=True)
     assert without_own.look_and_scrape().names == {"smg_exporter_up", "x"}
     assert without_own.scrape().values("smg_exporter_up") == [7]
@@ -250,7 +315,7 @@ def test_a_file_beyond_the_limit_is_skipped(assemble: Assemble, directory: Path)
     os.truncate(directory / "counter_2.db", 2 << 20)
     it = assemble(max_file_size="1MiB")
     assert it.look_and_scrape().value("x_total") == 1
-    assert it.status().file_errors == {"too_large": 1}
+    assert errors(it) == {"too_large": 1}
 
 
 def test_the_stock_collector(assemble: Assemble, directory: Path) -> None:

@@ -76,7 +76,7 @@ def test_what_is_skipped_is_said_and_no_error(tmp_path: Path, capfd: pytest.Capt
     assert (code, Exposition(text).value("x_total")) == (0, 1)
     assert err.splitlines() == [
         "smg-exporter: counter_2.db is 3 bytes, less than its 8-byte header",
-        "smg-exporter: what.db is not named TYPE_PID.db or gauge_MODE_PID.db with a known type and mode",
+        "smg-exporter: what.db is not named TYPE_WRITER.db or gauge_MODE_WRITER.db with a known type and mode",
     ]
 
 

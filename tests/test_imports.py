@@ -29,15 +29,16 @@ ALLOWED: dict[str, set[str]] = {
     # The inner parts take plain values: no settings.
     "values": {"addresses"},
     "settings": {"addresses", "values"},
-    "stock": {"errors", "exposition", "multiproc"},
-    "scrape": {"exposition", "multiproc", "threads"},
+    "own_metrics": {"multiproc"},
+    "stock": {"errors", "multiproc", "own_metrics"},
+    "scrape": {"exposition", "threads"},
     "watch": {"logs", "multiproc", "threads"},
-    "telemetry": {"status"},
+    "telemetry": {"own_metrics", "status"},
     "systemd": {"logs"},
     "web": {"errors", "exposition", "logs", "printable", "status", "threads"},
     "fleet": {"addresses", "errors", "exposition", "logs", "threads", "web"},
     # Wiring, and the commands.
-    "assembly": {"multiproc", "scrape", "settings", "status", "stock", "telemetry", "watch"},
+    "assembly": {"logs", "multiproc", "scrape", "settings", "status", "stock", "telemetry", "watch"},
     "daemon": {"addresses", "assembly", "logs", "settings", "status", "systemd", "web"},
     "fleet_daemon": {"addresses", "daemon", "fleet", "logs", "settings", "systemd", "web"},
     "dump": {"assembly", "errors", "exposition", "printable", "settings"},
@@ -124,6 +125,11 @@ def test_each_command_leads_to_a_function(command: str) -> None:
 
 def test_the_paths_that_settings_reserve_are_those_that_the_web_has() -> None:
     app = make_app(
-        FakeSource(), a_status, telemetry_path="/telemetry", max_requests=1, on_response=lambda _: None
+        FakeSource(),
+        a_status,
+        a_status,
+        telemetry_path="/telemetry",
+        max_requests=1,
+        on_response=lambda _: None,
     )
     assert {resource.canonical for resource in app.router.resources()} == {*RESERVED_PATHS, "/telemetry"}

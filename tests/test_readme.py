@@ -13,8 +13,9 @@ from exporter import cli
 from exporter.addresses import derived_metrics_port
 from exporter.fleet.telemetry import target_metrics
 from exporter.settings import Settings, flag
-from exporter.telemetry import own_names
+from exporter.telemetry import Telemetry
 from exporter.values import RESERVED_PATHS
+from tests.web.serving import a_status
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -84,7 +85,7 @@ def test_each_endpoint_is_named() -> None:
 
 
 def test_each_own_metric_is_named_and_no_other() -> None:
-    own = {name for name in own_names() if name.startswith("smg_exporter_")}
+    own = {name for name in Telemetry(a_status).names if name.startswith("smg_exporter_")}
     of_fleet = {metric.name for metric in target_metrics((), {})}
     assert set(re.findall("smg_exporter_[a-z_]+", README)) <= own | of_fleet
     tabled = {match[0] for cells in rows("`smg_exporter_.*") if (match := re.search(r"\w+", cells[0]))}

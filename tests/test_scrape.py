@@ -5,7 +5,7 @@ import gzip
 import queue
 import threading
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -13,14 +13,16 @@ import aiohttp
 import pytest
 from blockbuster import blockbuster_ctx
 from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.metrics_core import Metric
 
 from exporter.exposition.negotiation import Encoding, Escaping, Format, Offer
-from exporter.multiproc.collector import IncrementalCollector
+from exporter.exposition.text import Snapshot
+from exporter.multiproc.engine import Engine, Progress
+from exporter.multiproc.fileset import FileSet, every_file
 from exporter.scrape import Scraper
 from exporter.web.app import make_app
 from exporter.web.listen import open_sockets
 from exporter.web.server import Server
+from tests.support.compare import snapshot_of
 from tests.support.files import counter, write
 from tests.support.waiting import DEADLINE
 
@@ -32,11 +34,13 @@ TEXT_UTF_8 = Offer(Format.TEXT_1_0_0, Escaping.ALLOW_UTF_8, Encoding.IDENTITY)
 OFFERS = (TEXT, TEXT_GZIP, OPENMETRICS, OPENMETRICS_GZIP, TEXT_UTF_8)
 
 
-class GatedEngine(IncrementalCollector):
+class GatedEngine(Engine):
     """The engine over a counter `x:reads` of the reads that have begun; each ends when the test says so."""
 
     def __init__(self, directory: Path) -> None:
-        super().__init__(None, str(directory))
+        super().__init__(self._look)
+        self.files = FileSet(str(directory))
+        self.progress_told: Progress | None = None
         self.reads = 0
         self.updates: list[int] = []
         """The numbers of the reads after which `on_update` was called."""
@@ -44,6 +48,10 @@ class GatedEngine(IncrementalCollector):
         self._began: asyncio.Queue[int] = asyncio.Queue()
         self._outcomes: queue.Queue[Exception | None] = queue.Queue()
         self._loop = asyncio.get_running_loop()
+
+    @property
+    def progress(self) -> Progress | None:
+        return self.progress_told
 
     def update(self) -> None:
         self.reads += 1
@@ -57,8 +65,14 @@ class GatedEngine(IncrementalCollector):
     def on_update(self) -> None:
         self.updates.append(self.reads)
 
-    def own_metrics(self) -> Iterable[Metric]:
-        return [GaugeMetricFamily("own", "Updates known.", len(self.updates))]
+    def own_metrics(self) -> Snapshot:
+        return snapshot_of(
+            [GaugeMetricFamily("own", "Updates known.", len(self.updates))], [("worker_addr", "w")]
+        )
+
+    def _look(self) -> FileSet:
+        self.files = every_file(self.files)
+        return self.files
 
     async def began(self) -> int:
         """Wait for the next read to begin; return its number."""
@@ -75,9 +89,7 @@ class Scrapes:
 
     def __init__(self, directory: Path) -> None:
         self.engine = GatedEngine(directory)
-        self.scraper = Scraper(
-            self.engine, self.engine.own_metrics, (("worker_addr", "w"),), self.engine.on_update
-        )
+        self.scraper = Scraper(self.engine, self.engine.own_metrics, self.engine.on_update)
 
     async def start(self, *offers: Offer) -> "list[asyncio.Task[bytes]]":
         """Start scrapes together, and return once they have asked."""
@@ -92,7 +104,6 @@ async def _it(tmp_path: Path) -> AsyncIterator[Scrapes]:
     yield it
     for _ in range(10):
         it.engine.end()  # whatever still reads
-    it.scraper.close()
 
 
 def reads(body: bytes) -> int:
@@ -216,14 +227,6 @@ async def test_a_hanging_engine_blocks_nobody_but_those_who_wait_for_it(it: Scra
         assert reads(await scrape) == 2
 
 
-async def test_closing_does_not_wait_for_a_read_that_hangs(it: Scrapes) -> None:
-    await it.start(TEXT)
-    await it.engine.began()
-    start = time.monotonic()
-    it.scraper.close()
-    assert time.monotonic() - start < 1
-
-
 async def test_reading_happens_in_another_thread(it: Scrapes, monkeypatch: pytest.MonkeyPatch) -> None:
     threads: list[int] = []
     monkeypatch.setattr(it.engine, "update", lambda: threads.append(threading.get_ident()))
@@ -275,6 +278,7 @@ async def served(it: Scrapes, codes: "asyncio.Queue[int]") -> AsyncIterator[str]
     app = make_app(
         it.scraper,
         lambda: pytest.fail("no page was asked for"),
+        lambda: pytest.fail("no page was asked for"),
         telemetry_path="/metrics",
         max_requests=40,
         on_response=codes.put_nowait,
@@ -291,22 +295,28 @@ async def served(it: Scrapes, codes: "asyncio.Queue[int]") -> AsyncIterator[str]
 async def test_a_scrape_that_takes_longer_than_its_scraper_waits_is_503_in_time(it: Scrapes) -> None:
     codes: asyncio.Queue[int] = asyncio.Queue()
     async with served(it, codes) as url, aiohttp.ClientSession() as client:
+        it.engine.progress_told = Progress(2, 3000)
         start = time.monotonic()
         timeout = {"X-Prometheus-Scrape-Timeout-Seconds": "0.3"}
         async with client.get(f"{url}/metrics", headers=timeout) as answer:
             assert answer.status == 503
-            assert (
-                await answer.text() == "the scrape was not done after 0.27 s, as long as the scraper waits\n"
+            assert await answer.text() == (
+                "the scrape was not done after 0.27 s, as long as the scraper waits: read 2 of 3,000 files so far\n"
             )
         assert 0.2 < time.monotonic() - start < 1
         async with client.get(f"{url}/healthz") as answer:
             assert answer.status == 200
+        it.engine.progress_told = None
         it.engine.end()
         it.engine.end()
         async with client.get(f"{url}/metrics") as answer:
             assert answer.status == 200
             assert reads(await answer.read()) == 2
-    assert (codes.get_nowait(), codes.get_nowait()) == (503, 200)
+        async with client.get(f"{url}/metrics", headers=timeout) as answer:
+            assert await answer.text() == (
+                "the scrape was not done after 0.27 s, as long as the scraper waits\n"
+            ), "the first read has ended"
+    assert (codes.get_nowait(), codes.get_nowait(), codes.get_nowait()) == (503, 200, 503)
 
 
 async def test_a_client_that_hangs_up_leaves_the_scrape_to_the_others(it: Scrapes) -> None:

@@ -7,7 +7,8 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from exporter.errors import ScrapeError
 from exporter.exposition.negotiation import Encoding, Escaping, Format, Offer
-from exporter.multiproc.fileset import FileSet, Liveness, decide, list_directory, unreadable
+from exporter.multiproc.fileset import FileSet, Liveness, decide, unreadable
+from exporter.multiproc.listing import list_directory
 from exporter.scrape import Scraper
 from exporter.stock import StockEngine
 from tests.support import files
@@ -18,14 +19,12 @@ TEXT = Offer(Format.TEXT_0_0_4, Escaping.UNDERSCORES, Encoding.IDENTITY)
 
 def looked_at(directory: Path) -> FileSet:
     path = str(directory)
-    return decide(FileSet(path), list_directory(path), lambda _: None, Liveness.OFF)
+    return decide(FileSet(path), list_directory(path), None, Liveness.OFF)
 
 
 def served(file_set: FileSet, labels: tuple[tuple[str, str], ...] = ()) -> str:
-    scraper = Scraper(StockEngine(lambda: file_set, labels), list, labels, lambda: None)
-    text = scraper.bodies([TEXT])[TEXT].decode()
-    scraper.close()
-    return text
+    scraper = Scraper(StockEngine(lambda: file_set, labels), list, lambda: None)
+    return scraper.bodies([TEXT])[TEXT].decode()
 
 
 def test_it_is_the_stock_collector(recorded: dict[str, Path]) -> None:

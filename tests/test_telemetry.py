@@ -1,46 +1,48 @@
 """The exporter's own metrics."""
 
 import platform
+import threading
 from dataclasses import replace
 
 import pytest
-from prometheus_client import generate_latest
-from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client import ProcessCollector
 
 from exporter import __version__
-from exporter.status import FileStatus, ProcessStatus, Status
-from exporter.telemetry import Telemetry, own_names
+from exporter.exposition.text import OPENMETRICS_END, Renderer
+from exporter.status import Summary
+from exporter.telemetry import Telemetry
+from tests.support.compare import text_of
 from tests.support.expositions import Exposition
 
-STATUS = Status(
+SUMMARY = Summary(
     version="1",
     worker_addr="w",
     directory="/d",
     problem="",
     worker_up=True,
     started=1.0,
-    processes=(ProcessStatus("7", "live"), ProcessStatus("8", "dead"), ProcessStatus("9", "dead")),
-    files=(
-        FileStatus("counter_7.db", "live"),
-        FileStatus("counter_8.db", "removed"),
-        FileStatus("counter_9.db", "skipped", "is empty"),
-    ),
+    process_counts={"live": 1, "dead": 2},
+    file_counts={"live": 1, "removed": 1, "skipped": 1},
     series=42,
     scrape_durations={"read": 0.25, "merge": 0.5, "render": 1.0, "compress": 2.0},
     last_update=1234.5,
-    file_errors={"empty": 3, "corrupt": 1},
+    file_errors={"empty": 3, "corrupt": 1, "bad_key": 0},
 )
 
 
 class Own:
-    """Telemetry over a status that a test can change."""
+    """Telemetry over a summary that a test can change."""
 
     def __init__(self) -> None:
-        self.status = STATUS
-        self.telemetry = Telemetry(lambda: self.status)
+        self.summary = SUMMARY
+        self.telemetry = Telemetry(lambda: self.summary, [("zone", "z")])
+
+    def text(self, *, openmetrics: bool = False) -> str:
+        text = text_of(Renderer("underscores", openmetrics=openmetrics), self.telemetry.tell())
+        return (text + OPENMETRICS_END * openmetrics).decode()
 
     def exposition(self) -> Exposition:
-        return Exposition(generate_latest(self.telemetry.registry).decode())
+        return Exposition(self.text())
 
 
 @pytest.fixture(name="own")
@@ -52,7 +54,7 @@ def test_what_the_status_says(own: Own) -> None:
     it = own.exposition()
     it.check()
     (build,) = it.labels("smg_exporter_build_info")
-    assert build == {"version": __version__, "python_version": platform.python_version()}
+    assert build == {"version": __version__, "python_version": platform.python_version(), "zone": "z"}
     assert it.value("smg_exporter_build_info") == 1
     assert it.value("smg_exporter_up") == 1
     assert it.value("smg_exporter_worker_up") == 1
@@ -62,7 +64,7 @@ def test_what_the_status_says(own: Own) -> None:
         assert it.value("smg_exporter_processes", state=state) == count
     for state, count in {"live": 1, "dead": 0, "unknown": 0, "removed": 1, "skipped": 1}.items():
         assert it.value("smg_exporter_files", state=state) == count
-    for phase, seconds in STATUS.scrape_durations.items():
+    for phase, seconds in SUMMARY.scrape_durations.items():
         assert it.value("smg_exporter_scrape_duration_seconds", phase=phase) == seconds
     assert it.value("smg_exporter_file_errors_total", reason="empty") == 3
     assert it.value("smg_exporter_file_errors_total", reason="corrupt") == 1
@@ -70,8 +72,8 @@ def test_what_the_status_says(own: Own) -> None:
 
 def test_what_changes_is_told_anew(own: Own) -> None:
     own.exposition()
-    own.status = replace(
-        STATUS, worker_up=False, directory_readable=False, problem="gone", files=(), processes=()
+    own.summary = replace(
+        SUMMARY, worker_up=False, directory_readable=False, problem="gone", file_counts={}, process_counts={}
     )
     it = own.exposition()
     assert it.value("smg_exporter_up") == 0
@@ -81,14 +83,14 @@ def test_what_changes_is_told_anew(own: Own) -> None:
 
 
 def test_what_is_unknown_is_absent(own: Own) -> None:
-    own.status = replace(STATUS, worker_up=None, last_update=None)
+    own.summary = replace(SUMMARY, worker_up=None, last_update=None)
     names = own.exposition().names
     assert "smg_exporter_worker_up" not in names
     assert "smg_exporter_last_update_timestamp_seconds" not in names
 
 
 def test_the_phases_are_there_before_the_first_scrape(own: Own) -> None:
-    own.status = replace(STATUS, scrape_durations={})
+    own.summary = replace(SUMMARY, scrape_durations={})
     assert own.exposition().values("smg_exporter_scrape_duration_seconds") == [0, 0, 0, 0]
 
 
@@ -107,19 +109,57 @@ def test_the_process_is_this_one(own: Own) -> None:
     assert it.value("process_cpu_seconds_total")
 
 
+def test_the_process_is_what_prometheus_client_says_of_it(own: Own) -> None:
+    stock = {family.name: family for family in ProcessCollector(registry=None).collect()}
+    it = own.exposition()
+    ours = {family.name.removesuffix("_total"): family for family in it.families if family.name in stock}
+    assert ours.keys() == stock.keys()
+    for name, family in stock.items():
+        assert (ours[name].type, ours[name].documentation) == (family.type, family.documentation)
+        (sample,), (stock_sample,) = ours[name].samples, family.samples
+        assert sample.name == stock_sample.name
+        assert sample.value == pytest.approx(stock_sample.value, rel=0.2, abs=0.1)
+
+
 def test_names_and_units_are_as_openmetrics_wants_them(own: Own) -> None:
-    text = generate_openmetrics(own.telemetry.registry).decode()
-    Exposition(text, openmetrics=True).check()
+    Exposition(own.text(openmetrics=True), openmetrics=True).check()
+
+
+def test_reasons_and_codes_are_there_before_the_first_one(own: Own) -> None:
+    it = own.exposition()
+    assert it.value("smg_exporter_file_errors_total", reason="bad_key") == 0
+    for code in ("200", "499", "500", "503"):
+        assert it.value("smg_exporter_scrapes_total", code=code) == 0
 
 
 def test_own_names_are_all_that_may_be_used(own: Own) -> None:
     own.telemetry.count_scrape(503)
-    it = own.exposition()
-    assert it.names <= own_names()
-    assert {family.name for family in it.families} <= own_names()
-    assert "smg_exporter_file_errors_total" in own_names()
-    assert "smg_exporter_worker_up" in own_names()
+    it, names = own.exposition(), own.telemetry.names
+    assert it.names <= names
+    assert {family.name for family in it.families} <= names
+    assert {"smg_exporter_file_errors_total", "smg_exporter_file_errors", "smg_exporter_worker_up"} <= names
 
 
-def test_a_registry_of_its_own_holds_nothing_else(own: Own) -> None:
-    assert all(name.startswith(("smg_exporter_", "process_")) for name in own.exposition().names)
+def test_all_names_are_ours_and_in_order(own: Own) -> None:
+    names = [family.name for family in own.exposition().families]
+    assert names == sorted(names)
+    assert all(name.startswith(("smg_exporter_", "process_")) for name in names)
+
+
+def test_what_did_not_change_is_the_same_object(own: Own) -> None:
+    before, after = own.telemetry.tell(), own.telemetry.tell()
+    assert all(one.family is other.family for one, other in zip(before, after, strict=True))
+    same = {values.family.name for values, old in zip(after, before, strict=True) if values is old}
+    assert same >= {"smg_exporter_build_info", "smg_exporter_files", "process_start_time_seconds"}
+
+
+def test_scrapes_may_be_counted_while_they_are_told(own: Own) -> None:
+    def count() -> None:
+        for code in range(1000, 3000):
+            own.telemetry.count_scrape(code)
+
+    counting = threading.Thread(target=count)
+    counting.start()
+    while counting.is_alive():
+        own.telemetry.tell()
+    counting.join()

@@ -2,14 +2,14 @@
 
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from exporter import verify as verify_module
 from exporter.multiproc.fileset import FileSet
-from exporter.multiproc.merge import RULES, Vector
+from exporter.multiproc.merge import RULES, Row
 from exporter.settings import load
 from exporter.verify import verify
 from tests.support import files
@@ -35,8 +35,8 @@ def _verified(capsys: pytest.CaptureFixture[str]) -> Verify:
     return run
 
 
-def sum_of_buckets_too_many(real: Callable[[Vector], Vector]) -> Callable[[Vector], Vector]:
-    return lambda vector: (*real(vector)[:-1], real(vector)[-1] + 1)
+def sum_of_buckets_too_many(real: Callable[[Row], Sequence[float]]) -> Callable[[Row], Sequence[float]]:
+    return lambda row: [*real(row)[:-1], real(row)[-1] + 1]
 
 
 @pytest.mark.parametrize(
@@ -96,9 +96,9 @@ def test_nothing_to_compare_is_an_error(tmp_path: Path, verified: Verify) -> Non
 @pytest.mark.parametrize(
     ("kind", "fault"),
     [
-        ("counter", {"combine": max}),
-        ("gauge_livesum", {"combine": min}),
-        ("gauge_mostrecent", {"combine": lambda vectors: vectors[0]}),
+        ("counter", {"merge": max}),
+        ("gauge_livesum", {"merge": min}),
+        ("gauge_mostrecent", {"merge": lambda rows: rows[0]}),
         ("histogram", {"finish": sum_of_buckets_too_many(RULES["histogram"].finish)}),
     ],
 )
@@ -158,6 +158,15 @@ def test_a_skipped_file_is_promised(tmp_path: Path, verified: Verify) -> None:
     ] * 2
 
 
+def test_a_file_that_stock_reads_and_we_do_not_is_a_difference(tmp_path: Path, verified: Verify) -> None:
+    files.write(tmp_path / "counter_rust-5027.db", {files.counter("c"): 1})
+    assert verified(tmp_path, liveness="off") == (0, ["round 1: 1 files, 1 families, 1 samples: equal"])
+    files.write(tmp_path / "gauge_odd_1.db", {files.gauge("g"): 1})
+    code, lines = verified(tmp_path, liveness="off")
+    assert code == 1
+    assert [line.split(":")[0] for line in lines[1:]] == ['  g{pid="1"}', "  help of g", "  type of g"]
+
+
 def test_a_dead_processs_live_gauges_are_promised(tmp_path: Path, verified: Verify) -> None:
     with writers(tmp_path, 2) as (living, dying):
         for process in (living, dying):
@@ -199,9 +208,9 @@ def test_a_file_that_goes_is_promised(
     assert lines == [
         "round 1: 2 files, 1 families, 1 samples: equal",
         "round 2: 1 files, 1 families, 1 samples: equal",
-        "  promise 4: counter_1.db went, and its sums stay",
+        "  promise 4: 1 files went, and their sums stay",
         "round 3: 1 files, 1 families, 1 samples: equal",
-        "  promise 4: counter_1.db went, and its sums stay",
+        "  promise 4: 1 files went, and their sums stay",
     ]
 
 

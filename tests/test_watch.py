@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,18 @@ import pytest
 from watchfiles import awatch
 
 from exporter import watch
-from exporter.multiproc.fileset import Listing, Liveness, State, list_directory
+from exporter.multiproc.fileset import Evidence, FileSet, Liveness, State, Writer
+from exporter.multiproc.listing import Listing, list_directory
 from exporter.multiproc.processes import Process
 from exporter.watch import Watcher
+from tests.support.files import Processes
+from tests.support.writers import writers
 
 PROMISED = 1.0
 """Seconds within which a change is picked up."""
 SLACK = 1.0
 """Seconds that a busy machine may add."""
+ONE = Processes({"1": Process("1", 1, 0.0)})
 
 
 class Wakeups:
@@ -29,12 +34,17 @@ class Wakeups:
 
     def __init__(self) -> None:
         self._queue: asyncio.Queue[None] = asyncio.Queue()
+        self.waited_for: list[tuple[FileSet, bool]] = []
+        self.closed = False
 
-    async def __call__(self, _watcher: Watcher) -> AsyncIterator[None]:
-        while True:
-            await self._queue.get()
-            yield
+    async def wait(self, files: FileSet, *, hurry: bool) -> None:
+        self.waited_for.append((files, hurry))
+        if len(self.waited_for) > 1:
             self._queue.task_done()
+        await self._queue.get()
+
+    def close(self) -> None:
+        self.closed = True
 
     async def wake(self) -> None:
         """Wake it; return when it has looked, and told whom it tells."""
@@ -49,33 +59,35 @@ class Watched:
     def __init__(self, watcher: Watcher, wakeups: Wakeups) -> None:
         self.watcher = watcher
         self.changes = 0
+        self.hurry = False
         self._wakeups = wakeups
 
-    def changed(self) -> None:
-        self.changes += 1
+    def looked(self, changed: bool) -> bool:  # noqa: FBT001 - as the watcher calls it
+        self.changes += changed
+        return self.hurry
 
     async def names(self) -> list[str]:
         """Look; return the names of the files that count."""
         await self._wakeups.wake()
-        return [file.name for file in self.watcher.current.files]
+        return sorted(self.watcher.current.files)
 
 
 @asynccontextmanager
 async def watched(
     directory: Path,
     liveness: Liveness = Liveness.OFF,
-    find: Callable[[str], Process | None] = lambda _: None,
+    evidence: Evidence | None = None,
 ) -> AsyncIterator[Watched]:
     wakeups = Wakeups()
-    it = Watched(Watcher(str(directory), liveness, wakeups, find), wakeups)
-    async with running(it.watcher, it.changed):
+    it = Watched(Watcher(str(directory), liveness, wakeups, evidence or Processes({})), wakeups)
+    async with running(it.watcher, it.looked):
         yield it
 
 
 @asynccontextmanager
-async def running(watcher: Watcher, on_change: Callable[[], None]) -> AsyncIterator[asyncio.Task[None]]:
+async def running(watcher: Watcher, on_look: Callable[[bool], bool]) -> AsyncIterator[asyncio.Task[None]]:
     """Run a watcher; with the block it is cancelled, and has to end at once."""
-    task = asyncio.create_task(watcher.run(on_change))
+    task = asyncio.create_task(watcher.run(on_look))
     try:
         yield task
     finally:
@@ -122,10 +134,10 @@ async def test_files_come_and_go(directory: Path) -> None:
         assert await it.names() == ["counter_1.db", "counter_2.db"]
         (directory / "counter_1.db").unlink()
         assert await it.names() == ["counter_2.db"]
-        assert it.watcher.current.removed == {"counter_1.db"}
+        assert it.watcher.current.removed == 1
         make(directory, "counter_1.db")
         assert await it.names() == ["counter_1.db", "counter_2.db"]
-        assert it.watcher.current.removed == frozenset()
+        assert it.watcher.current.removed == 1
         assert it.watcher.current.epoch == 0
 
 
@@ -175,7 +187,7 @@ async def test_a_directory_that_vanishes_and_comes_back_is_another_workers(direc
         make(directory, "counter_1.db")
         assert await it.names() == ["counter_1.db"]
         assert it.watcher.current.epoch == 1
-        assert it.watcher.current.removed == frozenset()
+        assert it.watcher.current.removed == 0
 
 
 async def test_a_directory_renamed_into_place_is_another_workers(directory: Path) -> None:
@@ -195,7 +207,7 @@ async def test_an_emptied_directory_begins_another_worker(directory: Path) -> No
         (directory / "counter_1.db").unlink()
         assert await it.names() == []
         assert it.watcher.current.epoch == 1
-        assert it.watcher.current.removed == frozenset()
+        assert it.watcher.current.removed == 0
         make(directory, "counter_2.db")
         assert await it.names() == ["counter_2.db"]
         assert it.watcher.current.epoch == 1
@@ -209,9 +221,9 @@ def _listings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Give the list that grows by a path with each real listing."""
     listings: list[str] = []
 
-    def list_and_count(path: str) -> Listing:
+    def list_and_count(path: str, before: Listing | None) -> Listing:
         listings.append(path)
-        return list_directory(path)
+        return list_directory(path, before)
 
     monkeypatch.setattr(watch, "list_directory", list_and_count)
     return listings
@@ -272,32 +284,22 @@ async def test_a_clock_set_back_does_not_stop_the_listing(
 # --- Processes ---
 
 
-class Processes:
-    """Stands in for /proc."""
-
-    def __init__(self, *pids: str) -> None:
-        self.alive = {pid: Process(pid, 1, 0.0) for pid in pids}
-
-    def find(self, pid: str) -> Process | None:
-        return self.alive.get(pid)
-
-
 async def test_a_writer_that_dies_is_a_change(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
     make(directory, "counter_1.db")
-    processes = Processes("1")
+    processes = Processes({"1": Process("1", 1, 0.0)})
     with caplog.at_level(logging.INFO, "exporter"):
-        async with watched(directory, Liveness.ON, processes.find) as it:
+        async with watched(directory, Liveness.ON, processes) as it:
             await it.names()
             assert it.watcher.current.worker_up is True
             changes = it.changes
-            processes.alive.clear()
+            processes.living = {}
             await it.names()
             assert it.watcher.current.worker_up is False
             assert it.changes == changes + 1
     events = [record for record in caplog.records if record.message == "worker liveness"]
     assert [vars(event)["fields"] for event in events] == [
-        {"worker": "up", "processes": "1"},
-        {"worker": "down", "processes": "1"},
+        {"worker": "up", "live": 1, "processes": "1"},
+        {"worker": "down", "dead": 1, "processes": "1"},
     ]
 
 
@@ -305,7 +307,7 @@ async def test_files_that_move_without_a_process_make_liveness_unknown(
     directory: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     make(directory, "counter_7.db")
-    async with watched(directory, Liveness.AUTO, Processes().find) as it:
+    async with watched(directory, Liveness.AUTO, Processes({})) as it:
         await it.names()
         assert it.watcher.current.worker_up is False
         it.watcher.report_moved({"7"})
@@ -319,15 +321,15 @@ async def test_files_that_move_without_a_process_make_liveness_unknown(
 
 async def test_what_moved_is_told_to_one_look_only(directory: Path) -> None:
     make(directory, "counter_7.db")
-    processes = Processes("7")
-    async with watched(directory, Liveness.ON, processes.find) as it:
-        processes.alive["7"] = Process("7", 1, time.time() + 60)  # a stranger, it seems
+    processes = Processes({"7": Process("7", 1, 0.0)})
+    async with watched(directory, Liveness.ON, processes) as it:
+        processes.living = {"7": Process("7", 1, time.time() + 60)}  # a stranger, it seems
         await it.names()
         assert it.watcher.current.worker_up is False
         it.watcher.report_moved({"7"})
         await it.names()
         assert it.watcher.current.worker_up is True, "it writes, so it is no stranger"
-        processes.alive["7"] = Process("7", 2, time.time() + 60)
+        processes.living = {"7": Process("7", 2, time.time() + 60)}
         await it.names()
         assert it.watcher.current.worker_up is False
 
@@ -337,10 +339,10 @@ async def test_in_a_pid_namespace_of_its_own_it_looks_up_no_pid(
 ) -> None:
     monkeypatch.setattr(watch, "alone_in_pid_namespace", lambda: True)
     make(directory, "counter_1.db")
-    async with watched(directory, Liveness.AUTO, Processes("1").find) as it:
+    async with watched(directory, Liveness.AUTO, ONE) as it:
         await it.names()
         assert it.watcher.current.worker_up is None
-    async with watched(directory, Liveness.ON, Processes("1").find) as it:
+    async with watched(directory, Liveness.ON, ONE) as it:
         await it.names()
         assert it.watcher.current.worker_up is True
 
@@ -368,18 +370,58 @@ async def test_an_operator_is_told_what_became_of_the_directory(
 
 
 async def test_a_fault_of_the_watch_reaches_who_runs_it(directory: Path) -> None:
-    def fail(_: str) -> None:
-        raise LookupError("a fault")
+    class Faulty(Processes):
+        def find_process(self, pid: str) -> Process | None:
+            raise LookupError(f"a fault of {pid}")
 
     make(directory, "counter_1.db")
     wakeups = Wakeups()
-    watcher = Watcher(str(directory), Liveness.ON, wakeups, fail)
-    async with running(watcher, lambda: None) as task:
-        waking = asyncio.create_task(wakeups.wake())
+    watcher = Watcher(str(directory), Liveness.ON, wakeups, Faulty({}))
+    async with running(watcher, lambda _: False) as task:
         await asyncio.wait({task}, timeout=PROMISED + SLACK)
-        waking.cancel()
-        with pytest.raises(LookupError, match="a fault"):
+        with pytest.raises(LookupError, match="a fault of 1"):
             task.result()
+    assert wakeups.closed
+
+
+# --- Before a scrape ---
+
+
+async def test_a_scrape_has_a_fresh_look(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watcher = Watcher(str(directory), Liveness.OFF)
+    assert watcher.fresh().files == {}
+    make(directory, "counter_1.db")
+    now = time.monotonic()
+    assert watcher.fresh().files == {}, "the last look is fresh enough"
+    monkeypatch.setattr(time, "monotonic", lambda: now + 0.6)
+    assert list(watcher.fresh().files) == ["counter_1.db"]
+    assert watcher.current is watcher.fresh()
+
+
+async def test_what_a_scrape_saw_is_no_news_to_the_watch(
+    directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "exporter"):
+        async with watched(directory) as it:
+            await it.names()
+            changes = it.changes
+            make(directory, "counter_1.db")
+            it.watcher.last_look = None
+            assert list(it.watcher.fresh().files) == ["counter_1.db"]
+            assert await it.names() == ["counter_1.db"]
+            assert it.changes == changes
+    assert [record.message for record in caplog.records] == ["directory taken up"]
+
+
+async def test_it_hurries_where_it_is_told_to(directory: Path) -> None:
+    async with watched(directory) as it:
+        await it.names()
+        it.hurry = True
+        await it.names()
+        assert it._wakeups.waited_for[-1] == (it.watcher.current, True)
+        it.hurry = False
+        await it.names()
+        assert it._wakeups.waited_for[-1] == (it.watcher.current, False)
 
 
 # --- Waking up, for real ---
@@ -388,12 +430,13 @@ async def test_a_fault_of_the_watch_reaches_who_runs_it(directory: Path) -> None
 class Real:
     """A running watcher that is woken as in production."""
 
-    def __init__(self, directory: Path) -> None:
-        self.watcher = Watcher(str(directory), Liveness.OFF)
+    def __init__(self, directory: Path, liveness: Liveness) -> None:
+        self.watcher = Watcher(str(directory), liveness)
         self._change = asyncio.Event()
 
-    def changed(self) -> None:
+    def looked(self, _changed: bool) -> bool:  # noqa: FBT001 - as the watcher calls it
         self._change.set()
+        return False
 
     async def until(self, condition: Callable[[], bool], within: float = PROMISED + SLACK) -> None:
         """Wait for changes until one makes the condition true."""
@@ -403,16 +446,16 @@ class Real:
                 await self._change.wait()
 
     def has(self, *names: str) -> Callable[[], bool]:
-        return lambda: tuple(file.name for file in self.watcher.current.files) == names
+        return lambda: tuple(sorted(self.watcher.current.files)) == names
 
     def listed(self) -> bool:
         return self.watcher.current.listing is not None
 
 
 @asynccontextmanager
-async def really_watched(directory: Path) -> AsyncIterator[Real]:
-    it = Real(directory)
-    async with running(it.watcher, it.changed):
+async def really_watched(directory: Path, liveness: Liveness = Liveness.OFF) -> AsyncIterator[Real]:
+    it = Real(directory, liveness)
+    async with running(it.watcher, it.looked):
         yield it
 
 
@@ -426,7 +469,7 @@ async def test_a_new_file_is_picked_up_within_a_second(directory: Path) -> None:
 
 
 async def test_an_event_alone_is_enough(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "_INTERVAL", 3600)
+    monkeypatch.setattr(watch, "_TICK", 3600)
     async with really_watched(directory) as it:
         await it.until(it.listed)
         for number in range(1, 20):  # the first may come before anybody listens
@@ -447,6 +490,7 @@ async def test_without_inotify_the_ticks_alone_will_do(
         yield
 
     monkeypatch.setattr(watch, "awatch", fail)
+    monkeypatch.setattr(watch, "_TICK", 0.5)
     async with really_watched(directory) as it:
         await it.until(it.listed)
         make(directory, "counter_1.db")
@@ -490,6 +534,65 @@ async def test_a_directory_renamed_into_place_is_watched_as_the_first_was(
         make(directory, "counter_2.db")
         await it.until(it.has("counter_1.db", "counter_2.db"))
     assert len(watches) > 1, "a watch of the first directory hears nothing of the second"
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+async def test_a_death_is_seen_at_once_or_at_the_next_tick(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, *, is_told: bool
+) -> None:
+    def refuse(_pid: int) -> int:
+        raise PermissionError
+
+    if not is_told:
+        monkeypatch.setattr(os, "pidfd_open", refuse)
+        monkeypatch.setattr(watch, "_BLIND_TICK", 0.3)
+    monkeypatch.setattr(watch, "_TICK", 3600)
+    monkeypatch.setattr(watch, "_EVENT_STEP", 50)
+    with writers(directory, 2) as processes:
+        for process in processes:
+            await asyncio.to_thread(process.add, "c")
+        async with really_watched(directory, Liveness.ON) as it:
+            for process, up in zip(processes, (True, False), strict=True):
+                await it.until(lambda: set(it.watcher.current.living) >= {str(process.pid)})  # noqa: B023 - at once
+                await asyncio.to_thread(process.kill)
+                await it.until(lambda: it.watcher.current.worker_up is up)  # noqa: B023 - as above
+                await it.until(lambda: str(process.pid) not in it.watcher.current.living)  # noqa: B023 - as above
+
+
+async def test_no_descriptor_is_left_when_processes_are_watched_no_more(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[int] = []
+    pidfd_open = os.pidfd_open
+
+    def noted(pid: int) -> int:
+        opened.append(pidfd_open(pid))
+        return opened[-1]
+
+    monkeypatch.setattr(os, "pidfd_open", noted)
+    waker = watch.EventsAndTicks(str(directory))
+    alone = FileSet(str(directory), listing=list_directory(str(directory)))
+    me = replace(alone, writers={str(os.getpid()): Writer(State.LIVE)})
+    for files, count in ((me, 1), (me, 1), (alone, 1), (me, 2)):
+        await waker.wait(files, hurry=True)
+        assert len(opened) == count
+    waker.close()
+    for descriptor in opened:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)
+
+
+async def test_a_process_that_ended_before_it_is_watched_is_seen_at_once(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "_TICK", 3600)
+    files = FileSet(
+        str(directory), listing=list_directory(str(directory)), writers={"4194999": Writer(State.LIVE)}
+    )
+    waker = watch.EventsAndTicks(str(directory))
+    async with asyncio.timeout(SLACK):
+        await waker.wait(files, hurry=False)
+    waker.close()
 
 
 @pytest.mark.parametrize("exists", [True, False])

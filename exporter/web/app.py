@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from aiohttp import hdrs, web
 
-from exporter.status import Status
+from exporter.status import Status, Summary
 from exporter.web.answers import line, send
 from exporter.web.metrics import MetricsHandler, MetricsSource
 from exporter.web.pages import F, Pages
@@ -20,6 +20,7 @@ MAX_BODY = 1024
 
 def make_app(
     metrics: MetricsSource,
+    summary: Callable[[], Summary],
     status: Callable[[], Status],
     *,
     telemetry_path: str,
@@ -27,7 +28,7 @@ def make_app(
     on_response: Callable[[int], None],
     send_timeout: float = SEND_TIMEOUT,
 ) -> web.Application:
-    """Return the application over its two sources: `metrics` for scrapes, `status` for everything else.
+    """Return the application over its sources: `metrics` for scrapes, `summary` and `status` for everything else.
 
     `on_response` gets the code of each scrape's answer, 499 where the client went away. A client that does
     not take an answer within `send_timeout` seconds is cut off. ValueError where `telemetry_path` is no path.
@@ -35,7 +36,11 @@ def make_app(
     scrapes = MetricsHandler(
         metrics, max_requests=max_requests, on_response=on_response, send_timeout=send_timeout
     )
-    pages = Pages(status, lambda facts: render(facts, telemetry_path=telemetry_path, now=time.time()))
+    pages = Pages(
+        status,
+        lambda facts: render(facts, telemetry_path=telemetry_path, now=time.time()),
+        lambda: summary().problem,
+    )
     # The metrics come last: they win over a page of the same path.
     return make_application({**routes(pages), telemetry_path: scrapes.handle}, send_timeout)
 
@@ -74,7 +79,8 @@ def _finisher(paths: Iterable[str], send_timeout: float) -> Callable[..., Awaita
         except web.HTTPMethodNotAllowed as refusal:
             allowed = ", ".join(sorted(refusal.allowed_methods))
             response = line(405, f"{request.method} does nothing here; use {allowed}", {hdrs.ALLOW: allowed})
-        await send(request, response, send_timeout)
+        if not response.prepared:  # the handler of scrapes sends its answers itself
+            await send(request, response, send_timeout)
         return response
 
     return finish

@@ -31,6 +31,9 @@ class MetricsSource(Protocol):
         It is cancelled when `timeout` seconds have passed or the client goes away.
         """
 
+    def delay(self) -> str:
+        """Say what a scrape may have to wait for; empty where it is nothing out of the ordinary."""
+
 
 class MetricsHandler:
     """Answers scrapes, at most `max_requests` at a time."""
@@ -76,7 +79,9 @@ class MetricsHandler:
         except ScrapeError as error:
             return line(503, str(error))
         except TimeoutError:
-            return line(503, f"the scrape was not done after {budget:g} s, as long as the scraper waits")
+            delay = self._source.delay()
+            late = f"the scrape was not done after {budget:g} s, as long as the scraper waits"
+            return line(503, f"{late}: {delay}" if delay else late)
         except Exception:
             logger.exception("scrape failed")
             return line(500, "internal error: the log says more")

@@ -1,6 +1,5 @@
 """Everything but the metrics: health, readiness, the status page and its facts as JSON."""
 
-import asyncio
 import json
 import re
 from collections.abc import Callable
@@ -8,6 +7,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from aiohttp import hdrs, web
 
+from exporter.threads import DaemonThread
 from exporter.web.answers import line
 
 CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -15,10 +15,6 @@ CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 class Facts(Protocol):
     """What is known at one moment."""
-
-    @property
-    def problem(self) -> str:
-        """Why there is nothing to serve; empty when there is."""
 
     def as_json(self) -> dict[str, Any]:
         """Return all of it as plain JSON values."""
@@ -30,20 +26,23 @@ F = TypeVar("F", bound=Facts)
 class Pages(Generic[F]):
     """Answers from the facts of the moment."""
 
-    def __init__(self, status: Callable[[], F], page: Callable[[F], str]) -> None:
-        """Answer from `status`, of which `page` makes the status page."""
+    def __init__(self, status: Callable[[], F], page: Callable[[F], str], problem: Callable[[], str]) -> None:
+        """Answer from `status`, of which `page` makes the status page, and from `problem`, which is asked often."""
         self._status = status
         self._page = page
+        self._problem = problem
+        self._thread = DaemonThread()  # one for all: however many ask, they cost one thread
 
     async def index(self, _request: web.Request) -> web.Response:
         """Answer with the status page."""
+        # Thousands of files take longer than the loop may stand still.
+        text = await self._thread.run(lambda: self._page(self._status()))
         headers = {"Content-Security-Policy": CONTENT_SECURITY_POLICY}
-        return web.Response(text=self._page(self._status()), content_type="text/html", headers=headers)
+        return web.Response(text=text, content_type="text/html", headers=headers)
 
     async def status_json(self, _request: web.Request) -> web.Response:
         """Answer with the facts as JSON."""
-        # Whole lists, unlike the page's: thousands of files take longer than the loop may stand still.
-        body = await asyncio.to_thread(_as_json, self._status())
+        body = await self._thread.run(lambda: _as_json(self._status()))
         return web.Response(body=body, headers={hdrs.CONTENT_TYPE: "application/json"})
 
     async def healthy(self, _request: web.Request) -> web.Response:
@@ -52,7 +51,7 @@ class Pages(Generic[F]):
 
     async def ready(self, _request: web.Request) -> web.Response:
         """Say whether there is something to serve, and if not, why."""
-        problem = self._status().problem
+        problem = self._problem()
         return line(503, problem) if problem else line(200, "ok")
 
 

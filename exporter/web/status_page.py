@@ -1,7 +1,6 @@
 """The status page: the facts as HTML. Nothing but strings; the layout is in status.html."""
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from string import Template
 
@@ -40,8 +39,8 @@ def render(status: Status, *, telemetry_path: str, now: float) -> str:
 
 def _verdict(status: Status) -> tuple[str, str, str]:
     """Return the tone, the big line and the line below it."""
-    count = len(status.processes)
-    live = sum(process.state == "live" for process in status.processes)
+    count = sum(status.process_counts.values())
+    live = status.process_counts.get("live", 0)
     if status.worker_up:
         return "up", "Worker is up", f"{live} of {html.count(count, 'process', 'processes')} live."
     if status.worker_up is None:
@@ -56,12 +55,12 @@ def _verdict(status: Status) -> tuple[str, str, str]:
 
 
 def _figures(status: Status, now: float) -> str:
-    states = Counter(file.state for file in status.files)
-    read = len(status.files) - states["skipped"] - states["removed"]
+    states = status.file_counts
+    read = sum(states.get(state, 0) for state in PROCESS_STATES)
     figures = [
         (f"{status.series:,}", "series"),
         (f"{read:,}", "files read"),
-        (f"{states['skipped']:,}", "files skipped"),
+        (f"{states.get('skipped', 0):,}", "files skipped"),
         (html.ago(status.last_scrape, now), "last scrape"),
         (html.ago(status.last_update, now), "last update"),
     ]
@@ -82,7 +81,7 @@ def _processes(status: Status) -> str:
     rows = [
         html.row(html.code(process.pid), _state(process.state)) for process in status.processes[:LONGEST_LIST]
     ]
-    states = _by_state((process.state for process in status.processes), PROCESS_STATES)
+    states = _by_state(status.process_counts, PROCESS_STATES)
     return states + _details("Every process", rows, len(status.processes))
 
 
@@ -90,7 +89,7 @@ def _files(status: Status) -> str:
     if not status.files:
         return '<p class="faint">There is none.</p>'
     rows = [html.row(html.code(file.name), _state(file.state)) for file in status.files[:LONGEST_LIST]]
-    states = _by_state((file.state for file in status.files), FILE_STATES)
+    states = _by_state(status.file_counts, FILE_STATES)
     return states + _details("Every file", rows, len(status.files))
 
 
@@ -125,21 +124,22 @@ def _endpoints(telemetry_path: str) -> str:
 
 
 def _errors(status: Status) -> str:
-    if not status.file_errors:
-        return ""
     rows = [
         f'<tr><th>{html.text(reason)}</th><td class="number">{count:,}</td></tr>'
         for reason, count in sorted(status.file_errors.items())
+        if count
     ]
+    if not rows:
+        return ""
     return f"<section><h2>Skipped files and samples since start</h2>{html.table(rows)}</section>"
 
 
-def _by_state(states: Iterable[str], known: Sequence[str]) -> str:
-    """Return a table of counts: the known states in their order, where there are any, then others."""
-    counts = Counter(states)
-    order = [*(state for state in known if state in counts), *sorted(counts.keys() - set(known))]
+def _by_state(counts: Mapping[str, int], states: Iterable[str]) -> str:
+    """Return a table of counts, without those that are 0."""
     return html.table(
-        f'<tr><td>{_state(state)}</td><td class="number">{counts[state]:,}</td></tr>' for state in order
+        f'<tr><td>{_state(state)}</td><td class="number">{counts[state]:,}</td></tr>'
+        for state in states
+        if counts.get(state)
     )
 
 

@@ -8,7 +8,7 @@ from unittest.mock import patch
 from exporter import cli
 
 PLACES = {
-    "read": "exporter.multiproc.collector.IncrementalCollector.update",
+    "read": "exporter.multiproc.engine.Engine.update",
     "look": "exporter.watch.list_directory",
 }
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -38,6 +39,9 @@ class FakeSource:
             raise self.error
         return gzip.compress(self.body) if offer.encoding is Encoding.GZIP else self.body
 
+    def delay(self) -> str:
+        return ""
+
 
 @dataclass
 class Served:
@@ -73,7 +77,11 @@ def a_status(**facts: object) -> Status:
         "worker_up": True,
         "started": 1_700_000_000.0,
     }
-    return Status(**{**well, **facts})  # type: ignore[arg-type]
+    counts = {
+        f"{what}_counts": dict(Counter(one.state for one in facts.get(plural, ())))  # type: ignore[attr-defined]
+        for what, plural in (("process", "processes"), ("file", "files"))
+    }
+    return Status(**{**well, **counts, **facts})  # type: ignore[arg-type]
 
 
 @asynccontextmanager
@@ -95,6 +103,7 @@ async def serving(
     codes: asyncio.Queue[int] = asyncio.Queue()
     app = make_app(
         source,
+        status,
         status,
         telemetry_path=telemetry_path,
         max_requests=max_requests,
