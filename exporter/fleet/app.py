@@ -13,8 +13,9 @@ from prometheus_client.exposition import generate_latest
 
 from exporter.exposition.compression import Compressor
 from exporter.exposition.negotiation import Encoding, Escaping, Format, Offer, negotiate
-from exporter.fleet.merge import merge, read_own
+from exporter.fleet.merge import merge
 from exporter.fleet.page import render
+from exporter.fleet.reading import read_own
 from exporter.fleet.status import Observer
 from exporter.web.app import SEND_TIMEOUT, make_application, routes
 from exporter.web.metrics import MetricsHandler, MetricsSource
@@ -43,7 +44,7 @@ def make_app(
         text = await asyncio.to_thread(lambda: json.dumps(observer.sd_groups(), ensure_ascii=False))
         return web.Response(body=f"{text}\n".encode(), headers={hdrs.CONTENT_TYPE: "application/json"})
 
-    pages = Pages(observer.status, lambda status: render(status, now=time.time()))
+    pages = Pages(observer.status, lambda status: render(status, now=time.time()), lambda: observer.problem)
     handler = partial(
         MetricsHandler, max_requests=max_requests, send_timeout=send_timeout, negotiate=_negotiate
     )
@@ -67,6 +68,9 @@ class _OwnMetrics:
 
     async def scrape(self, offer: Offer, timeout: float) -> list[bytes]:  # noqa: ARG002, ASYNC109 - the protocol's own
         return await asyncio.to_thread(self._body, offer)
+
+    def delay(self) -> str:
+        return ""
 
     def _body(self, offer: Offer) -> list[bytes]:
         own = read_own(generate_latest(self._registry))

@@ -18,8 +18,9 @@ from exporter.errors import ScrapeError
 from exporter.exposition.compression import Compressor
 from exporter.exposition.negotiation import Encoding, Format, Offer
 from exporter.fleet.client import TIMEOUT, Answer, TargetFailure
-from exporter.fleet.layout import escape
-from exporter.fleet.merge import BadExpositionError, Reader, Reading, merge, read_own
+from exporter.fleet.line import escape
+from exporter.fleet.merge import merge
+from exporter.fleet.reading import BadExpositionError, Reader, Reading, read_own
 from exporter.fleet.targets import Target
 from exporter.logs import fields
 
@@ -127,7 +128,7 @@ class Fanout:
         self.left_out: Counter[str] = Counter()
         """What was left out of answers since start, by reason."""
         self.durations: dict[str, float] = {}
-        """Seconds that the last answer took, by phase."""
+        """Seconds that the last answer took, by phase. Replaced, not changed: other threads look at it."""
         self.last_scrape: float | None = None
         """When it was, in Unix seconds."""
         self._targets = targets
@@ -159,6 +160,10 @@ class Fanout:
             body = fan_out.bodies[offer] = asyncio.ensure_future(self._body(fan_out, offer))
             body.add_done_callback(_look_at)  # nobody may be waiting any more, and that is no fault
         return await asyncio.shield(fan_out.bodies[offer])
+
+    def delay(self) -> str:
+        """Say what a scrape may have to wait for: nothing out of the ordinary."""
+        return ""
 
     def close(self) -> None:
         """End without waiting for targets."""
@@ -259,9 +264,14 @@ class Fanout:
         if not fan_out.targets:
             raise ScrapeError(self._no_target() or "no target")
         outcomes = dict(fan_out.outcomes)
-        return await self._in_thread(lambda: self._merge(fan_out.targets, outcomes, offer))
+        chunks, faults = await self._in_thread(lambda: self._merge(fan_out.targets, outcomes, offer))
+        self.left_out.update(faults)
+        return chunks
 
-    def _merge(self, targets: Sequence[Target], outcomes: Outcomes, offer: Offer) -> list[bytes]:
+    def _merge(
+        self, targets: Sequence[Target], outcomes: Outcomes, offer: Offer
+    ) -> tuple[list[bytes], Counter[str]]:
+        """Return an answer, and what was left out of it: how often, by reason."""
         start = time.perf_counter()
         readings = [
             outcome.reading
@@ -270,12 +280,12 @@ class Fanout:
         ]
         own = read_own(self._own_metrics(targets, outcomes))
         chunks, faults = merge(readings, own, openmetrics=offer.format is Format.OPENMETRICS_1_0_0)
-        self.left_out.update(faults)
         merged = time.perf_counter()
         if offer.encoding is Encoding.GZIP:
             chunks = [Compressor().gzip(chunks, b"")]
-        self.durations |= {"merge": merged - start, "compress": time.perf_counter() - merged}
-        return chunks
+        compressed = time.perf_counter()
+        self.durations = {**self.durations, "merge": merged - start, "compress": compressed - merged}
+        return chunks, faults
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

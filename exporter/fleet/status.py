@@ -83,6 +83,11 @@ class Observer:
             scrape_durations=dict(self._fanout.durations),
         )
 
+    @property
+    def problem(self) -> str:
+        """Why there is no target; empty where there is one."""
+        return self._discovery.problem
+
     def sd_groups(self) -> list[dict[str, Any]]:
         """Return the targets in the form of Prometheus' HTTP service discovery."""
         return [_sd_group(target) for target in self._discovery.targets]

@@ -3,6 +3,7 @@
 import platform
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -15,8 +16,12 @@ from exporter.fleet.fanout import Fanout, Outcomes
 from exporter.fleet.merge import LEFT_OUT
 from exporter.fleet.sources import Discovery
 from exporter.fleet.targets import Target
+from exporter.web.metrics import CLIENT_GONE
 
 _PREFIX = "smg_exporter_"
+_CODES = (200, CLIENT_GONE, 500, 503)
+"""What scrapes of the fleet end in."""
+K = TypeVar("K", int, str)
 
 
 class Telemetry:
@@ -26,7 +31,7 @@ class Telemetry:
         self.registry = CollectorRegistry()
         self._discovery = discovery
         self._fanout = fanout
-        self._scrapes: Counter[int] = Counter({200: 0})
+        self._scrapes: Counter[int] = Counter()
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
 
@@ -49,8 +54,7 @@ class Telemetry:
         yield _counter("left_out", help_text, fanout.left_out, LEFT_OUT, "reason")
         help_text = "What the last answer took, by phase."
         yield _gauge("scrape_duration_seconds", help_text, fanout.durations, "phase")
-        codes = {str(code): number for code, number in self._scrapes.items()}
-        yield _counter("scrapes", "Scrapes of the fleet by HTTP status code.", codes, (), "code")
+        yield _counter("scrapes", "Scrapes of the fleet by HTTP status code.", self._scrapes, _CODES, "code")
         yield from self._sources()
 
     def _sources(self) -> Iterable[Metric]:
@@ -111,10 +115,11 @@ def _gauge(name: str, help_text: str, values: Mapping[str, float], label: str) -
 
 
 def _counter(
-    name: str, help_text: str, counts: Mapping[str, int], always: Iterable[str], label: str
+    name: str, help_text: str, counts: Mapping[K, int], always: Iterable[K], label: str
 ) -> CounterMetricFamily:
     """Return a family that has `always` these label values: a rate needs a zero to start from."""
     family = CounterMetricFamily(_PREFIX + name, help_text, labels=[label])
+    # Copied at once: another thread counts on, and may add a label value.
     for label_value, value in sorted({**dict.fromkeys(always, 0), **counts}.items()):
-        family.add_metric([label_value], value)
+        family.add_metric([str(label_value)], value)
     return family

@@ -153,8 +153,11 @@ async def test_a_short_request_gets_what_there_is_and_a_long_one_all() -> None:
         await answer()(writer)
 
     async with fleet_of([answer(), late]) as (_, fanout):
+        durations = fanout.durations
         long = asyncio.create_task(ask(fanout))
         assert (await ask(fanout, timeout=0.5)).values("up_to") == [1]
+        assert fanout.durations
+        assert not durations, "another thread may be looking at them"
         gate.set()
         assert (await long).values("up_to") == [1, 1]
 

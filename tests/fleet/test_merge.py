@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.fleet.merge import BadExpositionError, Reader, Reading, merge, read_own
+from exporter.fleet.merge import merge
+from exporter.fleet.reading import BadExpositionError, Reader, Reading, read_own
 from tests.fleet.expositions import expositions, of_openmetrics, of_text, recorded_text, slow_merge
 
 ADDRESSES = ("grpc://10.0.0.1:8001", "grpc://10.0.0.2:8001", "http://[::1]:30000")
@@ -64,89 +65,6 @@ def test_openmetrics_is_strict_and_says_the_same(bodies: list[bytes]) -> None:
     assert len(samples) == sum(not key.startswith(("TYPE ", "HELP ")) for key in in_openmetrics)
 
 
-# --- What is remembered makes no difference ---
-
-SIMPLE = (
-    b'# TYPE a gauge\na{x="1"} 1\na{x="2",worker_addr="grpc://own:1"} 2\n# TYPE b_total counter\nb_total 3\n'
-)
-
-
-@st.composite
-def variants(draw: st.DrawFn) -> tuple[bytes, bytes]:
-    """Draw a body, and one that a few bytes make different."""
-    body = draw(st.one_of(expositions(), st.just(SIMPLE)))
-    other = bytearray(body)
-    for _ in range(draw(st.integers(0, 2))):
-        position = draw(st.integers(0, len(other)))
-        length = draw(st.integers(0, 3))
-        other[position : position + length] = draw(
-            st.one_of(
-                st.binary(max_size=2), st.sampled_from([b"1", b" ", b"\n", b"}", b'"', b"#", b".", b"e"])
-            )
-        )
-    return body, bytes(other)
-
-
-def outcome(reader: Reader, body: bytes, address: str, before: Reading | None = None) -> object:
-    """Return everything that a reading says."""
-    try:
-        reading = reader.read(body, address.encode(), before)
-    except BadExpositionError:
-        return None
-    return [
-        (merge([reading], openmetrics=openmetrics), sorted(reading.layout.faults.items()))
-        for openmetrics in (False, True)
-    ]
-
-
-@given(variants())
-def test_a_body_after_another_is_read_as_if_it_came_first(bodies: tuple[bytes, bytes]) -> None:
-    first, second = bodies
-    reader = Reader()
-    try:
-        before = reader.read(first, ADDRESSES[0].encode())
-    except BadExpositionError:
-        return
-    cold = outcome(Reader(), second, ADDRESSES[0])
-    assert outcome(reader, second, ADDRESSES[0], before) == cold
-
-
-@given(variants(), st.sampled_from(["", "grpc://own:1", "grpc://10.0.0.2:8001", "grpc://127.0.0.1:8001"]))
-def test_a_body_like_another_workers_is_read_as_if_there_were_none(
-    bodies: tuple[bytes, bytes], own: str
-) -> None:
-    first, second = bodies
-    reader = Reader()
-    try:
-        reader.read(first, ADDRESSES[0].encode())
-    except BadExpositionError:
-        return
-    if own:
-        second = second.replace(b"grpc://own:1", own.encode()).replace(
-            b"} ", f',worker_addr="{own}"}} '.encode()
-        )
-    assert outcome(reader, second, ADDRESSES[1]) == outcome(Reader(), second, ADDRESSES[1])
-
-
-def test_workers_that_are_alike_share_what_their_lines_mean() -> None:
-    reader = Reader()
-    one = reader.read(b'a{x="1",worker_addr="grpc://one:1"} 1\nb 2\n', b"grpc://one:1")
-    two = reader.read(b'a{x="1",worker_addr="grpc://two:1"} 7\nb 8\n', b"grpc://two:1")
-    assert two.layout.families is one.layout.families
-    assert b"".join(merge([one, two], openmetrics=False)[0]) == (
-        b'# HELP a \n# TYPE a untyped\na{x="1",worker_addr="grpc://one:1"} 1\na{x="1",worker_addr="grpc://two:1"} 7\n'
-        b'# HELP b \n# TYPE b untyped\nb{worker_addr="grpc://one:1"} 2\nb{worker_addr="grpc://two:1"} 8\n'
-    )
-
-
-def test_a_scrape_that_changes_values_only_keeps_the_layout() -> None:
-    reader = Reader()
-    before = reader.read(b"a 1\nb 2\n", b"w")
-    again = reader.read(b"a 10\nb 2.5e3\n", b"w", before)
-    assert again.layout is before.layout
-    assert again.values == [b"10\n", b"2.5e3\n"]
-
-
 # --- Families ---
 
 
@@ -196,6 +114,18 @@ def test_a_histogram_may_be_called_count() -> None:
     body = b'# TYPE x_count histogram\nx_count_bucket{le="+Inf"} 1\nx_count_count 1\nx_count_sum 1\n'
     assert faults(body) == {}
     assert merged(body).count("x_count_count{") == 1
+
+
+def test_a_sample_is_a_histograms_count_before_it_is_of_a_histogram_called_count() -> None:
+    body = b"".join(
+        b'# TYPE %b histogram\n%b_bucket{le="+Inf"} 1\n%b_count 1\n%b_sum 1\n' % ((name,) * 4)
+        for name in (b"x", b"x_count")
+    )
+    assert faults(body) == {"name_clash": 1}
+
+
+def test_the_first_help_text_counts() -> None:
+    assert merged(b"# HELP a One.\n# HELP a Two.\na 1\n").startswith("# HELP a One.\n")
 
 
 def test_the_first_workers_type_wins() -> None:
@@ -318,6 +248,11 @@ def test_a_histogram_with_a_sample_that_it_cannot_have_is_broken(line: bytes) ->
 
 def test_a_line_of_no_family_costs_itself() -> None:
     assert faults(b"}{\ngood 1\n") == {"stray_line": 1}
+
+
+@pytest.mark.parametrize("part", [b"a", b" ", b",", b'a="', b"{", b"} 1", b"\\"], ids=bytes.decode)
+def test_a_broken_line_takes_no_longer_than_its_length_asks_for(part: bytes) -> None:
+    assert faults(b"bad{%bx} 1\ngood 1\n" % (part * 1_000_000)) == {"broken_family": 1}
 
 
 def test_a_cut_off_line_costs_its_family() -> None:

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from exporter.telemetry import own_names
+from exporter.telemetry import Telemetry
 from tests.support.daemon import ROOT, run
 from tests.support.expositions import Exposition
 from tests.support.peers import program
+from tests.web.serving import a_status
 
 pytestmark = pytest.mark.peer
 
@@ -104,5 +105,5 @@ def test_each_metric_of_a_rule_exists(recorded: dict[str, Path]) -> None:
     used = set()
     for rule in rules(RECORDING) + rules(ALERTS):
         used |= set(re.findall(r"\b(?:worker\w*:|sglang:|smg_exporter_|scrape_|up\b)[\w:]*", rule["expr"]))
-    assert used - served - made - own_names() - OF_PROMETHEUS == set()
+    assert used - served - made - Telemetry(a_status).names - OF_PROMETHEUS == set()
     assert {name for name in used if name.startswith("sglang:")}

@@ -1,0 +1,148 @@
+"""A worker's text exposition -> its layout and its values.
+
+A body that differs from the worker's last one in values only costs a split and a look at these. Where lines differ too,
+those of the last one are known, and so are the families that have no other lines. Nothing else is remembered.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import compress
+from operator import ne
+from weakref import WeakValueDictionary
+
+from exporter.fleet.layout import PIECES, Layout, make_layout
+from exporter.fleet.line import OWN_ADDRESS, VALUE, Labels, Line, LineReader
+
+_value = re.compile(VALUE)
+_values = re.compile(rb"(?:%b)*+" % VALUE)
+_UNKNOWN = Line(b"")
+
+
+class BadExpositionError(ValueError):
+    """A body that holds nothing of an exposition; its str is one line."""
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
+class Reading:
+    """One worker's exposition, read."""
+
+    layout: Layout
+    own_addresses: list[bytes]
+    """By line, the own address between start and value, or nothing; an empty list where no line has one."""
+    size: int
+    """Bytes of all starts and own addresses."""
+    values: list[bytes]
+    r"""By line, such as `3.0\n`; empty where a line has none."""
+    timestamps: bool
+    """Whether a value may have one."""
+    address: bytes
+    """What is written between a head and a value."""
+
+    def pieces(self, *, openmetrics: bool) -> list[bytes]:
+        """Return what to write, `PIECES` for each sample."""
+        layout = self.layout
+        values = layout.pick(self.values)
+        pieces = [self.address] * (PIECES * len(values))
+        pieces[::PIECES] = layout.openmetrics_heads if openmetrics else layout.heads
+        pieces[2::PIECES] = _in_seconds(values) if openmetrics and self.timestamps else values
+        return pieces
+
+
+class Reader:
+    """Reads the expositions of several workers; those that are alike share what they have in common."""
+
+    def __init__(self, labels: Labels = (), *, keep_address: bool = False) -> None:
+        """Put `labels` on every series, beside `worker_addr`; or leave all as it is."""
+        self._labels = labels
+        self._keep_address = keep_address
+        self._by_length: WeakValueDictionary[int, Reading] = WeakValueDictionary()
+        """The last one of each number of lines, unless nobody has it any more."""
+
+    def read(self, body: bytes, worker_addr: bytes, before: Reading | None = None) -> Reading:
+        """Return what a text exposition says; `before` is what that worker said last.
+
+        BadExpositionError where nothing of it can be read.
+        """
+        texts = _split(body)
+        address = b"" if self._keep_address else b'worker_addr="%b"} ' % worker_addr
+        reading = _read_again(texts, len(body), before, address)
+        if reading is None:
+            alike = self._nearest(len(texts))
+            reading = _read_again(texts, len(body), alike, address)
+            reading = reading or self._read(texts, body, before or alike, address)
+        if reading.layout.faults and not reading.layout.samples:
+            raise BadExpositionError("not a text exposition: none of its lines can be read")
+        self._by_length[len(texts)] = reading
+        return reading
+
+    def _nearest(self, length: int) -> Reading | None:
+        """Return the reading whose number of lines is the nearest."""
+        nearest = min(self._by_length, key=lambda other: abs(other - length), default=0)
+        return self._by_length.get(nearest)
+
+    def _read(self, texts: list[bytes], body: bytes, like: Reading | None, address: bytes) -> Reading:
+        """Return a reading that takes from `like` the lines and families that are in both."""
+        match = None if self._keep_address else OWN_ADDRESS.search(body)
+        own_address = match[0] if match else b""
+        layout = like.layout if like else None
+        known = dict(zip(layout.starts, layout.lines, strict=True)) if layout else {}
+        begins = [text[: text.rfind(b" ") + 1] for text in texts]
+        lines = [known.get(begin.removesuffix(own_address), _UNKNOWN) for begin in begins]
+        values = list(map(bytes.removeprefix, texts, begins))
+        reader = LineReader(known, own_address, self._labels, keep_address=self._keep_address)
+        for index, line in enumerate(lines):
+            if line is _UNKNOWN:
+                lines[index], values[index] = reader.read(texts[index])
+        if not _values.fullmatch(b"".join(values)):  # a start that is known, and no number after it
+            for index, value in enumerate(values):
+                if value and not _value.fullmatch(value):
+                    lines[index], values[index] = reader.read(texts[index])
+        layout = make_layout(tuple(lines), layout)
+        own_addresses = (
+            [own_address if line.has_own_address else b"" for line in lines] if own_address else []
+        )
+        size = sum(map(len, layout.starts)) + sum(map(len, own_addresses))
+        return Reading(layout, own_addresses, size, values, b" " in b"".join(values), address)
+
+
+def read_own(body: bytes) -> Reading:
+    """Return what an exposition of our own says; its labels stay as they are."""
+    return Reader(keep_address=True).read(body, b"")
+
+
+def _split(body: bytes) -> list[bytes]:
+    r"""Return a body's lines, each ending in `\n`; one that is cut off begins with it, as no other does."""
+    # splitlines would split at \r too, which may stand in a label value.
+    texts = re.findall(rb"[^\n]*+\n|[^\n]++", body) if b"\r" in body else body.splitlines(keepends=True)
+    if not body.endswith(b"\n") and texts:
+        texts[-1] = b"\n" + texts[-1]
+    return texts
+
+
+def _read_again(texts: list[bytes], size: int, before: Reading | None, address: bytes) -> Reading | None:
+    """Return the reading of a body that differs from another one in its values only; None for any other."""
+    if before is None or len(texts) != len(before.values):
+        return None
+    values = list(map(bytes.removeprefix, texts, before.layout.starts))
+    if before.own_addresses:
+        values = list(map(bytes.removeprefix, values, before.own_addresses))
+    # A start that was not there leaves its line whole, which is too much.
+    if sum(map(len, values)) != size - before.size:
+        return None
+    changed = b"".join(compress(values, map(ne, values, before.values)))
+    if not _values.fullmatch(changed):
+        return None
+    timestamps = before.timestamps or b" " in changed
+    return Reading(before.layout, before.own_addresses, before.size, values, timestamps, address)
+
+
+def _in_seconds(values: Iterable[bytes]) -> list[bytes]:
+    """Return the values with their timestamps, milliseconds in the text format, as OpenMetrics has them."""
+    return [_with_seconds(*value.split()) if b" " in value else value for value in values]
+
+
+def _with_seconds(value: bytes, milliseconds: bytes) -> bytes:
+    seconds, rest = divmod(abs(int(milliseconds)), 1000)
+    sign = b"-" if milliseconds.startswith(b"-") else b""
+    return b"%b %b%d.%03d\n" % (value, sign, seconds, rest)
