@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import engine, fleet, growth, serving
+from benchmarks import engine, fleet, growth, serving, transitions, watching
 from benchmarks.directories import recorded, workspace
 from benchmarks.report import DOCS, HEADINGS, PAGE, Row, cells, markdown, setting, write_into
 
@@ -37,6 +37,29 @@ class _Run:
                 yield engine.first_scrape(directory, self.repeats)
                 yield from engine.openmetrics_rows(name, costs)
                 self.profile = engine.profile(costs)
+
+    def scrape(self) -> Iterator[Row]:
+        """Measure a scrape over HTTP, whole process."""
+        return serving.scrape_rows(self._recorded("tp8", "scrape"), self.repeats)
+
+    def web(self) -> Iterator[Row]:
+        """Measure a web application's processes."""
+        counts = (2,) if self._quick else transitions.PROCESSES
+        return transitions.web_application_rows(self._room("web"), self.repeats, counts)
+
+    def transitions(self) -> Iterator[Row]:
+        """Measure scrapes that follow a death, a birth, a new series, and those beside refused files."""
+        dead, refused = (20, 10) if self._quick else (1000, 10_000)
+        yield from transitions.new_series_rows(self._recorded("tp8", "series"), self.repeats)
+        yield transitions.death_row(self._room("death"), self.repeats, dead)
+        yield from transitions.resumed_rows(self._room("resumed"), self.repeats, dead)
+        yield transitions.refused_row(self._recorded("tp8", "refused"), self.repeats, refused)
+
+    def watch(self) -> Iterator[Row]:
+        """Measure what a running exporter costs beside its scrapes."""
+        yield watching.living_row(self._room("living"), 1.0 if self._quick else 15.0)
+        yield watching.first_row(self._room("first"), *((20, 1) if self._quick else (1000, 5)))
+        yield from watching.dead_rows(self._room("watch"), *((50, 1) if self._quick else (20_000, 20)))
 
     def dead(self) -> Iterator[Row]:
         """Measure beside the files of dead processes."""
@@ -73,8 +96,12 @@ class _Run:
 
 
 _PARTS = {
+    "scrape": _Run.scrape,
     "engine": _Run.engine,
+    "web": _Run.web,
+    "transitions": _Run.transitions,
     "dead": _Run.dead,
+    "watch": _Run.watch,
     "http": _Run.http,
     "memory": _Run.memory,
     "ranks": _Run.ranks,

@@ -1,14 +1,17 @@
 """Many HTTP workers in one process, on addresses of the loopback network: 127.1.0.1, 127.1.0.2, ...
 
-    python -m benchmarks._fleet_workers PORT BODY... --hang=N
+    python -m benchmarks._fleet_workers PORT BODY... [--hang=ADDRESS,...] [--distinct] [--new-series]
 
-Worker K answers `/metrics` with the bodies in turn, beginning with the Kth. The last N workers answer nothing. To the
-SMG gateway each of them looks like an SGLang server.
+Worker K answers `/metrics` with the bodies in turn, beginning with the Kth; those at the addresses of `--hang` answer
+nothing. `--distinct`: no two have a series in common. `--new-series`: every answer has some that none had before. To
+the SMG gateway each of them looks like an SGLang server.
 """
 
+import argparse
 import asyncio
 import json
-import sys
+from collections.abc import Callable, Collection, Iterator
+from functools import cache
 from itertools import count
 from pathlib import Path
 
@@ -19,6 +22,10 @@ SGLANG = {
     b"/model_info": ("application/json", json.dumps(MODEL).encode()),
     b"/server_info": ("application/json", json.dumps(MODEL).encode()),
 }
+_COUNTER = b"sglang:scheduler_stage_seconds_total{"
+_HISTOGRAM_END = b"sglang:per_stage_req_latency_seconds_count{"
+"""The last line of a label set. These are the largest families of recorded workers."""
+_LIFE = 50
 
 
 def address(number: int) -> str:
@@ -32,14 +39,46 @@ def answer(content_type: str, body: bytes) -> bytes:
     return head.encode() + body
 
 
+def of_its_own(body: bytes, host: bytes) -> bytes:
+    """Return what a worker says whose series have another model, and its address as their last label."""
+    own_model = body.replace(b'model_name="', b'model_name="%b/' % host)
+    return own_model.replace(b'"} ', b'",worker_addr="grpc://%b:8001"} ' % host)
+
+
+@cache
+def cut(body: bytes) -> tuple[list[bytes], int, int, int]:
+    """Return a body's lines, and the places of a counter's line and of a histogram's label set, begin and end."""
+    lines = body.splitlines(keepends=True)
+    counters = [place for place, line in enumerate(lines) if line.startswith(_COUNTER)]
+    ends = [place for place, line in enumerate(lines, 1) if line.startswith(_HISTOGRAM_END)]
+    middle = len(ends) // 2
+    return lines, counters[len(counters) // 2], ends[middle - 1], ends[middle]
+
+
+def with_new_series(body: bytes, turn: int) -> bytes:
+    """Return a body with one more of a counter's series, and a histogram's label set that no other turn has.
+
+    After `_LIFE` turns the counter begins anew, as that of a worker that restarts.
+    """
+    lines, counter, begin, end = cut(body)
+    adapters = [b'{adapter="%d",' % number for number in range(turn - turn % _LIFE, turn + 1)]
+    new = {
+        counter: [lines[counter].replace(b"{", adapter) for adapter in adapters],
+        end: [line.replace(b"{", adapters[-1]) for line in lines[begin:end]],
+    }
+    lines = list(lines)
+    for place in sorted(new, reverse=True):
+        lines[place:place] = new[place]
+    return b"".join(lines)
+
+
 class Worker(asyncio.Protocol):
     """A connection to some worker, by the address that it was made to."""
 
-    def __init__(self, bodies: list[bytes], hanging: set[str]) -> None:
-        self._bodies = [answer("text/plain; version=0.0.4", body) for body in bodies]
+    def __init__(self, bodies: Callable[[str], Iterator[bytes]], hanging: Collection[str]) -> None:
+        self._bodies_of = bodies
         self._others = {path: answer(*rest) for path, rest in SGLANG.items()}
         self._hanging = hanging
-        self._turn = count()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take note of whom it is to."""
@@ -47,7 +86,7 @@ class Worker(asyncio.Protocol):
         self._transport = transport
         host = transport.get_extra_info("sockname")[0]
         self._hangs = host in self._hanging
-        self._turn = count(int(host.rpartition(".")[2]))
+        self._bodies = self._bodies_of(host)
 
     def data_received(self, data: bytes) -> None:
         """Answer a request; each comes in one piece, as all of these clients send it."""
@@ -55,22 +94,35 @@ class Worker(asyncio.Protocol):
         if self._hangs:
             return
         if path == b"/metrics":
-            self._transport.write(self._bodies[next(self._turn) % len(self._bodies)])
+            self._transport.write(answer("text/plain; version=0.0.4", next(self._bodies)))
         else:
             missing = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
             self._transport.write(self._others.get(path, missing))
 
 
-async def main(port: int, bodies: list[bytes], hanging: set[str]) -> None:
+async def main(options: argparse.Namespace) -> None:
     """Serve until killed."""
+    recorded = [file.read_bytes() for file in options.bodies]
+
+    @cache
+    def bodies(host: str) -> Iterator[bytes]:
+        own = [of_its_own(body, host.encode()) for body in recorded] if options.distinct else recorded
+        if options.new_series:
+            return (with_new_series(own[turn % len(own)], turn) for turn in count())
+        return (own[turn % len(own)] for turn in count(int(host.rpartition(".")[2])))
+
     await asyncio.get_running_loop().create_server(
-        lambda: Worker(bodies, hanging), "0.0.0.0", port, backlog=1024
+        lambda: Worker(bodies, options.hang.split(",")), "0.0.0.0", options.port, backlog=1024
     )
     print("ready", flush=True)
     await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    _port, *_files, _hanging = sys.argv[1:]
-    _bodies = [Path(file).read_bytes() for file in _files]
-    asyncio.run(main(int(_port), _bodies, set(_hanging.removeprefix("--hang=").split(","))))
+    _parser = argparse.ArgumentParser()
+    _parser.add_argument("port", type=int)
+    _parser.add_argument("bodies", nargs="+", type=Path)
+    _parser.add_argument("--hang", default="", metavar="ADDRESS,...")
+    _parser.add_argument("--distinct", action="store_true")
+    _parser.add_argument("--new-series", action="store_true")
+    asyncio.run(main(_parser.parse_args()))

@@ -6,7 +6,6 @@ Each is a mapping of steps that follow one another, so that their costs can be t
 import importlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,10 +18,12 @@ from prometheus_client.samples import Sample
 from pydantic_core import to_json
 
 from exporter.exposition.text import OPENMETRICS_END, Renderer
-from exporter.multiproc.collector import DEFAULT_MAX_FILE_SIZE, IncrementalCollector
 from exporter.multiproc.dbfile import DbFile
-from exporter.multiproc.fileset import FileSet, Liveness, decide, every_file, list_directory
+from exporter.multiproc.engine import DEFAULT_MAX_FILE_SIZE, Engine, Snapshot
+from exporter.multiproc.fileset import FileSet, Liveness, decide, every_file
+from exporter.multiproc.listing import list_directory
 from exporter.multiproc.processes import Process
+from exporter.multiproc.shape import Shapes
 
 LABELS = (("worker_addr", "grpc://127.0.0.1:8001"),)
 
@@ -35,14 +36,10 @@ Make: TypeAlias = Callable[[Path], Steps]
 def ours(directory: Path, *, openmetrics: bool = False, live: Iterable[str] | None = None) -> Steps:
     """Scrape as the exporter does, a label added to every series; where `live` is given, other pids are dead.
 
-    The file set is made ahead: in the exporter that is the watch's work, twice a second, and no part of a scrape.
+    The file set is made ahead: in the exporter that is the watch's work, and no part of a scrape.
     """
-    if live is None:
-        files = every_file(FileSet(str(directory)))
-    else:
-        processes = {pid: Process(pid, start_ticks=1, started=0.0) for pid in live}
-        files = decide(FileSet(str(directory)), list_directory(str(directory)), processes.get, Liveness.ON)
-    collector = IncrementalCollector(None, file_set=lambda: files, labels=LABELS)
+    files = every_file(FileSet(str(directory))) if live is None else living(directory, live)
+    engine = Engine(lambda: files, labels=LABELS)
     renderer = Renderer("underscores", openmetrics=openmetrics)
     ending = [OPENMETRICS_END] if openmetrics else []
     chunks: Sequence[bytes] = ()
@@ -51,17 +48,47 @@ def ours(directory: Path, *, openmetrics: bool = False, live: Iterable[str] | No
     def join() -> bytes:
         """Join the chunks; the same chunks are not joined again, as the exporter does not compress them again."""
         nonlocal chunks, body
-        if renderer.render(collector.snapshot) is not chunks:  # renders nothing again
-            chunks = renderer.render(collector.snapshot)
+        if renderer.render(engine.snapshot) is not chunks:  # renders nothing again
+            chunks = renderer.render(engine.snapshot)
             body = b""  # lets go of the body before the next one is made, as all others do
             body = b"".join([*chunks, *ending])
         return body
 
     return {
-        "update": collector.update,
-        "render": lambda: renderer.render(collector.snapshot),
+        "update": engine.update,
+        "render": lambda: renderer.render(engine.snapshot),
         "join": join,
     }
+
+
+class Processes:
+    """The processes that live, as evidence: those that wrote the files, which are all set up."""
+
+    def __init__(self, pids: Iterable[str]) -> None:
+        self._pids = frozenset(pids)
+
+    def pids(self) -> Iterable[str]:
+        """Return the pids of all processes there are."""
+        return self._pids
+
+    def find_process(self, pid: str) -> Process | None:
+        """Return the process of that pid; None where none lives."""
+        return Process(pid, start_ticks=1, started=0.0) if pid in self._pids else None
+
+    def is_set_up(self, _name: str) -> bool:
+        """Say that a file is set up."""
+        return True
+
+    def last_write(self, _name: str) -> float:
+        """Return when a file was last written."""
+        return 1.0
+
+
+def living(directory: Path, pids: Iterable[str], before: FileSet | None = None) -> FileSet:
+    """Return a directory's file set where the processes of those pids live, and no other."""
+    before = before or FileSet(str(directory))
+    listing = list_directory(str(directory), before.listing)
+    return decide(before, listing, Processes(pids), Liveness.ON)
 
 
 def stock(directory: Path, *, openmetrics: bool = False) -> Steps:
@@ -98,38 +125,41 @@ def floor(directory: Path) -> Steps:
     "compare" is how the exporter reads, and "update" is there to learn what changed: neither is part of the floor.
     """
     scratch = bytearray()
-    listed = every_file(FileSet(str(directory))).files
-    files = [
-        DbFile(
-            f"{directory}/{file.name}",
+    file_set = every_file(FileSet(str(directory)))
+    files = {
+        name: DbFile(
+            f"{directory}/{name}",
             file.identity,
-            stamped=file.rule.stamped,
+            Shapes(stamped=file.rule.stamped),
             max_size=DEFAULT_MAX_FILE_SIZE,
             scratch=scratch,
         )
-        for file in listed
-    ]
-    for file in files:
+        for name, file in file_set.files.items()
+    }
+    for file in files.values():
         file.read()
     used = [
-        (os.open(directory / file.name, os.O_RDONLY), [bytearray(db.used)])
-        for file, db in zip(listed, files, strict=True)
+        (os.open(directory / name, os.O_RDONLY), [bytearray(file.shape.used)]) for name, file in files.items()
     ]
-    collector = IncrementalCollector(None, str(directory), labels=LABELS)
+    engine = Engine(lambda: file_set, labels=LABELS)
     renderer = Renderer("underscores", openmetrics=False)
     changed: list[float] = []
 
     def update() -> None:
-        before = chain.from_iterable(collector.snapshot.blocks)
-        collector.update()
-        after = chain.from_iterable(collector.snapshot.blocks)
+        before = _values(engine.snapshot)
+        engine.update()
+        after = _values(engine.snapshot)
         changed[:] = [value for value, old in zip(after, before, strict=False) if value != old]
-        renderer.render(collector.snapshot)
+        renderer.render(engine.snapshot)
 
     return {
         "pread": lambda: [os.preadv(fd, buffer, 0) for fd, buffer in used],
-        "compare": lambda: [file.read() for file in files],
+        "compare": lambda: [file.read() for file in files.values()],
         "update": update,
         "format": lambda: to_json(changed),
-        "join": lambda: b"".join(renderer.render(collector.snapshot)),
+        "join": lambda: b"".join(renderer.render(engine.snapshot)),
     }
+
+
+def _values(snapshot: Snapshot) -> list[float]:
+    return [value for family in snapshot for block in family.values for value in block]

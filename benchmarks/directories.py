@@ -1,13 +1,17 @@
 """Directories to measure on: the recorded ones, and larger ones made of their entries."""
 
 import json
+import random
 import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain, product
 from pathlib import Path
 
+from prometheus_client import Histogram
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
+from prometheus_client.utils import floatToGoString
 
 _DATA = Path(__file__).parents[1] / "tests" / "data"
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a directory of our own is made there
@@ -15,10 +19,11 @@ _RANK_PID, _SERVICER_PID = "14112", "14120"
 """Of the recorded `tp8`: the scheduler of rank 0, and the servicer."""
 LIVE_PIDS = ("14107", "14108")
 """Of the recorded `tp1`: the scheduler and the servicer."""
-_FIRST_DEAD_PID = 5_000_000
+FIRST_DEAD_PID = 5_000_000
 """Above any that Linux gives."""
 _SHARED_KINDS = ("counter", "histogram", "gauge_all", "gauge_mostrecent")
 _KINDS_OF_THEIR_OWN = ("summary", "gauge_livesum", "gauge_max")
+_BOUNDS = [floatToGoString(bound) for bound in Histogram.DEFAULT_BUCKETS]
 FILES_OF_A_DEAD_PROCESS = len(_SHARED_KINDS) + len(_KINDS_OF_THEIR_OWN)
 
 
@@ -57,10 +62,43 @@ def add_dead_processes(tp1: Path, count: int) -> None:
     entries = {kind: [*_entries(tp1 / f"{kind}_{LIVE_PIDS[0]}.db")] for kind in _SHARED_KINDS}
     for kind in _KINDS_OF_THEIR_OWN:
         names = (f"sglang:{kind}_{number}" for number in range(2))
-        entries[kind] = [(mmap_key(name, name, [], [], "Made up."), 1.0, 0.0) for name in names]
+        entries[kind] = [(_key(name, name, {}), 1.0, 0.0) for name in names]
     for kind, some in entries.items():
-        for pid in range(_FIRST_DEAD_PID, _FIRST_DEAD_PID + count):
-            _write(tp1 / f"{kind}_{pid}.db", some)
+        for number in range(count):
+            # None set its gauges at the same moment as another.
+            stamped = ((key, value, stamp and stamp + number) for key, value, stamp in some)
+            _write(tp1 / f"{kind}_{FIRST_DEAD_PID + number}.db", stamped)
+
+
+def web_application(parent: Path, processes: int) -> Path:
+    """Make a web application's directory: its processes have the same series, each in an order of its own."""
+    directory = parent / f"web-application-{processes}"
+    directory.mkdir()
+    chance = random.Random(processes)  # noqa: S311 - the same order in each run
+    for pid in range(FIRST_DEAD_PID, FIRST_DEAD_PID + processes):
+        for kind, series in _web_application_series().items():
+            keys = chain.from_iterable(chance.sample(series, len(series)))
+            _write(directory / f"{kind}_{pid}.db", ((key, 1.0, 0.0) for key in keys))
+    return directory
+
+
+def _web_application_series() -> dict[str, list[list[str]]]:
+    """Return the keys of each series, by kind of file."""
+    counters, histograms = [], []
+    for route, method in product(range(20), ("GET", "POST")):
+        labels = {"route": f"/api/{route}", "method": method}
+        counters += [
+            [_key("http_requests", "http_requests_total", {**labels, "status": status})]
+            for status in ("200", "404", "500")
+        ]
+        for family in ("http_seconds", "http_bytes"):
+            buckets = [_key(family, f"{family}_bucket", {**labels, "le": bound}) for bound in _BOUNDS]
+            histograms.append([_key(family, f"{family}_sum", labels), *buckets])
+    return {"counter": counters, "histogram": histograms}
+
+
+def _key(family: str, sample: str, labels: dict[str, str]) -> str:
+    return mmap_key(family, sample, list(labels), list(labels.values()), "Made up.")
 
 
 Entry = tuple[str, float, float]

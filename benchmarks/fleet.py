@@ -8,6 +8,7 @@ every value that a scrape brings is another than that of the scrape before.
 
 import http.client
 import json
+import os
 import re
 import shutil
 import socket
@@ -37,6 +38,10 @@ _DEADLINE = 5.0
 """Seconds that a target has, by default."""
 _START = 0.2
 """Seconds by which a target may be asked later since others are silent."""
+_EARLY, _LATE = 10, 500
+"""Scrapes with new series after which memory is compared."""
+_TIMES, _MORE = 4, 10 << 20
+"""What such a scrape may cost, in scrapes without new series, and bytes by which memory may grow."""
 _PATIENT = {"X-Prometheus-Scrape-Timeout-Seconds": "10"}
 
 
@@ -47,6 +52,7 @@ def main() -> None:
         rows = _beside_smg(large)
         rows += _many(small)
         rows += _hanging(small)
+        rows += _new_series(large)
     print(markdown(("case", "figure", "target", "met"), rows))
 
 
@@ -58,7 +64,7 @@ def _beside_smg(bodies: Sequence[Path], number: int = 16) -> list[tuple[str, ...
     total = number * bodies[0].stat().st_size
     title = f"{number} workers x {bodies[0].stat().st_size / 1e6:.1f} MB"
     rows = []
-    with _workers(bodies, number) as port, _fleet(port, number) as fleet:
+    with _workers(bodies) as port, _fleet(port, number) as fleet:
         before = fleet.memory("VmRSS")
         first, _ = fleet.scrape()
         seconds, size = fleet.scrape_often()
@@ -78,7 +84,7 @@ def _beside_smg(bodies: Sequence[Path], number: int = 16) -> list[tuple[str, ...
     if not shutil.which("smg"):
         return [*rows, _row("SMG /engine_metrics", "not measured: smg is not on the PATH")]
     readable = [_without_unreadable(body) for body in bodies]
-    with _workers(readable, number) as port, _smg(port, number) as smg:
+    with _workers(readable) as port, _smg(port, number) as smg:
         smg.scrape()
         smg_seconds, smg_size = smg.scrape_often()
     faster = smg_seconds / seconds
@@ -90,7 +96,7 @@ def _beside_smg(bodies: Sequence[Path], number: int = 16) -> list[tuple[str, ...
 
 
 def _many(bodies: Sequence[Path], number: int = 64) -> list[tuple[str, ...]]:
-    with _workers(bodies, number) as port, _fleet(port, number) as fleet:
+    with _workers(bodies) as port, _fleet(port, number) as fleet:
         first, _ = fleet.scrape()
         seconds, size = fleet.scrape_often()
     title = f"fleet, {number} workers x {bodies[0].stat().st_size / 1e6:.2f} MB"
@@ -107,10 +113,11 @@ def _many(bodies: Sequence[Path], number: int = 64) -> list[tuple[str, ...]]:
 
 def _hanging(bodies: Sequence[Path], number: int = 500, hang: int = 50) -> list[tuple[str, ...]]:
     healthy = number - hang
-    with _workers(bodies, healthy) as port, _fleet(port, healthy) as fleet:
+    with _workers(bodies) as port, _fleet(port, healthy) as fleet:
         alone = [fleet.scrape(_PATIENT)[0] for _ in range(2)]
     rows = []
-    with _workers(bodies, number, hang) as port, _fleet(port, number) as fleet:
+    hanging = ",".join(address(worker) for worker in range(0, number, number // hang))
+    with _workers(bodies, f"--hang={hanging}") as port, _fleet(port, number) as fleet:
         for title, without in zip(("first scrape", "second scrape"), alone, strict=True):
             seconds, _ = fleet.scrape(_PATIENT)
             up = len(re.findall(rb"(?m)^smg_exporter_target_up\{.*\} 1\.0$", fleet.last))
@@ -124,6 +131,34 @@ def _hanging(bodies: Sequence[Path], number: int = 500, hang: int = 50) -> list[
                 )
             )
     return rows
+
+
+def _new_series(bodies: Sequence[Path], number: int = 16) -> list[tuple[str, ...]]:
+    with _workers(bodies, "--distinct") as port, _fleet(port, number) as fleet:
+        first, size = fleet.scrape()
+        usual = fleet.cpu(ROUNDS)
+    with _workers(bodies, "--distinct", "--new-series") as port, _fleet(port, number) as fleet:
+        fleet.cpu(_EARLY)
+        early = fleet.least_memory()
+        cost = fleet.cpu(_LATE - _EARLY - ROUNDS)
+        more = fleet.least_memory() - early
+    title = f"fleet, {number} distinct workers x {size / number / 1e6:.1f} MB"
+    return [
+        _row(f"{title}: first scrape", _milliseconds(first)),
+        _row(f"{title}: all values new", f"{_milliseconds(usual)} of CPU time"),
+        _row(
+            f"{title}: a new series in each",
+            f"{_milliseconds(cost)} of CPU time, {cost / usual:.1f}x",
+            f"≤ {_TIMES}x",
+            met=cost <= _TIMES * usual,
+        ),
+        _row(
+            f"{title}: memory after {_LATE} scrapes with new series, against after {_EARLY}",
+            f"{more / 2**20:+.1f} MiB",
+            f"≤ {_MORE / 2**20:+.0f} MiB",
+            met=more <= _MORE,
+        ),
+    ]
 
 
 class _Scraped:
@@ -151,6 +186,21 @@ class _Scraped:
         """Return the fastest of several, which is the least disturbed, and the size of its body."""
         return min(self.scrape(headers) for _ in range(ROUNDS))
 
+    def cpu(self, scrapes: int) -> float:
+        """Return seconds of CPU time that a scrape takes, the mean of so many."""
+        before = self._cpu()
+        for _ in range(scrapes):
+            self.scrape()
+        return (self._cpu() - before) / scrapes
+
+    def _cpu(self) -> float:
+        fields = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # in user and in system mode
+
+    def least_memory(self) -> int:
+        """Return the least resident memory after several scrapes: now and then some is free, and not given back yet."""
+        return min((self.scrape(), self.memory("VmRSS"))[1] for _ in range(ROUNDS))
+
     def memory(self, field: str) -> int:
         """Return bytes of resident memory: VmRSS, or VmHWM for the most there has been."""
         text = Path(f"/proc/{self._pid}/status").read_text()
@@ -160,13 +210,10 @@ class _Scraped:
 
 
 @contextmanager
-def _workers(bodies: Sequence[Path], number: int, hang: int = 0) -> Iterator[int]:
+def _workers(bodies: Sequence[Path], *options: str) -> Iterator[int]:
     """Run workers; yield their port."""
     port = _free_port()
-    hanging = ",".join(
-        address(worker) for worker in range(0, number, max(1, number // hang) if hang else 1)[:hang]
-    )
-    command = ["-m", "benchmarks._fleet_workers", str(port), *map(str, bodies), f"--hang={hanging}"]
+    command = ["-m", "benchmarks._fleet_workers", str(port), *map(str, bodies), *options]
     with subprocess.Popen([sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE) as process:
         assert process.stdout
         process.stdout.readline()

@@ -111,11 +111,13 @@ def measure(
     *,
     written: str = "*.db",
     in_a_row: int = 1,
+    shared: bool = False,
 ) -> dict[str, Cost]:
     """Measure scrapes between which traffic changes a share of the lines of the `written` files.
 
     Of several scrapes `in_a_row`, between which nothing changes, the last counts: it finds its caches warm.
-    AssertionError where not exactly the lines that the traffic changed are others in a contender's body.
+    AssertionError where not exactly the lines that the traffic changed are others in a contender's body; where several
+    files have a `shared` series, these are fewer.
     """
     scrapes: dict[str, list[Scrape]] = {name: [] for name in contenders}
     for number in range(max(1, repeats // _SCRAPES_OF_A_PROCESS)):
@@ -127,7 +129,7 @@ def measure(
             for repeat in range(-_WARM_UP, min(repeats, _SCRAPES_OF_A_PROCESS)):
                 changed = traffic.change(share)
                 for name in chance.sample(sorted(running), len(running)):
-                    scrape = running[name].scrape(changed, in_a_row)
+                    scrape = running[name].scrape(None if shared else changed, in_a_row)
                     if repeat >= 0:
                         scrapes[name].append(scrape)
     return {name: _cost(some) for name, some in scrapes.items()}

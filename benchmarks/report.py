@@ -66,12 +66,19 @@ def times(ratio: float) -> str:
     return f"{ratio:,.0f}x" if ratio >= 10 else f"{ratio:.2f}x"
 
 
+def machine() -> str:
+    """Return processor, system and Python, as a phrase."""
+    return (
+        f"{_processor()}, {os.cpu_count()} cores, Linux {platform.release()}; "
+        f"{platform.python_implementation()} {platform.python_version()}"
+    )
+
+
 def setting(repeats: int) -> str:
     """Return machine and versions, as a paragraph."""
     packages = ", ".join(f"{name} {_version(name)}" for name in _PACKAGES)
     return (
-        f"Measured on {_processor()}, {os.cpu_count()} cores, Linux {platform.release()}; "
-        f"{platform.python_implementation()} {platform.python_version()}, {packages}. "
+        f"Measured on {machine()}, {packages}. "
         f"Figures are medians of {repeats} repeats unless they say otherwise.\n"
     )
 

@@ -1,36 +1,46 @@
 """The whole program over HTTP: scrapes per second, blocks of the event loop, memory, time to the first answer."""
 
 import asyncio
-import gzip
-import http.client
-import json
 import re
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing
+from itertools import chain
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
+from benchmarks.contenders import stock
 from benchmarks.directories import LIVE_PIDS, add_dead_processes, recorded
+from benchmarks.measuring import Contender
 from benchmarks.report import Row, milliseconds, times
-from benchmarks.traffic import SOME, Traffic
+from benchmarks.running import (
+    HEADERS,
+    await_metrics,
+    free_port,
+    options,
+    running,
+    server,
+    writers_alive,
+)
+from benchmarks.traffic import ALL, NOTHING, SOME, Traffic
 
-_ROOT = Path(__file__).parents[1]
 _CONNECTIONS = 8
 _MOST_SCRAPES = 4000
 """Per connection. A run ends with them, or when its time is over."""
 _PAUSE = 0.1
 """Seconds between two changes of the files, where they change during a run."""
-_PATIENCE = 30.0
-"""Seconds that a server has to start, to answer and to end."""
-_HEADERS = {"Accept": "application/openmetrics-text;version=1.0.0", "Accept-Encoding": "gzip"}
 _REQUEST = "\r\n".join(
-    ("GET /metrics HTTP/1.1", "Host: localhost", *map(": ".join, _HEADERS.items()), "", "")
+    ("GET /metrics HTTP/1.1", "Host: localhost", *map(": ".join, HEADERS.items()), "", "")
 ).encode()
 
+_SCRAPES = {
+    "nothing changed, scraped again at once": (NOTHING, 50, 150),
+    "nothing changed": (NOTHING, 1, 80),
+    "20 % of lines changed": (SOME, 1, None),
+    "every line changed": (ALL, 1, 20),
+}
+"""What scrapes are measured: the share of lines that change, how many in a row, and the target."""
 _LEAST_RATIO = 100
 _LONGEST_BLOCK = 10e-3
 _MOST_MEMORY, _MOST_GROWTH = 64.0, 1.0
@@ -59,18 +69,48 @@ class Load(NamedTuple):
         return max((length for when, length in blocks if self.start <= when <= self.end), default=0.0)
 
 
+def scrape_rows(directory: Path, repeats: int) -> Iterator[Row]:
+    """Measure the CPU time of the whole process for one scrape with gzip, next to stock's merge and text alone."""
+    mine: dict[str, list[float]] = {case: [] for case in _SCRAPES}
+    theirs: list[float] = []
+    with (
+        closing(Traffic(directory.glob("*.db"))) as traffic,
+        closing(Contender("stock", stock, directory)) as contender,
+        running(directory, "--liveness=off") as exporter,
+    ):
+        for _ in range(repeats):
+            for case, (share, in_a_row, _) in _SCRAPES.items():
+                traffic.change(share)
+                theirs += (
+                    contender.scrape().seconds.values()
+                )  # which fills the processor's caches with its own
+                if in_a_row > 1:
+                    exporter.scrape()
+                mine[case].append(exporter.scrape_cost(in_a_row))
+    for case, (_, _, target) in _SCRAPES.items():
+        ratio = median(theirs) / median(mine[case])
+        yield Row(
+            f"HTTP, {directory.name}, one scrape with gzip, whole process, {case}",
+            milliseconds(median(mine[case])),
+            milliseconds(median(theirs)),
+            ratio=times(ratio),
+            target=f"≥ {target}x" if target else "",
+            met=ratio >= target if target else None,
+        )
+
+
 def http_rows(directory: Path, seconds: float) -> Iterator[Row]:
     """Measure scrapes per second and blocks of the loop, of ours and of a handler as SGLang's sidecar has it."""
-    port = _free_port()
+    port = free_port()
     blocks: list[tuple[float, float]] = []
     their_blocks: list[tuple[float, float]] = []
     with closing(Traffic(directory.glob("*.db"))) as traffic:
-        with _server("exporter", *_options(directory, port)):
+        with server("exporter", *options(directory, port)):
             still = asyncio.run(_load(port, seconds))
             moving = asyncio.run(_load(port, seconds, traffic))
-        with _server("benchmarks.servers", "exporter", *_options(directory, port), blocks=blocks):
+        with server("benchmarks.servers", "exporter", *options(directory, port), blocks=blocks):
             watched = asyncio.run(_load(port, seconds, traffic))
-        with _server("benchmarks.servers", "sidecar", str(directory), str(port), blocks=their_blocks):
+        with server("benchmarks.servers", "sidecar", str(directory), str(port), blocks=their_blocks):
             theirs = asyncio.run(_load(port, seconds, traffic))
     case = f"HTTP, {directory.name}, gzip accepted, {_CONNECTIONS} connections"
     for changes, mine in (("nothing changes", still), ("20 % of lines change ten times a second", moving)):
@@ -110,7 +150,8 @@ def dead_memory_row(parent: Path, dead: int, scrapes: int) -> Row:
         (root := parent / f"memory-{count}").mkdir()
         directory = recorded("tp1", root)
         add_dead_processes(directory, count)
-        with _writers_alive(directory) as files:
+        with writers_alive(directory, LIVE_PIDS) as writers:
+            files = chain.from_iterable(writers.values())
             sizes += _memory(directory, (scrapes,), files, "--liveness=on")
     return Row(
         f"resident memory, tp1, without and with {dead:,} dead processes, after {scrapes:,} scrapes",
@@ -122,10 +163,10 @@ def start_row(directory: Path, repeats: int) -> Row:
     """Measure the time from the start of the process to the first answer with the worker's metrics."""
     seconds = []
     for _ in range(repeats):
-        port = _free_port()
+        port = free_port()
         start = time.monotonic()
-        with _server("exporter", *_options(directory, port)):
-            _await_metrics(port)
+        with server("exporter", *options(directory, port)):
+            await_metrics(port)
             seconds.append(time.monotonic() - start)
     return Row(
         f"start to first answer, {directory.name}, best of {repeats}",
@@ -135,31 +176,9 @@ def start_row(directory: Path, repeats: int) -> Row:
     )
 
 
-def _options(directory: Path, port: int, *options: str) -> list[str]:
-    """Return the exporter's options; nobody has the pids of recorded files, so liveness is off by default."""
-    words = ["--grpc-port=8001", "--listen-host=127.0.0.1", f"--listen-port={port}"]
-    return [*words, f"--multiproc-dir={directory}", "--log-level=error", *(options or ("--liveness=off",))]
-
-
-@contextmanager
-def _server(
-    module: str, *words: str, blocks: list[tuple[float, float]] | None = None
-) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run a server as long as the block does; then put into `blocks` what a watched one has noted."""
-    command = [sys.executable, "-m", module, *words]
-    with subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE) as server:
-        try:
-            yield server
-        finally:
-            server.terminate()
-            output, _ = server.communicate(timeout=_PATIENCE)
-    if blocks is not None:
-        blocks += map(tuple, json.loads(output))
-
-
 async def _load(port: int, seconds: float, traffic: Traffic | None = None) -> Load:
     """Scrape on several connections for so long, while traffic, if any, changes the files."""
-    await asyncio.to_thread(_await_metrics, port)  # the first scrape is no part of the run
+    await asyncio.to_thread(await_metrics, port)  # the first scrape is no part of the run
     start = time.monotonic()
     changes = asyncio.create_task(_change(traffic)) if traffic else None
     counts = await asyncio.gather(*(_scrape(port, start + seconds) for _ in range(_CONNECTIONS)))
@@ -192,67 +211,13 @@ async def _change(traffic: Traffic) -> None:
         await asyncio.sleep(_PAUSE)
 
 
-def _memory(directory: Path, counts: Sequence[int], changing: Iterable[Path], *options: str) -> list[float]:
+def _memory(directory: Path, counts: Sequence[int], changing: Iterable[Path], *more: str) -> list[float]:
     """Return the resident MiB of an exporter after so many scrapes, ascending; some files change between them."""
-    port = _free_port()
     sizes = []
-    with (
-        closing(Traffic(changing)) as traffic,
-        _server("exporter", *_options(directory, port, *options)) as server,
-    ):
-        _await_metrics(port)
-        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=_PATIENCE)) as connection:
-            for count in range(1, counts[-1] + 1):
-                connection.request("GET", "/metrics", headers=_HEADERS)
-                connection.getresponse().read()
-                traffic.change(SOME)
-                if count in counts:
-                    sizes.append(_resident(server.pid))
+    with closing(Traffic(changing)) as traffic, running(directory, *more) as exporter:
+        for count in range(1, counts[-1] + 1):
+            exporter.scrape()
+            traffic.change(SOME)
+            if count in counts:
+                sizes.append(exporter.memory)
     return sizes
-
-
-def _resident(pid: int) -> float:
-    """Return a process's resident memory in MiB."""
-    match = re.search(r"^VmRSS:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
-    assert match
-    return int(match[1]) / 1024
-
-
-@contextmanager
-def _writers_alive(directory: Path) -> Iterator[list[Path]]:
-    """Give the recorded files of `tp1` to processes that live as long as the block; yield where they are then."""
-    with ExitStack() as stack:
-        files = []
-        for pid in LIVE_PIDS:
-            writer = stack.enter_context(subprocess.Popen(["sleep", "3600"]))
-            stack.callback(writer.kill)
-            for path in directory.glob(f"*_{pid}.db"):
-                files.append(path.rename(path.with_stem(path.stem.replace(pid, str(writer.pid)))))
-                files[-1].touch()  # a process that is younger than its files is taken for a stranger
-        yield files
-
-
-def _await_metrics(port: int) -> None:
-    """Return when the worker's metrics have been served."""
-    deadline = time.monotonic() + _PATIENCE
-    while b"sglang" not in _ask(port):
-        assert time.monotonic() < deadline, "no metrics are served"
-        time.sleep(0.002)
-
-
-def _ask(port: int) -> bytes:
-    """Return a body, decompressed; an empty one where nobody listens yet."""
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=_PATIENCE)) as connection:
-        try:
-            connection.request("GET", "/metrics", headers=_HEADERS)
-        except ConnectionRefusedError:
-            return b""
-        response = connection.getresponse()
-        body = response.read()
-    return gzip.decompress(body) if response.getheader("Content-Encoding") == "gzip" else body
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-    return port

@@ -103,7 +103,7 @@ class Traffic:
         self._files.append(file)
         keys = [key for key, *_ in file.read_all_values()]
         if kind == "histogram":
-            groups = groupby(sorted(keys, key=_label_set), key=_label_set)
+            groups = groupby(sorted(keys, key=label_set), key=label_set)
             return [_Histogram(file, group, self._chance) for _, group in groups]
         return [_Number(file, key, kind, self._chance) for key in keys]
 
@@ -114,7 +114,7 @@ def changed_lines(before: bytes, after: bytes) -> tuple[int, int]:
     return len(new - old), len(new)
 
 
-def _label_set(key: str) -> tuple[str, str]:
+def label_set(key: str) -> tuple[str, str]:
     """Return a histogram's family and labels, which its sum and its buckets share."""
     family, _, labels, _ = json.loads(key)
     labels.pop("le", None)
