@@ -7,7 +7,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test lint fmt bench lock clean
+.PHONY: help demo test lint fmt bench soak lock clean
 
 help:  ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 8
@@ -29,6 +29,9 @@ fmt: $(VENV)/dev  ## Format, and mend what can be mended
 
 bench: $(VENV)/bench  ## Measure side by side with the alternatives, and print a table
 	$(BIN)/python -m benchmarks $(ARGS)
+
+soak: $(VENV)/dev  ## Stress the exporter with real processes and faults, and check its promises (ARGS="--minutes 2")
+	$(BIN)/python -m soak $(ARGS)
 
 lock: $(VENV)/pyvenv.cfg  ## Resolve the locked versions anew
 	@$(PIP) install uv
