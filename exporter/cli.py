@@ -14,7 +14,8 @@ from typing import Any, Literal, NoReturn, cast, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from exporter import __version__, logs
-from exporter.settings import ENV_PREFIX, Settings, SettingsError, did_you_mean, flag, load
+from exporter.errors import SettingsError
+from exporter.settings import ENV_PREFIX, Settings, did_you_mean, flag, load
 
 PROGRAM = "smg-exporter"
 DEFAULT_COMMAND = "serve"
@@ -22,12 +23,18 @@ _MAX_OPEN_FILES = 65536
 
 # name -> what it does, and the function (Settings -> exit code), imported only to run: --help is instant.
 COMMANDS = {
-    "serve": ("serve one worker's metrics (the default)", "exporter.daemon:serve"),
+    "serve": ("serve one worker's metrics (the default)", "exporter.worker.serve:serve"),
     "demo": ("run a simulated worker and its exporter", "exporter.demo:run"),
-    "dump": ("print one exposition and exit", "exporter.dump:dump"),
-    "verify": ("compare our merge with prometheus_client's own, on live files", "exporter.verify:verify"),
-    "check": ("validate settings, directory and port; say what would be served", "exporter.check:check"),
-    "fleet": ("serve the metrics of many workers in one answer", "exporter.fleet_daemon:fleet"),
+    "dump": ("print one exposition and exit", "exporter.worker.dump:dump"),
+    "verify": (
+        "compare our merge with prometheus_client's own, on live files",
+        "exporter.worker.verify:verify",
+    ),
+    "check": (
+        "validate settings, directory and port; say what would be served",
+        "exporter.worker.check:check",
+    ),
+    "fleet": ("serve the metrics of many workers in one answer", "exporter.fleet.serve:serve"),
 }
 DESCRIPTION = "Serve the metrics of an SGLang gRPC worker, merged from the files its processes write."
 SOURCES = f"""\

@@ -1,5 +1,9 @@
-"""The errors that pass between parts. Each one's text is one line for the user."""
+"""Errors whose text is for the user."""
 
 
 class ScrapeError(Exception):
-    """A scrape that cannot be answered; the scraper gets 503 and this reason."""
+    """A scrape that cannot be answered; its str is one line for the client."""
+
+
+class SettingsError(Exception):
+    """What is wrong with the settings: a line per problem: option (as the user wrote it) and value."""

@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from exporter import addresses
+from exporter.errors import SettingsError
 from exporter.values import (
     Bytes,
     Collector,
@@ -48,10 +49,6 @@ DEMO_GRPC_PORT = 8001
 _SERVICE_LINK = re.compile(
     r"(\w+_)?(SERVICE_HOST|SERVICE_PORT\w*|PORT_\d+_(TCP|UDP|SCTP)\w*)=.*|(\w+_)?PORT=\w+://.*"
 )
-
-
-class SettingsError(Exception):
-    """What is wrong with the settings: a line per problem: option (as the user wrote it) and value."""
 
 
 def option(group: str, meaning: str, metavar: str = "", *, default: object = None, shown: str = "") -> Any:

@@ -9,7 +9,7 @@ import pytest
 
 from exporter import cli
 from exporter.values import RESERVED_PATHS
-from exporter.web.app import make_app
+from exporter.worker.app import make_app
 from tests.web.serving import FakeSource, a_status
 
 PACKAGE = Path(__file__).parents[1] / "exporter"
@@ -22,30 +22,30 @@ ALLOWED: dict[str, set[str]] = {
     # Small things for everyone.
     "addresses": set(),
     "errors": set(),
-    "printable": set(),
     "logs": set(),
-    "status": set(),
+    "printable": set(),
     "threads": set(),
-    # The inner parts take plain values: no settings.
+    # What the daemons share. They take plain values: no settings.
+    "web": {"errors", "exposition", "logs", "printable", "threads"},
+    "service": {"addresses", "errors", "logs", "multiproc", "web"},
+    # The daemons and the commands.
     "values": {"addresses"},
-    "settings": {"addresses", "values"},
-    "own_metrics": {"multiproc"},
-    "stock": {"errors", "multiproc", "own_metrics"},
-    "scrape": {"exposition", "threads"},
-    "watch": {"logs", "multiproc", "threads"},
-    "telemetry": {"own_metrics", "status"},
-    "systemd": {"logs"},
-    "web": {"errors", "exposition", "logs", "printable", "status", "threads"},
-    "fleet": {"addresses", "errors", "exposition", "logs", "threads", "web"},
-    # Wiring, and the commands.
-    "assembly": {"logs", "multiproc", "scrape", "settings", "status", "stock", "telemetry", "watch"},
-    "daemon": {"addresses", "assembly", "logs", "settings", "status", "systemd", "web"},
-    "fleet_daemon": {"addresses", "daemon", "fleet", "logs", "settings", "systemd", "web"},
-    "dump": {"assembly", "errors", "exposition", "printable", "settings"},
-    "check": {"addresses", "assembly", "daemon", "errors", "printable", "settings"},
-    "verify": {"multiproc", "printable", "settings"},
-    "demo": {"addresses", "daemon", "logs", "settings"},
-    "cli": {"logs", "settings"},
+    "settings": {"addresses", "errors", "values"},
+    "worker": {
+        "addresses",
+        "errors",
+        "exposition",
+        "logs",
+        "multiproc",
+        "printable",
+        "service",
+        "settings",
+        "threads",
+        "web",
+    },
+    "fleet": {"addresses", "errors", "exposition", "logs", "service", "settings", "threads", "web"},
+    "demo": {"addresses", "logs", "service", "settings", "worker"},
+    "cli": {"errors", "logs", "settings"},
     "__main__": {"cli"},
 }
 PURE = ("multiproc", "exposition")

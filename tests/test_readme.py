@@ -13,8 +13,8 @@ from exporter import cli
 from exporter.addresses import derived_metrics_port
 from exporter.fleet.telemetry import target_metrics
 from exporter.settings import Settings, flag
-from exporter.telemetry import Telemetry
 from exporter.values import RESERVED_PATHS
+from exporter.worker.telemetry import Telemetry
 from tests.web.serving import a_status
 
 ROOT = Path(__file__).parents[1]

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from exporter.settings import Settings, SettingsError, load
+from exporter.errors import SettingsError
+from exporter.settings import Settings, load
 from exporter.values import Size
 
 CONFIG = Path(__file__).parents[1] / "config"

@@ -35,14 +35,10 @@ def run(settings: "Settings") -> int:
 
     Whatever happens, its processes have ended and its directory is gone on return.
     """
-    from exporter.daemon import port_problem, serve  # noqa: PLC0415 - heavy; see above
+    from exporter.worker.serve import endpoint, serve  # noqa: PLC0415 - heavy; see above
 
-    if problem := port_problem(settings):  # before a word of where the metrics are
-        rule = settings.port_rule
-        print(
-            f"smg-exporter: error: {problem}; it was {rule}: choose another with --listen-port",
-            file=sys.stderr,
-        )
+    if problem := endpoint(settings).problem():  # before a word of where the metrics are
+        print(f"smg-exporter: error: {problem}", file=sys.stderr)
         return 1
     try:
         with (

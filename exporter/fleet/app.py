@@ -1,6 +1,5 @@
 """The fleet's endpoints."""
 
-import asyncio
 import json
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from exporter.fleet.merge import merge
 from exporter.fleet.page import render
 from exporter.fleet.reading import read_own
 from exporter.fleet.status import Observer
+from exporter.threads import in_thread
 from exporter.web.app import SEND_TIMEOUT, make_application, routes
 from exporter.web.metrics import MetricsHandler, MetricsSource
 from exporter.web.pages import Pages
@@ -41,7 +41,7 @@ def make_app(
     """
 
     async def service_discovery(_request: web.Request) -> web.Response:
-        text = await asyncio.to_thread(lambda: json.dumps(observer.sd_groups(), ensure_ascii=False))
+        text = await in_thread(lambda: json.dumps(observer.sd_groups(), ensure_ascii=False))
         return web.Response(body=f"{text}\n".encode(), headers={hdrs.CONTENT_TYPE: "application/json"})
 
     pages = Pages(observer.status, lambda status: render(status, now=time.time()), lambda: observer.problem)
@@ -67,7 +67,7 @@ class _OwnMetrics:
         self._registry = registry
 
     async def scrape(self, offer: Offer, timeout: float) -> list[bytes]:  # noqa: ARG002, ASYNC109 - the protocol's own
-        return await asyncio.to_thread(self._body, offer)
+        return await in_thread(lambda: self._body(offer))
 
     def delay(self) -> str:
         return ""

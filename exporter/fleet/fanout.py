@@ -9,10 +9,9 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from exporter.errors import ScrapeError
 from exporter.exposition.compression import Compressor
@@ -23,10 +22,10 @@ from exporter.fleet.merge import merge
 from exporter.fleet.reading import BadExpositionError, Reader, Reading, read_own
 from exporter.fleet.targets import Target
 from exporter.logs import fields
+from exporter.service.coalescing import Coalescer
+from exporter.threads import DaemonThread
 
 _logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 CONCURRENCY = 32
 """Targets that are scraped at a time."""
@@ -141,14 +140,15 @@ class Fanout:
         self._reader = Reader(tuple((name.encode(), escape(value)) for name, value in labels.items()))
         self._readings: dict[str, Reading] = {}
         """The last reading of each target, by its URL."""
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="merge")
-        self._waiting: _Round | None = None
+        self._thread = DaemonThread()
+        self._rounds = Coalescer(_Round, self._begin)
         self._task: asyncio.Task[None] | None = None
 
     async def scrape(self, offer: Offer, timeout: float) -> list[bytes]:  # noqa: ASYNC109 - the caller cancels at its end
         """Return a body's chunks in the offer's format and encoding, of a fan-out that starts after this call."""
         deadline = asyncio.get_running_loop().time() + timeout - min(_MERGE_RESERVE, _MERGE_SHARE * timeout)
-        fan_out = self._join(deadline)
+        fan_out = self._rounds.join()
+        fan_out.deadline = max(fan_out.deadline, deadline)
         try:
             async with asyncio.timeout_at(deadline):
                 await fan_out.done.wait()
@@ -169,23 +169,10 @@ class Fanout:
         """End without waiting for targets."""
         if self._task is not None:
             self._task.cancel()
-        self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _join(self, deadline: float) -> _Round:
-        """Return the next fan-out, which is under way as soon as the one before it has ended."""
-        if self._waiting is None:
-            self._waiting = _Round()
-        fan_out = self._waiting
-        fan_out.deadline = max(fan_out.deadline, deadline)
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._serve())
-        return fan_out
-
-    async def _serve(self) -> None:
-        """Perform fan-outs, one after the other, as long as somebody waits."""
-        while self._waiting is not None:
-            fan_out, self._waiting = self._waiting, None  # closed: nobody joins what has begun
-            await self._perform(fan_out)
+    def _begin(self, fan_out: _Round) -> None:
+        self._task = asyncio.create_task(self._perform(fan_out))
+        self._task.add_done_callback(lambda _: self._rounds.done())
 
     async def _perform(self, fan_out: _Round) -> None:
         start = time.perf_counter()
@@ -220,7 +207,7 @@ class Fanout:
                 if not self._was_silent(target):
                     await turn.take()
                 answer = await self._answer(target, turn)
-                reading = await self._in_thread(partial(self._read, target, answer))
+                reading = await self._thread.run(partial(self._read, target, answer))
         except TargetFailure as failure:
             reason, problem = failure.reason, str(failure)
         except BadExpositionError as error:
@@ -264,7 +251,7 @@ class Fanout:
         if not fan_out.targets:
             raise ScrapeError(self._no_target() or "no target")
         outcomes = dict(fan_out.outcomes)
-        chunks, faults = await self._in_thread(lambda: self._merge(fan_out.targets, outcomes, offer))
+        chunks, faults = await self._thread.run(lambda: self._merge(fan_out.targets, outcomes, offer))
         self.left_out.update(faults)
         return chunks
 
@@ -286,9 +273,6 @@ class Fanout:
         compressed = time.perf_counter()
         self.durations = {**self.durations, "merge": merged - start, "compress": compressed - merged}
         return chunks, faults
-
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
 
 def _look_at(done: "asyncio.Future[Any]") -> None:

@@ -1,48 +1,17 @@
-"""The application: which path is answered by what."""
+"""What all applications have in common: pages beside the metrics, answers to what is not there, limits, headers."""
 
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from aiohttp import hdrs, web
 
-from exporter.status import Status, Summary
 from exporter.web.answers import line, send
-from exporter.web.metrics import MetricsHandler, MetricsSource
 from exporter.web.pages import F, Pages
-from exporter.web.status_page import render
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 SEND_TIMEOUT = 30.0
 MAX_BODY = 1024
 """Bytes of a request's body that are read; no endpoint wants one."""
-
-
-def make_app(
-    metrics: MetricsSource,
-    summary: Callable[[], Summary],
-    status: Callable[[], Status],
-    *,
-    telemetry_path: str,
-    max_requests: int,
-    on_response: Callable[[int], None],
-    send_timeout: float = SEND_TIMEOUT,
-) -> web.Application:
-    """Return the application over its sources: `metrics` for scrapes, `summary` and `status` for everything else.
-
-    `on_response` gets the code of each scrape's answer, 499 where the client went away. A client that does
-    not take an answer within `send_timeout` seconds is cut off. ValueError where `telemetry_path` is no path.
-    """
-    scrapes = MetricsHandler(
-        metrics, max_requests=max_requests, on_response=on_response, send_timeout=send_timeout
-    )
-    pages = Pages(
-        status,
-        lambda facts: render(facts, telemetry_path=telemetry_path, now=time.time()),
-        lambda: summary().problem,
-    )
-    # The metrics come last: they win over a page of the same path.
-    return make_application({**routes(pages), telemetry_path: scrapes.handle}, send_timeout)
 
 
 def routes(pages: Pages[F]) -> dict[str, Handler]:

@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 BACKLOG = 128
@@ -34,6 +35,42 @@ class ListenError(OSError):
 
     def __str__(self) -> str:
         return f"cannot listen on {self.host or 'all interfaces'}, port {self.port}: {self.reason}"
+
+    @property
+    def is_of_the_port(self) -> bool:
+        """Whether another port would do; else the host is at fault."""
+        return self.errno in {errno.EADDRINUSE, errno.EACCES}
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a daemon is to listen."""
+
+    hosts: Sequence[str]
+    """All interfaces where there is none."""
+    port: int
+    rule: str
+    """What chose the port, to end a sentence with."""
+
+    def open(self) -> list[socket.socket]:
+        """Return listening sockets, as `open_sockets` does; it may raise ListenError."""
+        return open_sockets(self.hosts, self.port)
+
+    def problem(self) -> str:
+        """Return why it cannot be listened on now, and the way out; an empty text where it can."""
+        try:
+            sockets = self.open()
+        except ListenError as error:
+            return self.explain(error)
+        for sock in sockets:
+            sock.close()
+        return ""
+
+    def explain(self, error: ListenError) -> str:
+        """Return what went wrong, and the way out, in a line."""
+        if error.is_of_the_port:
+            return f"{error}; it was {self.rule}: choose another with --listen-port"
+        return f"{error}; name another address with --listen-host"
 
 
 def open_sockets(hosts: Sequence[str], port: int) -> list[socket.socket]:

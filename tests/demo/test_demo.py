@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from textwrap import dedent
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -19,7 +19,7 @@ from exporter.settings import Settings, load
 
 SCRIPT = """
     import signal, sys
-    from types import ModuleType
+    from types import ModuleType, SimpleNamespace
     from exporter import demo
     from exporter.settings import load
 
@@ -27,9 +27,9 @@ SCRIPT = """
         print("serving", flush=True)
         signal.pause()
 
-    sys.modules["exporter.daemon"] = daemon = ModuleType("exporter.daemon")
+    sys.modules["exporter.worker.serve"] = daemon = ModuleType("exporter.worker.serve")
     daemon.serve = serve
-    daemon.port_problem = lambda _: ""
+    daemon.endpoint = lambda _: SimpleNamespace(problem=lambda: "")
     sys.exit(demo.run(load({"grpc_port": "8001", "ranks": "2"}, "demo")))
 """
 
@@ -44,11 +44,12 @@ def serve_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[...,
     """Give a function that puts a function in the place of the exporter."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
-    def use(serve: Callable[[Settings], int], port_problem: str = "") -> None:
-        module = ModuleType("exporter.daemon")
+    def use(serve: Callable[[Settings], int], problem: str = "") -> None:
+        module = ModuleType("exporter.worker.serve")
         monkeypatch.setattr(module, "serve", serve, raising=False)
-        monkeypatch.setattr(module, "port_problem", lambda _: port_problem, raising=False)
-        monkeypatch.setitem(sys.modules, "exporter.daemon", module)
+        endpoint = SimpleNamespace(problem=lambda: problem)
+        monkeypatch.setattr(module, "endpoint", lambda _: endpoint, raising=False)
+        monkeypatch.setitem(sys.modules, "exporter.worker.serve", module)
 
     return use
 
@@ -187,9 +188,8 @@ def test_a_signal_ends_everything_quietly(
 def test_a_taken_port_is_said_before_anything_starts(
     settings: Settings, serve_with: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    serve_with(lambda _: 0, port_problem="cannot listen on all interfaces, port 18001: the port is in use")
+    serve_with(lambda _: 0, problem="cannot listen on port 18001")
     assert demo.run(settings) == 1
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err.endswith("(+10000): choose another with --listen-port\n")
-    assert len(said.err.splitlines()) == 1
+    assert said.err == "smg-exporter: error: cannot listen on port 18001\n"

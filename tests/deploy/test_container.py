@@ -16,7 +16,7 @@ import pytest
 
 from exporter import __version__
 from exporter.addresses import derived_metrics_port
-from exporter.fleet_daemon import DEFAULT_PORT
+from exporter.fleet.serve import DEFAULT_PORT
 from tests.support.daemon import ROOT, daemon
 
 PREFIX = "/opt/smg-exporter"

@@ -17,7 +17,7 @@ import yaml
 
 from exporter.addresses import derived_metrics_port
 from exporter.fleet.app import METRICS_PATH, OWN_PATH
-from exporter.fleet_daemon import DEFAULT_PORT
+from exporter.fleet.serve import DEFAULT_PORT
 from exporter.settings import ENV_PREFIX, Settings
 from tests.support.daemon import ROOT, Daemon, check_log
 from tests.support.waiting import eventually

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from exporter.telemetry import Telemetry
+from exporter.worker.telemetry import Telemetry
 from tests.support.daemon import ROOT, run
 from tests.support.expositions import Exposition
 from tests.support.peers import program

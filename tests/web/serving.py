@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from exporter.exposition.negotiation import Encoding, Offer
-from exporter.status import Status
 from exporter.web.access.access import Access
-from exporter.web.app import make_app
 from exporter.web.listen import open_sockets
 from exporter.web.server import Server
+from exporter.worker.app import make_app
+from exporter.worker.status import Status
 
 DEADLINE = 10.0
 """Seconds after which a test that waits has failed."""

@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 from blockbuster import blockbuster_ctx
 
-from exporter.status import FileStatus
+from exporter.worker.status import FileStatus
 from tests.web.serving import a_status, serving
 
 PATHS = ["/", "/status.json", "/healthz", "/-/healthy", "/readyz", "/-/ready", "/metrics"]

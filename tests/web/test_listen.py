@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from exporter.web import listen
-from exporter.web.listen import ListenError, open_sockets
+from exporter.web.listen import Endpoint, ListenError, open_sockets
 
 
 @contextmanager
@@ -126,3 +126,17 @@ def test_another_fault_of_ipv6_is_not_passed_over(monkeypatch: pytest.MonkeyPatc
     without(monkeypatch, socket.AF_INET6, errno.EACCES)
     with pytest.raises(ListenError, match=r"permission denied$"):
         open_sockets([], 0)
+
+
+def test_the_way_out_leads_to_what_is_at_fault() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+        taken = Endpoint(["127.0.0.1"], port, "chosen by --listen-port").problem()
+    assert taken.endswith(
+        "the port is in use; it was chosen by --listen-port: choose another with --listen-port"
+    )
+    elsewhere = Endpoint(["192.0.2.1"], port, "chosen by --listen-port").problem()
+    assert elsewhere.endswith(
+        "the address is not one of this machine; name another address with --listen-host"
+    )
+    assert not Endpoint(["127.0.0.1"], port, "chosen by --listen-port").problem(), "it is let go of"

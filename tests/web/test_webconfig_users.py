@@ -282,7 +282,7 @@ async def test_headers_are_on_every_answer_and_win(tmp_path: Path) -> None:
 IMPORTS = """
 import sys
 from pathlib import Path
-import exporter.daemon
+import exporter.worker.serve
 print(sys.modules.keys() & {"yaml", "bcrypt", "exporter.web.access"})
 from exporter.web.access.access import Access
 Access(Path(sys.argv[1]))

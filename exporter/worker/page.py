@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from string import Template
 
-from exporter.status import FILE_STATES, PROCESS_STATES, Status
 from exporter.web import html
+from exporter.worker.status import FILE_STATES, PROCESS_STATES, Status
 
 LONGEST_LIST = 200
 """Rows of a list; beyond, a count. The whole lists are in /status.json."""
 
-_TEMPLATE = Template(files("exporter.web").joinpath("status.html").read_text(encoding="utf-8"))
+_TEMPLATE = Template(files("exporter.worker").joinpath("status.html").read_text(encoding="utf-8"))
 
 
 def render(status: Status, *, telemetry_path: str, now: float) -> str:

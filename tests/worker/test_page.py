@@ -5,8 +5,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from exporter.status import FileStatus, ProcessStatus
-from exporter.web.status_page import render
+from exporter.worker.page import render
+from exporter.worker.status import FileStatus, ProcessStatus
 from tests.web.serving import a_status
 
 NOW = 1_700_100_000.0

@@ -14,6 +14,7 @@ from typing import Protocol, TypeAlias
 from exporter.exposition.compression import Compressor
 from exporter.exposition.negotiation import Encoding, Escaping, Format, Offer
 from exporter.exposition.text import OPENMETRICS_END, Renderer, Snapshot
+from exporter.service.coalescing import Coalescer
 from exporter.threads import DaemonThread, settle
 
 
@@ -75,12 +76,12 @@ class Scraper:
         """For the worker's metrics, and for our own."""
         self._compressors: defaultdict[tuple[Format, Escaping], Compressor] = defaultdict(Compressor)
         self._thread = DaemonThread()  # always the same: each thread has memory of its own
-        self._waiting: _Batch | None = None
+        self._batches = Coalescer(_Batch, self._begin)
 
     async def scrape(self, offer: Offer, timeout: float) -> bytes:  # noqa: ARG002, ASYNC109 - the caller cancels at its end
         """Return a body in the offer's format and encoding, of a read that starts after this call."""
         bodies: asyncio.Future[Bodies] = asyncio.get_running_loop().create_future()
-        batch = self._join()
+        batch = self._batches.join()
         batch.offers.add(offer)
         batch.waiters.append(bodies)
         return (await bodies)[offer]
@@ -92,30 +93,18 @@ class Scraper:
 
     def refresh(self) -> None:
         """See to it that the files are read soon, whether or not somebody scrapes."""
-        self._join()
+        self._batches.join()
 
-    def _join(self) -> _Batch:
-        """Return the batch of the next read, which begins as soon as the last one has ended."""
-        if self._waiting is None:
-            self._waiting = _Batch()
-            asyncio.get_running_loop().call_soon(
-                self._perform
-            )  # not at once: others may be about to ask, too
-        return self._waiting
-
-    def _perform(self) -> None:
-        """Begin the next read, if somebody waits for one and none is under way."""
-        if self._waiting is not None and self.busy_since is None:
-            batch, self._waiting = self._waiting, None  # closed: nobody joins a read that has begun
-            self.busy_since = time.monotonic()
-            self._thread.submit(partial(self.bodies, batch.offers), partial(self._finish, batch))
+    def _begin(self, batch: _Batch) -> None:
+        self.busy_since = time.monotonic()
+        self._thread.submit(partial(self.bodies, batch.offers), partial(self._finish, batch))
 
     def _finish(self, batch: _Batch, bodies: Bodies | None, error: BaseException | None) -> None:
-        """Tell those who waited for a read, and begin the next."""
+        """Tell those who waited for a read."""
         self.busy_since = None
         for waiter in batch.waiters:
             settle(waiter, bodies, error)
-        self._perform()
+        self._batches.done()
 
     def bodies(self, offers: Iterable[Offer]) -> dict[Offer, bytes]:
         """Perform one scrape for all `offers`, or only read where there is none; blocks."""

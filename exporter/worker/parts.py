@@ -1,4 +1,4 @@
-"""Settings -> the parts of one worker's exporter, wired together."""
+"""Settings -> the parts of one worker, wired together."""
 
 import logging
 import time
@@ -12,17 +12,17 @@ from exporter.logs import by_number, fields, some
 from exporter.multiproc.engine import Engine
 from exporter.multiproc.faults import Fault
 from exporter.multiproc.fileset import FileSet, Liveness
-from exporter.scrape import Scraper
 from exporter.settings import Settings
-from exporter.status import PROCESS_STATES, FileStatus, ProcessStatus, Status, Summary
-from exporter.stock import StockEngine
-from exporter.telemetry import Telemetry
-from exporter.watch import Watcher
+from exporter.worker.scrape import Scraper
+from exporter.worker.status import PROCESS_STATES, FileStatus, ProcessStatus, Status, Summary
+from exporter.worker.stock import StockEngine
+from exporter.worker.telemetry import Telemetry
+from exporter.worker.watch import Watcher
 
 _logger = logging.getLogger(__name__)
 
 
-class Exporter:
+class Worker:
     """The parts: `watcher` keeps the file set, `scraper` reads and renders it, `telemetry` counts."""
 
     def __init__(self, settings: Settings, *, quiet: bool = False) -> None:

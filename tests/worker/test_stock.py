@@ -9,8 +9,8 @@ from exporter.errors import ScrapeError
 from exporter.exposition.negotiation import Encoding, Escaping, Format, Offer
 from exporter.multiproc.fileset import FileSet, Liveness, decide, unreadable
 from exporter.multiproc.listing import list_directory
-from exporter.scrape import Scraper
-from exporter.stock import StockEngine
+from exporter.worker.scrape import Scraper
+from exporter.worker.stock import StockEngine
 from tests.support import files
 from tests.support.expositions import Exposition, facts
 

@@ -11,7 +11,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from exporter.errors import ScrapeError
 from exporter.multiproc.fileset import FileSet
 from exporter.multiproc.keys import add_labels
-from exporter.own_metrics import OwnFamily, OwnValues
+from exporter.service.own_metrics import OwnFamily, OwnValues
 
 if TYPE_CHECKING:
     from exporter.multiproc.faults import Fault

@@ -9,8 +9,8 @@ from prometheus_client import ProcessCollector
 
 from exporter import __version__
 from exporter.exposition.text import OPENMETRICS_END, Renderer
-from exporter.status import Summary
-from exporter.telemetry import Telemetry
+from exporter.worker.status import Summary
+from exporter.worker.telemetry import Telemetry
 from tests.support.compare import text_of
 from tests.support.expositions import Exposition
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ import pytest
 from blockbuster import blockbuster_ctx
 
 from exporter import __version__
-from exporter import daemon as daemon_module
+from exporter.service.run import serve
 from exporter.settings import load
 from exporter.web.listen import open_sockets
+from exporter.worker.serve import make
 from tests.support.daemon import (
     GRPC_PORT,
     STOP_DEADLINE,
@@ -558,7 +560,7 @@ async def test_the_event_loop_is_never_blocked(recorded: dict[str, Path], tmp_pa
     settings = load({"grpc_port": "8001", "multiproc_dir": str(directory), "listen_port": str(port)})
     sockets = open_sockets(["127.0.0.1"], port)
     async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client, asyncio.timeout(DEADLINE):
-        serving = asyncio.create_task(daemon_module._serve(settings, sockets))
+        serving = asyncio.create_task(serve(partial(make, settings), sockets, ""))
         assert await body(client, "/healthz") == "ok\n"
         with blockbuster_ctx():
             for path in ("/metrics", "/", "/status.json", "/readyz", "/metrics"):
@@ -586,10 +588,10 @@ async def test_a_watch_that_fails_ends_the_daemon(
             raise LookupError("a fault of ours")
 
     settings = load({"grpc_port": "8001", "multiproc_dir": str(tmp_path)})
-    monkeypatch.setattr("exporter.watch._log_change", fail)
+    monkeypatch.setattr("exporter.worker.watch._log_change", fail)
     caplog.set_level("INFO", "exporter")
     async with asyncio.timeout(DEADLINE):
-        serving = asyncio.create_task(daemon_module._serve(settings, open_sockets(["127.0.0.1"], 0)))
+        serving = asyncio.create_task(serve(partial(make, settings), open_sockets(["127.0.0.1"], 0), ""))
         await asyncio.to_thread(
             eventually, lambda: "listening" in caplog.text or serving.done(), "it listens"
         )

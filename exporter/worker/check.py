@@ -4,30 +4,30 @@ import asyncio
 from collections.abc import Iterable, Mapping
 
 from exporter.addresses import host_port
-from exporter.assembly import Exporter
-from exporter.daemon import load_access, port_problem
 from exporter.errors import ScrapeError
 from exporter.printable import printable
+from exporter.service.run import load_access
 from exporter.settings import Settings
+from exporter.worker.parts import Worker
+from exporter.worker.serve import endpoint
 
 
 def check(settings: Settings) -> int:
     """Print what `serve` would do with these settings; exit code 1 where it could not serve the worker now."""
-    access = load_access(settings)
+    access = load_access(settings.web_config)
     scheme = "https" if access and access.tls else "http"
-    exporter = Exporter(settings, quiet=True)
-    asyncio.run(exporter.watcher.look())
+    worker = Worker(settings, quiet=True)
+    asyncio.run(worker.watcher.look())
     try:
-        exporter.scraper.bodies([])
+        worker.scraper.bodies([])
         fault = ""
     except ScrapeError as error:
         fault = str(error)
-    status = exporter.status()
-    problem = port_problem(settings)
+    status = worker.status()
+    problem = endpoint(settings).problem()
     print(f"worker      {settings.worker_address}")
     print(f"labels      {_list(f'{name}={value}' for name, value in settings.static_labels.items())}")
-    port = f"{problem}; choose another with --listen-port" if problem else "free"
-    print(f"port        {settings.metrics_port}, {settings.port_rule}: {port}")
+    print(f"port        {settings.metrics_port}, {settings.port_rule}: {problem or 'free'}")
     for url in _urls(settings):
         print(f"url         {scheme}://{url}")
     print(f"directory   {status.directory}: {status.problem or fault or 'readable'}")

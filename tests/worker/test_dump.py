@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from exporter.dump import dump
 from exporter.settings import load
+from exporter.worker.dump import dump
 from tests.support import files
 from tests.support.daemon import run
 from tests.support.expositions import Exposition, facts

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from watchfiles import awatch
 
-from exporter import watch
 from exporter.multiproc.fileset import Evidence, FileSet, Liveness, State, Writer
 from exporter.multiproc.listing import Listing, list_directory
 from exporter.multiproc.processes import Process
-from exporter.watch import Watcher
+from exporter.worker import watch
+from exporter.worker.watch import Watcher
 from tests.support.files import Processes
 from tests.support.writers import writers
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from exporter.assembly import Exporter
 from exporter.exposition.negotiation import Encoding, Escaping, Format, Offer
 from exporter.settings import load
-from exporter.status import FileStatus, ProcessStatus
+from exporter.worker.parts import Worker
+from exporter.worker.status import FileStatus, ProcessStatus
 from tests.support import files
 from tests.support.expositions import Exposition
 
@@ -30,7 +30,7 @@ class Assembled:
             "multiproc_dir": str(directory),
             "liveness": "off",
         }
-        self.exporter = Exporter(load(given | options))
+        self.exporter = Worker(load(given | options))
         self.status = self.exporter.status
 
     def look(self) -> None:

@@ -2,7 +2,7 @@
 
 import json
 
-from exporter.status import FILE_STATES, PROCESS_STATES, FileStatus, ProcessStatus, Status
+from exporter.worker.status import FILE_STATES, PROCESS_STATES, FileStatus, ProcessStatus, Status
 
 BARE = Status(version="1", worker_addr="w", directory="/d", problem="", worker_up=None, started=1.0)
 

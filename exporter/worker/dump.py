@@ -3,27 +3,27 @@
 import asyncio
 import sys
 
-from exporter.assembly import Exporter
 from exporter.errors import ScrapeError
 from exporter.exposition.negotiation import Encoding, Escaping, Format, Offer
 from exporter.printable import printable
 from exporter.settings import Settings
+from exporter.worker.parts import Worker
 
 _FORMATS = {"text": Format.TEXT_0_0_4, "openmetrics": Format.OPENMETRICS_1_0_0}
 
 
 def dump(settings: Settings) -> int:
     """Print what a scrape would be answered with; exit code 1 where there is nothing to read."""
-    exporter = Exporter(settings, quiet=True)
-    asyncio.run(exporter.watcher.look())
+    worker = Worker(settings, quiet=True)
+    asyncio.run(worker.watcher.look())
     offer = Offer(_FORMATS[settings.format], Escaping.UNDERSCORES, Encoding.IDENTITY)
     try:
-        body = exporter.scraper.bodies([offer])[offer]
+        body = worker.scraper.bodies([offer])[offer]
     except ScrapeError as error:
         print(f"smg-exporter: error: {error}", file=sys.stderr)
         return 1
     sys.stdout.buffer.write(body)
-    status = exporter.status()
+    status = worker.status()
     for file in status.files:
         if file.reason:
             print(f"smg-exporter: {printable(file.name)} {file.reason}", file=sys.stderr)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from exporter import verify as verify_module
 from exporter.multiproc.fileset import FileSet
 from exporter.multiproc.merge import RULES, Row
 from exporter.settings import load
-from exporter.verify import verify
+from exporter.worker import verify as verify_module
+from exporter.worker.verify import verify
 from tests.support import files
 from tests.support.writers import Writer, writers
 

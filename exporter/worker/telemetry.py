@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 
 from exporter import __version__
-from exporter.own_metrics import Metric, OwnValues, ProcessMetrics
-from exporter.status import FILE_STATES, PROCESS_STATES, Summary
+from exporter.service.own_metrics import Metric, OwnValues, ProcessMetrics
+from exporter.worker.status import FILE_STATES, PROCESS_STATES, Summary
 
 PHASES = ("read", "merge", "render", "compress")
 _CODES = (200, 499, 500, 503)

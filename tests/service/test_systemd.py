@@ -10,16 +10,18 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from exporter import daemon as daemon_module
-from exporter.assembly import Exporter
 from exporter.exposition.negotiation import Encoding, Escaping, Format, Offer
+from exporter.service.run import serve
+from exporter.service.systemd import PassedSocketError, ServiceManager, _listening, take
 from exporter.settings import load
-from exporter.systemd import PassedSocketError, ServiceManager, _listening, take
 from exporter.web.listen import open_sockets
+from exporter.worker.parts import Worker
+from exporter.worker.serve import make
 from tests.support.activating import opened
 from tests.support.daemon import ROOT, daemon, free_port
 from tests.support.waiting import DEADLINE, eventually
@@ -184,7 +186,7 @@ async def watched(directory: Path, manager: Manager, until: str = "WATCHDOG=1") 
     settings = load({"grpc_port": "8001", "multiproc_dir": str(directory)})
     told = ServiceManager(address=manager.address, watchdog=WATCHDOG)
     sockets = open_sockets(["127.0.0.1"], 0)
-    serving = asyncio.create_task(daemon_module._serve(settings, sockets, manager=told))
+    serving = asyncio.create_task(serve(partial(make, settings), sockets, "", manager=told))
     try:
         async with asyncio.timeout(2 * DEADLINE):
             await asyncio.to_thread(manager.until, until)
@@ -214,7 +216,7 @@ def hang_at(monkeypatch: pytest.MonkeyPatch, place: str) -> threading.Event:
 @pytest.mark.parametrize(
     "part",
     [
-        ("exporter.watch.Watcher._look", "looking at"),
+        ("exporter.worker.watch.Watcher._look", "looking at"),
         ("exporter.multiproc.engine.Engine.update", "reading"),
     ],
     ids=["watcher", "scraper"],
@@ -247,8 +249,8 @@ async def test_it_is_not_fed_while_a_part_is_stuck(
 async def test_it_is_not_ready_before_the_first_look(
     manager: Manager, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(daemon_module, "_FIRST_LOOK", 0.05)
-    gate = hang_at(monkeypatch, "exporter.watch.Watcher._look")
+    monkeypatch.setattr("exporter.service.run._FIRST_LOOK", 0.05)
+    gate = hang_at(monkeypatch, "exporter.worker.watch.Watcher._look")
     gate.clear()
     async with watched(directory, manager, until=f"STATUS=waiting for {directory}: not looked at yet"):
         while await asyncio.to_thread(manager.receive, 2 * WATCHDOG):
@@ -259,7 +261,7 @@ async def test_it_is_not_ready_before_the_first_look(
 
 
 async def test_a_part_that_rests_is_not_stuck(directory: Path) -> None:
-    exporter = Exporter(load({"grpc_port": "8001", "multiproc_dir": str(directory)}))
+    exporter = Worker(load({"grpc_port": "8001", "multiproc_dir": str(directory)}))
     assert not exporter.stuck(0)
     await exporter.watcher.look()
     await exporter.scraper.scrape(TEXT, DEADLINE)

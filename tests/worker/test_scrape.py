@@ -18,10 +18,10 @@ from exporter.exposition.negotiation import Encoding, Escaping, Format, Offer
 from exporter.exposition.text import Snapshot
 from exporter.multiproc.engine import Engine, Progress
 from exporter.multiproc.fileset import FileSet, every_file
-from exporter.scrape import Scraper
-from exporter.web.app import make_app
 from exporter.web.listen import open_sockets
 from exporter.web.server import Server
+from exporter.worker.app import make_app
+from exporter.worker.scrape import Scraper
 from tests.support.compare import snapshot_of
 from tests.support.files import counter, write
 from tests.support.waiting import DEADLINE

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.check import check
 from exporter.settings import load
+from exporter.worker.check import check
 from tests.support import files
 from tests.support.daemon import free_port
 
@@ -81,7 +81,7 @@ def test_a_taken_port(recorded: dict[str, Path], checks: Checks, taken: int) -> 
     assert code == 1
     (line,) = said["port"]
     assert line.startswith(f"{taken}, derived from --grpc-port {taken - 10_000} (+10000): ")
-    assert line.endswith("the port is in use; choose another with --listen-port")
+    assert line.endswith("choose another with --listen-port")
     assert said["directory"] == [f"{recorded['tp1']}: readable"], "the rest is checked all the same"
 
 

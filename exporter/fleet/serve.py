@@ -1,0 +1,87 @@
+"""`smg-exporter fleet`: the metrics of many workers in one answer."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+
+from exporter.errors import SettingsError
+from exporter.fleet.app import METRICS_PATH, make_app
+from exporter.fleet.client import make_session
+from exporter.fleet.parts import Fleet
+from exporter.service.run import run
+from exporter.settings import Settings
+from exporter.web.listen import Endpoint
+
+DEFAULT_PORT = 29010
+
+
+def serve(settings: Settings) -> int:
+    """Serve until SIGINT or SIGTERM; return the exit code. SettingsError where a file cannot be used."""
+    ca_file = settings.target_ca_file
+    try:
+        tls = ssl.create_default_context(cafile=ca_file)
+    except OSError as error:  # ssl.SSLError is one
+        raise SettingsError(f"--target-ca-file: {str(ca_file)!r} is not usable: {error.strerror}") from None
+    return run(partial(make, settings, tls), endpoint(settings), settings.web_config)
+
+
+def endpoint(settings: Settings) -> Endpoint:
+    """Return where these settings have the fleet served."""
+    rule = "chosen by --listen-port" if settings.listen_port else "the default of fleet"
+    return Endpoint(settings.listen_host, settings.listen_port or DEFAULT_PORT, rule)
+
+
+@asynccontextmanager
+async def make(settings: Settings, tls: ssl.SSLContext) -> AsyncIterator["FleetDaemon"]:
+    """Make the daemon of these settings; https workers are trusted as `tls` says."""
+    async with make_session(tls) as session:
+        fleet = Fleet(settings, session)
+        try:
+            yield FleetDaemon(fleet, settings.max_requests)
+        finally:
+            fleet.fanout.close()
+
+
+class FleetDaemon:
+    """A fleet as what is run."""
+
+    metrics_path = METRICS_PATH
+    ready = True
+
+    def __init__(self, fleet: Fleet, max_requests: int) -> None:
+        self._fleet = fleet
+        self.tasks = fleet.tasks
+        self.app = make_app(
+            fleet.fanout,
+            fleet.telemetry.registry,
+            fleet.observer,
+            max_requests=max_requests,
+            on_response=fleet.telemetry.count_scrape,
+        )
+
+    @property
+    def facts(self) -> Mapping[str, object]:
+        """How many targets there are."""
+        return {"targets": len(self._fleet.discovery.targets)}
+
+    @property
+    def problem(self) -> str:
+        """Why there is no target; empty where there is one."""
+        return self._fleet.discovery.problem
+
+    async def look(self) -> None:
+        """Read all sources of targets."""
+        async with asyncio.TaskGroup() as first_looks:
+            for source in self._fleet.discovery.sources:
+                first_looks.create_task(source.refresh())
+
+    def summary(self, port: int) -> str:
+        """Return how the fleet is, in a line."""
+        count = len(self._fleet.discovery.targets)
+        return self.problem or f"serving {count} target{'s' * (count != 1)} on port {port}"
+
+    def stuck(self, longest: float) -> str:  # noqa: ARG002 - the protocol's own
+        """Return nothing: whatever it waits for has a deadline."""
+        return ""

@@ -1,0 +1,199 @@
+"""How every daemon of ours runs: sockets, a first look, serving until a signal, and a stop in bounded time."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from aiohttp import web
+
+from exporter import __version__
+from exporter.addresses import host_port
+from exporter.errors import SettingsError
+from exporter.logs import fields
+from exporter.service.systemd import PassedSocketError, ServiceManager, take
+from exporter.web.listen import UNREAD_TIMEOUT_MS, Endpoint, ListenError
+from exporter.web.server import Server
+
+if TYPE_CHECKING:
+    from exporter.web.access.access import Access
+
+_FIRST_LOOK = 2.0
+"""Seconds that the start waits for the first look, which may be at a disk or a peer that hangs."""
+
+_GRACE = 4.0
+"""Seconds that scrapes in flight have to finish at a stop."""
+
+_NO_MANAGER = ServiceManager()
+
+_logger = logging.getLogger(__name__)
+
+
+class Daemon(Protocol):
+    """What is served, and what goes on beside the serving."""
+
+    @property
+    def app(self) -> web.Application:
+        """Every endpoint."""
+
+    @property
+    def metrics_path(self) -> str:
+        """The path of the endpoint that scrapers ask."""
+
+    @property
+    def tasks(self) -> Mapping[str, Coroutine[Any, Any, None]]:
+        """What runs as long as the daemon does, by name; asked for once. The end of one is a fault."""
+
+    @property
+    def facts(self) -> Mapping[str, object]:
+        """What the log's first line says of it."""
+
+    @property
+    def problem(self) -> str:
+        """Why there is nothing to serve; empty where there is."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether the start is over."""
+
+    async def look(self) -> None:
+        """Find out what there is to serve, for the first time."""
+
+    def summary(self, port: int) -> str:
+        """Return how things are with what is served on a port, in a line."""
+
+    def stuck(self, longest: float) -> str:
+        """Return what has been at one piece of work for longer than so many seconds; empty where nothing has."""
+
+
+Make = Callable[[], AbstractAsyncContextManager[Daemon]]
+"""Makes a daemon in the event loop, and lets go of what it holds at the end."""
+
+
+def run(make: Make, endpoint: Endpoint, web_config: Path | None) -> int:
+    """Run a daemon until SIGINT or SIGTERM; return the exit code. SettingsError where `web_config` cannot be used."""
+    access = load_access(web_config)
+    try:
+        manager = take(os.environ)
+        sockets = [*manager.sockets] or endpoint.open()
+    except PassedSocketError as error:
+        return _refuse(str(error))
+    except ListenError as error:
+        return _refuse(endpoint.explain(error))
+    for sock in manager.sockets:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_TIMEOUT_MS)  # as on our own
+    try:
+        return asyncio.run(serve(make, sockets, endpoint.rule, access, manager))
+    except asyncio.CancelledError:  # a second signal
+        return 1
+
+
+def load_access(web_config: Path | None) -> "Access | None":
+    """Return what a `--web-config` file says; None where there is none. SettingsError where it is no good."""
+    if web_config is None:
+        return None
+    from exporter.web.access.access import Access  # noqa: PLC0415 - heavy; see there
+    from exporter.web.access.webconfig import WebConfigError  # noqa: PLC0415 - as above
+
+    try:
+        return Access(web_config)
+    except WebConfigError as error:
+        raise SettingsError(f"--web-config: {error}") from None
+
+
+async def serve(
+    make: Make,
+    sockets: Sequence[socket.socket],
+    rule: str,
+    access: "Access | None" = None,
+    manager: ServiceManager = _NO_MANAGER,
+) -> int:
+    """Serve a daemon on listening sockets until SIGINT or SIGTERM; return the exit code."""
+    stop = asyncio.Event()
+    _stop_on_signals(stop)
+    port: int = sockets[0].getsockname()[1]
+    async with make() as daemon:
+        app = daemon.app
+        if access:
+            access.protect(app)
+        server = Server(app, tls=access.tls if access else None)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_FIRST_LOOK):
+                await daemon.look()
+        work = dict(daemon.tasks)
+        if access:
+            work["the watch of the web configuration"] = access.watch()
+        if manager.address:
+            work["the report to systemd"] = manager.report(
+                lambda: "stopping" if stop.is_set() else daemon.summary(port),
+                ready=lambda: daemon.ready,
+                stuck=daemon.stuck,
+            )
+        tasks = [asyncio.create_task(coroutine, name=name) for name, coroutine in work.items()]
+        try:
+            await server.start(sockets)
+            _log_start(daemon, sockets, "https" if access and access.tls else "http", rule, manager)
+            return await _until_stopped(stop, server, tasks, manager)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+def _refuse(error: str) -> int:
+    print(f"smg-exporter: error: {error}", file=sys.stderr)
+    return 1
+
+
+def _stop_on_signals(stop: asyncio.Event) -> None:
+    """Stop on the first SIGINT or SIGTERM; on a second, let nothing finish."""
+    loop = asyncio.get_running_loop()
+    main = asyncio.current_task()
+
+    def on_signal() -> None:
+        if stop.is_set() and main is not None:
+            main.cancel()
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal)
+
+
+def _log_start(
+    daemon: Daemon, sockets: Sequence[socket.socket], scheme: str, rule: str, manager: ServiceManager
+) -> None:
+    port = sockets[0].getsockname()[1]
+    _logger.info("started", extra=fields(version=__version__, **daemon.facts, port=port))
+    for sock in sockets:
+        host, port = sock.getsockname()[:2]
+        url = f"{scheme}://{host_port(host, port)}{daemon.metrics_path}"
+        passed = f"passed by systemd as {manager.sockets[sock]}" if sock in manager.sockets else ""
+        _logger.info("listening", extra=fields(url=url, port=passed or rule))
+    if problem := daemon.problem:
+        _logger.warning("nothing to serve yet", extra=fields(problem=problem))
+
+
+async def _until_stopped(
+    stop: asyncio.Event,
+    server: Server,
+    tasks: Sequence["asyncio.Task[None]"],
+    manager: ServiceManager,
+) -> int:
+    """Wait for the stop, or for the end of a task that should have none; stop serving, and return the exit code."""
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait((stopping, *tasks), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    _logger.info("stopping")
+    manager.tell("STOPPING=1", "STATUS=stopping")
+    await server.stop(_GRACE)
+    if failed := [task for task in tasks if task.done()]:
+        for task in failed:
+            _logger.error("%s failed", task.get_name(), exc_info=task.exception())
+        return 1
+    _logger.info("stopped")
+    return 0

@@ -1,0 +1,1 @@
+"""One worker: its directory, watched and served."""

@@ -1,0 +1,39 @@
+"""A worker's endpoints."""
+
+import time
+from collections.abc import Callable
+
+from aiohttp import web
+
+from exporter.web.app import SEND_TIMEOUT, make_application, routes
+from exporter.web.metrics import MetricsHandler, MetricsSource
+from exporter.web.pages import Pages
+from exporter.worker.page import render
+from exporter.worker.status import Status, Summary
+
+
+def make_app(
+    metrics: MetricsSource,
+    summary: Callable[[], Summary],
+    status: Callable[[], Status],
+    *,
+    telemetry_path: str,
+    max_requests: int,
+    on_response: Callable[[int], None],
+    send_timeout: float = SEND_TIMEOUT,
+) -> web.Application:
+    """Return the application over its sources: `metrics` for scrapes, `summary` and `status` for everything else.
+
+    `on_response` gets the code of each scrape's answer, 499 where the client went away. A client that does
+    not take an answer within `send_timeout` seconds is cut off. ValueError where `telemetry_path` is no path.
+    """
+    scrapes = MetricsHandler(
+        metrics, max_requests=max_requests, on_response=on_response, send_timeout=send_timeout
+    )
+    pages = Pages(
+        status,
+        lambda facts: render(facts, telemetry_path=telemetry_path, now=time.time()),
+        lambda: summary().problem,
+    )
+    # The metrics come last: they win over a page of the same path.
+    return make_application({**routes(pages), telemetry_path: scrapes.handle}, send_timeout)
