@@ -2,10 +2,13 @@
 
 import ipaddress
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 MAX_PORT = 65535
 METRICS_PORT_OFFSET = 10_000
+FLEET_PORT = 29010
+"""Where the metrics of a whole fleet are."""
 
 _URL = re.compile(
     r"([a-z]+)://(\[[^\[\]]*\]|[^\[\]:/?#@]*)(?::([0-9]{1,5}))?(/[^?#\s]*)?(\?[^#\s]*)?", re.IGNORECASE
@@ -40,6 +43,12 @@ def host_port(host: str, port: int) -> str:
     _check_port(port)
     bare = bare_host(host)
     return f"[{bare}]:{port}" if ":" in bare else f"{bare}:{port}"
+
+
+def local_host(listening: Sequence[str]) -> str:
+    """Return a host by which one on this machine reaches who listens on these; on all, where there is none."""
+    everywhere = not listening or {"0.0.0.0", "::"} & set(listening)
+    return "localhost" if everywhere else listening[0]
 
 
 def worker_address(host: str, grpc_port: int) -> str:

@@ -1,54 +1,120 @@
-"""The command line: arguments -> settings -> one command."""
+"""The command line: arguments -> the options of one command -> the command."""
 
 import argparse
 import io
 import os
 import resource
 import shutil
+import signal
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from functools import partial
 from pkgutil import resolve_name
-from typing import Any, Literal, NoReturn, cast, get_args, get_origin
+from typing import Any, NamedTuple, NoReturn
 
-from pydantic.fields import FieldInfo
-
-from exporter import __version__, logs
+from exporter import PROGRAM, __version__
 from exporter.errors import SettingsError
-from exporter.settings import ENV_PREFIX, Settings, did_you_mean, flag, load
+from exporter.forked import in_child
+from exporter.options import (
+    ALL,
+    ENV_PREFIX,
+    DemoOptions,
+    DumpOptions,
+    FleetOptions,
+    HealthcheckOptions,
+    Option,
+    Options,
+    ServeOptions,
+    Serving,
+    VerifyOptions,
+    described,
+    flag,
+    no_such_option,
+)
 
-PROGRAM = "smg-exporter"
 DEFAULT_COMMAND = "serve"
+SHELLS = ("bash", "zsh", "fish")
 _MAX_OPEN_FILES = 65536
 
-# name -> what it does, and the function (Settings -> exit code), imported only to run: --help is instant.
+
+class Command(NamedTuple):
+    """What the program can be told to do."""
+
+    meaning: str
+    options: type[Options]
+    function: str
+    """Takes the options and returns the exit code; imported only to run, so that `--help` is instant."""
+    examples: Sequence[str]
+    """Arguments after the program's name."""
+
+
 COMMANDS = {
-    "serve": ("serve one worker's metrics (the default)", "exporter.worker.serve:serve"),
-    "demo": ("run a simulated worker and its exporter", "exporter.demo:run"),
-    "dump": ("print one exposition and exit", "exporter.worker.dump:dump"),
-    "verify": (
+    "serve": Command(
+        "serve one worker's metrics (the default)",
+        ServeOptions,
+        "exporter.worker.serve:serve",
+        ["--grpc-port 8001 --multiproc-dir /tmp/prom", "--config smg-exporter.toml"],
+    ),
+    "demo": Command(
+        "run a simulated worker and its exporter",
+        DemoOptions,
+        "exporter.demo:run",
+        ["demo", "demo --ranks 8"],
+    ),
+    "dump": Command(
+        "print one exposition and exit",
+        DumpOptions,
+        "exporter.worker.dump:dump",
+        ["dump --grpc-port 8001 --multiproc-dir /tmp/prom --format openmetrics"],
+    ),
+    "verify": Command(
         "compare our merge with prometheus_client's own, on live files",
+        VerifyOptions,
         "exporter.worker.verify:verify",
+        ["verify --multiproc-dir /tmp/prom --rounds 3"],
     ),
-    "check": (
-        "validate settings, directory and port; say what would be served",
+    "check": Command(
+        "say what serve would do: settings, directory, port; exit code 1 where it could not",
+        ServeOptions,
         "exporter.worker.check:check",
+        ["check --config smg-exporter.toml"],
     ),
-    "fleet": ("serve the metrics of many workers in one answer", "exporter.fleet.serve:serve"),
+    "check fleet": Command(
+        "say what fleet would do: settings, workers, port; exit code 1 where it could not",
+        FleetOptions,
+        "exporter.fleet.check:check",
+        ["check fleet --workers-file workers.yaml"],
+    ),
+    "fleet": Command(
+        "serve the metrics of many workers in one answer",
+        FleetOptions,
+        "exporter.fleet.serve:serve",
+        ["fleet --worker grpc://10.0.0.1:8001 --worker grpc://10.0.0.2:8001"],
+    ),
+    "healthcheck": Command(
+        "ask the exporter that runs on this machine; exit code 0 where it answers, else 1",
+        HealthcheckOptions,
+        "exporter.service.healthcheck:healthcheck",
+        ["healthcheck --grpc-port 8001"],
+    ),
 }
 DESCRIPTION = "Serve the metrics of an SGLang gRPC worker, merged from the files its processes write."
+OTHERS = {
+    "completion SHELL": f"print what completes the command line in {', '.join(SHELLS[:-1])} or {SHELLS[-1]}",
+    "help [COMMAND]": "print a command's options, as COMMAND --help does",
+}
 SOURCES = f"""\
 Every option can also be set as {ENV_PREFIX}<NAME> in the environment ({ENV_PREFIX}GRPC_PORT=8001; \
-lists separated by commas, flags true or false) and in the --config file. The command line goes before \
-the environment, that before the file, that before the defaults.
+lists separated by commas, flags true or false; empty is unset) and in the --config file. The command line goes before \
+the environment, that before the file, that before the defaults. What is set there for other commands is let be.
 """
-EXAMPLES = """\
-examples:
-  smg-exporter --grpc-port 8001 --multiproc-dir /tmp/prom
-  smg-exporter dump --grpc-port 8001 --format openmetrics
-  smg-exporter check --config smg-exporter.toml
-  smg-exporter demo --ranks 8
-  smg-exporter fleet --worker grpc://10.0.0.1:8001 --worker grpc://10.0.0.2:8001
+EXIT_CODES = """\
+exit codes:
+  0  it was done, or was ended by SIGINT or SIGTERM
+  1  it could not be done: the message says why
+  2  an option is wrong: the message names it
 """
 
 
@@ -63,6 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{PROGRAM}: error: {line}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
+        print(f"{PROGRAM}: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # Whoever read stdout is gone; the interpreter's last flush must not complain.
@@ -98,38 +165,118 @@ def _raise_open_files_limit() -> None:
 
 
 def _run(argv: Sequence[str]) -> int:
-    parser = _parser()
-    known, rest = parser.parse_known_args(argv)
+    known, rest = _parser(ALL.values()).parse_known_args(argv)
     given = vars(known)
-    if given.pop("help"):
-        print(parser.format_help(), end="")
-        return 0
-    if given.pop("version"):
-        print(f"{PROGRAM} {__version__} (Python {sys.version.split()[0]})")
-        return 0
-    command = _command(rest)
-    settings = load(given, command)
-    logs.configure(settings.log_level, settings.log_format)
+    words = _words(rest)
+    wants_help, wants_version = given.pop("help"), given.pop("version")
+    match words:
+        case ["help", *asked]:
+            return _print(_help(asked))
+        case asked if wants_help:
+            return _print(_help(asked))
+        case _ if wants_version:
+            return _print(f"{PROGRAM} {__version__} (Python {sys.version.split()[0]})\n")
+        case ["completion", *shells]:
+            return _print(_completion(shells))
+        case _:
+            return _run_command(_command(words), given)
+
+
+def _run_command(name: str, given: Mapping[str, Any]) -> int:
+    """Run a command with the options that were given on the command line."""
+    command = COMMANDS[name]
+    if foreign := [_not_of(name, option) for option in given if option not in described(command.options)]:
+        raise SettingsError("\n".join(foreign))
+    # pydantic is a fifth of the memory that a daemon would have, and done with when the options are known.
+    options = in_child(partial(_load, command.options, given), SettingsError)
+    if isinstance(options, Serving):
+        from exporter import logs  # noqa: PLC0415 - only what goes on for a while has a log
+
+        logs.configure(options.log_level, options.log_format)
     _raise_open_files_limit()
-    run = resolve_name(COMMANDS[command][1])
-    code: int = run(settings)
-    return code
+    run: Callable[[Options], int] = resolve_name(command.function)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # until here it ended the process at once
+    return run(options)
+
+
+def _load(options: type[Options], given: Mapping[str, Any]) -> Options:
+    from exporter.settings import load  # noqa: PLC0415 - heavy; see above
+
+    return load(options, given)
+
+
+def _print(text: str) -> int:
+    print(text, end="")
+    return 0
+
+
+# --- Words and options ---
+
+
+def _words(rest: Sequence[str]) -> list[str]:
+    """Return what is no known option: words, of which the first is a command; argparse has it first, we anywhere."""
+    for word in rest:
+        if word.startswith("-"):
+            name = word.partition("=")[0]
+            raise SettingsError(f"{name}: {no_such_option(name, flag, [*ALL, 'help', 'version'])}")
+    return list(rest)
 
 
 def _command(words: Sequence[str]) -> str:
-    """Return the command among the words that are no known option; argparse has it first, we anywhere."""
-    flags = [flag(name) for name in (*Settings.model_fields, "help", "version")]
-    for word in words:
-        if word.startswith("-"):
-            name = word.partition("=")[0]
-            raise SettingsError(f"{name}: no such option{did_you_mean(name, flags)}")
-    for word in words:
-        if word not in COMMANDS:
-            allowed = ", ".join(COMMANDS)
-            raise SettingsError(f"{word!r} is not a command: {allowed}{did_you_mean(word, COMMANDS)}")
-    if len(words) > 1:
-        raise SettingsError(f"{words[1]!r} is one command too many, after {words[0]!r}")
-    return words[0] if words else DEFAULT_COMMAND
+    """Return the command that these words are."""
+    name = " ".join(words) or DEFAULT_COMMAND
+    if name in COMMANDS:
+        return name
+    first = words[0]
+    known = list(dict.fromkeys(each.split()[0] for each in (*COMMANDS, *OTHERS)))
+    if first in known:
+        raise SettingsError(f"{words[1]!r} is one word too many, after {first!r}")
+    near = get_close_matches(first, [*known, "--version"], n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise SettingsError(f"{first!r} is not a command: {', '.join(known)}{hint}")
+
+
+def _not_of(command: str, option: str) -> str:
+    """Return what is wrong with an option that a command does not take."""
+    takers = [name for name, other in COMMANDS.items() if option in described(other.options)]
+    return f"{flag(option)}: not an option of {command}, but of {', '.join(takers)}"
+
+
+def _completion(shells: Sequence[str]) -> str:
+    if len(shells) != 1 or shells[0] not in SHELLS:
+        raise SettingsError(f"completion: which shell? {', '.join(SHELLS)}")
+    from exporter import completion  # noqa: PLC0415 - for this only
+
+    commands: dict[str, tuple[str, Sequence[Option]]] = {
+        name: (each.meaning, [*described(each.options).values()]) for name, each in COMMANDS.items()
+    }
+    commands |= {name.split()[0]: (meaning, ()) for name, meaning in OTHERS.items()}
+    return completion.script(shells[0], PROGRAM, commands, DEFAULT_COMMAND, SHELLS)
+
+
+# --- Help ---
+
+
+def _help(words: Sequence[str]) -> str:
+    """Return the help of a command; without one, of the program and its default."""
+    name = _command(words)
+    command = COMMANDS[name]
+    if words:
+        title = f"{command.meaning[0].upper()}{command.meaning[1:]}."
+        usage, examples = f"{name} [OPTION]...", command.examples
+    else:
+        meanings = {each: COMMANDS[each].meaning for each in COMMANDS} | OTHERS
+        lines = [f"  {each:19}{meaning}" for each, meaning in meanings.items()]
+        title = "\n".join([DESCRIPTION, "", "commands:", *lines, "", f"The options of {name}:"])
+        usage, examples = "[COMMAND] [OPTION]...", [each.examples[0] for each in COMMANDS.values()]
+    listed = "\n".join(["examples:", *(f"  {PROGRAM} {example}" for example in examples)])
+    return _parser(
+        described(command.options).values(),
+        usage=f"{PROGRAM} {usage}",
+        description=title,
+        epilog=f"{SOURCES}\n{EXIT_CODES}\n{listed}",
+    ).format_help()
 
 
 class _Parser(argparse.ArgumentParser):
@@ -148,47 +295,43 @@ class _Formatter(argparse.HelpFormatter):
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         def wrap(line: str) -> str:
-            hanging = " " * 10 if line.startswith(" ") else ""  # below the meanings of the commands
+            hanging = " " * 21 if line.startswith(" ") else ""  # below the meanings of the commands
             return textwrap.fill(line, width, subsequent_indent=hanging, break_on_hyphens=False)
 
         return textwrap.indent("\n".join(map(wrap, text.splitlines())), indent)
 
 
-def _parser() -> argparse.ArgumentParser:
-    """Return a parser with an option for each field of Settings; values stay texts, for Settings to judge."""
-    commands = "\n".join(f"  {name:8}{meaning}" for name, (meaning, _) in COMMANDS.items())
+def _parser(
+    options: Iterable[Option], usage: str = "", description: str = "", epilog: str = ""
+) -> argparse.ArgumentParser:
+    """Return a parser of these options; values stay texts, for `settings` to judge."""
     parser = _Parser(
         prog=PROGRAM,
-        usage=f"{PROGRAM} [COMMAND] [OPTION]...",
-        description=f"{DESCRIPTION}\n\ncommands:\n{commands}",
-        epilog=f"{SOURCES}\n{EXAMPLES}",
+        usage=usage,
+        description=description,
+        epilog=epilog,
         formatter_class=_Formatter,
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
         add_help=False,
     )
     groups: dict[str, argparse._ArgumentGroup] = {}
-    for name, field in Settings.model_fields.items():
-        presentation = cast("dict[str, str]", field.json_schema_extra)
-        title = presentation["group"]
-        if title not in groups:
-            groups[title] = parser.add_argument_group(title)
-        groups[title].add_argument(flag(name), **_arguments(field, presentation))
+    for option in options:
+        if option.group not in groups:
+            groups[option.group] = parser.add_argument_group(option.group)
+        groups[option.group].add_argument(flag(option.name), **_arguments(option))
     general = groups["general"]
     general.add_argument("-h", "--help", action="store_true", default=False, help="print this and exit")
     general.add_argument("--version", action="store_true", default=False, help="print the version and exit")
     return parser
 
 
-def _arguments(field: FieldInfo, presentation: dict[str, str]) -> dict[str, Any]:
-    """Return what argparse is to know about a field."""
-    if field.annotation is bool:
-        return {"help": f"{field.description} (default: off)", "action": "store_true"}
-    kind = get_origin(field.annotation)
+def _arguments(option: Option) -> dict[str, Any]:
+    """Return what argparse is to know about an option."""
+    if option.is_switch:
+        return {"help": f"{option.meaning} (default: off)", "action": "store_true"}
     return {
-        "help": f"{field.description} (default: {presentation['default']})",
-        "metavar": f"{{{','.join(get_args(field.annotation))}}}"
-        if kind is Literal
-        else presentation["metavar"],
-        "action": "append" if kind in {tuple, dict} else "store",
+        "help": f"{option.meaning} (default: {option.default})",
+        "metavar": f"{{{','.join(option.choices)}}}" if option.choices else option.metavar,
+        "action": "append" if option.is_repeatable else "store",
     }

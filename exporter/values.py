@@ -1,10 +1,10 @@
 """What an option's value may be: its type, and what a text must look like to become one."""
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
-
-from pydantic import BeforeValidator, PlainValidator
+from typing import Annotated, Any, Literal
 
 from exporter import addresses
 
@@ -23,14 +23,29 @@ class Size(int):
         return f"{self // SIZE_UNITS[unit]}{unit}"
 
 
-# A parser takes what an argument, a variable or a file says, or raises ValueError("VALUE is not ALLOWED").
-def _whole(low: int, high: int, what: str = "a number") -> PlainValidator:
+@dataclass(frozen=True)
+class Parser:
+    """Has pydantic make a type's values with a function, which alone judges them.
+
+    pydantic asks for its schema. It is not imported here: whoever only names the types goes without its memory.
+    """
+
+    parse: Callable[[object], object]
+    """Takes what an argument, a variable or a file says, or raises ValueError("VALUE is not ALLOWED")."""
+
+    def __get_pydantic_core_schema__(self, _source: object, _handler: object) -> Any:
+        from pydantic_core import core_schema  # noqa: PLC0415 - see above
+
+        return core_schema.no_info_plain_validator_function(self.parse)
+
+
+def _whole(low: int, high: int, what: str = "a number") -> Parser:
     def parse(value: object) -> int:
         if re.fullmatch("[0-9]{1,9}", str(value)) and low <= (number := int(str(value))) <= high:
             return number
         raise ValueError(f"{value!r} is not {what} from {low} to {high}")
 
-    return PlainValidator(parse)
+    return Parser(parse)
 
 
 def _text(value: object) -> str:
@@ -87,7 +102,7 @@ def _labels(value: object) -> dict[str, str]:
     return labels
 
 
-def _seconds(low: float, high: float) -> PlainValidator:
+def _seconds(low: float, high: float) -> Parser:
     def parse(value: object) -> float:
         if (
             re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,3})?", str(value))
@@ -96,7 +111,13 @@ def _seconds(low: float, high: float) -> PlainValidator:
             return number
         raise ValueError(f"{value!r} is not a number of seconds from {low:g} to {high:g}")
 
-    return PlainValidator(parse)
+    return Parser(parse)
+
+
+def _user(value: object) -> str:
+    if ":" in _text(value):
+        raise ValueError(f"{value!r} is not a user's name: it has a colon")
+    return str(value)
 
 
 def _workers(value: object) -> tuple[str, ...]:
@@ -106,29 +127,33 @@ def _workers(value: object) -> tuple[str, ...]:
     return workers
 
 
-Text = Annotated[str, PlainValidator(_text)]
-File = Annotated[Path, PlainValidator(lambda value: Path(_text(value)))]
+def _liveness(value: object) -> str:
+    text = (
+        ("off", "on")[value] if isinstance(value, bool) else value
+    )  # YAML reads a bare on and off as booleans
+    if text not in ("auto", "on", "off"):
+        raise ValueError(f"{value!r} is not 'auto', 'on' or 'off'")
+    return str(text)
+
+
+Text = Annotated[str, Parser(_text)]
+File = Annotated[Path, Parser(lambda value: Path(_text(value)))]
 Port = Annotated[int, _whole(1, addresses.MAX_PORT, "a port")]
-Host = Annotated[str, PlainValidator(lambda value: addresses.bare_host(_text(value)))]
-Hosts = Annotated[
-    tuple[str, ...], PlainValidator(lambda value: tuple(map(addresses.bare_host, _items(value))))
-]
-UrlPath = Annotated[str, PlainValidator(_url_path)]
-Url = Annotated[str, PlainValidator(lambda value: addresses.http_url(_text(value)))]
-Workers = Annotated[tuple[str, ...], PlainValidator(_workers)]
-Labels = Annotated[dict[str, str], PlainValidator(_labels)]
-Switch = Annotated[bool, PlainValidator(_switch)]
+Host = Annotated[str, Parser(lambda value: addresses.bare_host(_text(value)))]
+Hosts = Annotated[tuple[str, ...], Parser(lambda value: tuple(map(addresses.bare_host, _items(value))))]
+User = Annotated[str, Parser(_user)]
+UrlPath = Annotated[str, Parser(_url_path)]
+Url = Annotated[str, Parser(lambda value: addresses.http_url(_text(value)))]
+Workers = Annotated[tuple[str, ...], Parser(_workers)]
+Labels = Annotated[dict[str, str], Parser(_labels)]
+Switch = Annotated[bool, Parser(_switch)]
 Requests = Annotated[int, _whole(1, 10_000)]
-Bytes = Annotated[Size, PlainValidator(_size)]
+Bytes = Annotated[Size, Parser(_size)]
 Ranks = Annotated[int, _whole(1, 64)]
 TargetTimeout = Annotated[float, _seconds(0.1, 60)]
 Refresh = Annotated[float, _seconds(1, 3600)]
 Rounds = Annotated[int, _whole(1, 1_000_000)]
-# YAML reads a bare on and off as booleans.
-Liveness = Annotated[
-    Literal["auto", "on", "off"],
-    BeforeValidator(lambda value: ("off", "on")[value] if isinstance(value, bool) else value),
-]
+Liveness = Annotated[Literal["auto", "on", "off"], Parser(_liveness)]
 WhenDown = Literal["drop-gauges", "keep-gauges"]
 Collector = Literal["incremental", "stock"]
 LogLevel = Literal["debug", "info", "warning", "error"]

@@ -15,40 +15,41 @@ import shlex
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
-from exporter.addresses import host_port
+from exporter.addresses import host_port, local_host
 from exporter.demo.processes import DemoError, SimulatedWorker, simulated_worker
 
 if TYPE_CHECKING:
-    from exporter.settings import Settings
+    from exporter.options import DemoOptions
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What ends it. The last is a terminal's that closes: an exporter alone would read its settings again."""
 
 
-def run(settings: "Settings") -> int:
-    """Serve a simulated worker until SIGINT or SIGTERM; return the exit code.
+def run(options: "DemoOptions") -> int:
+    """Serve a simulated worker until one of SIGNALS; return the exit code.
 
     Whatever happens, its processes have ended and its directory is gone on return.
     """
     from exporter.worker.serve import endpoint, serve  # noqa: PLC0415 - heavy; see above
 
-    if problem := endpoint(settings).problem():  # before a word of where the metrics are
+    if problem := endpoint(options).problem():  # before a word of where the metrics are
         print(f"smg-exporter: error: {problem}", file=sys.stderr)
         return 1
     try:
         with (
             _orderly_signals(),
             tempfile.TemporaryDirectory(prefix="smg-exporter-demo-") as directory,
-            simulated_worker(Path(directory), settings.ranks) as worker,
+            simulated_worker(Path(directory), options.ranks) as worker,
             _undisturbed_exit(),
         ):
-            print(introduction(worker, settings), flush=True)
-            return serve(settings.model_copy(update={"multiproc_dir": worker.directory}))
+            print(introduction(worker, options), flush=True)
+            return serve(options.serving(worker.directory), stop_on=SIGNALS)
     except KeyboardInterrupt:
         return 0
     except DemoError as error:
@@ -56,10 +57,10 @@ def run(settings: "Settings") -> int:
         return 1
 
 
-def introduction(worker: SimulatedWorker, settings: "Settings") -> str:
+def introduction(worker: SimulatedWorker, options: "DemoOptions") -> str:
     """Return what to tell the user at the start: where things are, and what to try."""
-    base = f"http://{host_port(_reachable_host(settings.listen_host), settings.metrics_port)}"
-    metrics = base + settings.telemetry_path
+    base = f"http://{host_port(local_host(options.listen_host), options.metrics_port)}"
+    metrics = base + options.telemetry_path
     processes = "\n".join(f"  {process.pid:>7}  {process.name}" for process in worker.processes)
     directory = shlex.quote(str(worker.directory))
     return f"""\
@@ -82,14 +83,9 @@ Ctrl-C ends all of it and leaves nothing behind.
 """
 
 
-def _reachable_host(listening: Sequence[str]) -> str:
-    everywhere = not listening or {"0.0.0.0", "::"} & set(listening)
-    return "localhost" if everywhere else listening[0]
-
-
 @contextmanager
 def _orderly_signals() -> Iterator[None]:
-    """Turn the first SIGINT or SIGTERM into KeyboardInterrupt, and ignore others while that cleans up.
+    """Turn the first of SIGNALS into KeyboardInterrupt, and ignore others while that cleans up.
 
     The exporter sets its own handlers while it serves.
     """

@@ -1,5 +1,6 @@
-"""Settings -> the parts of a fleet's exporter, wired together."""
+"""Options -> the parts of a fleet's exporter, wired together."""
 
+import asyncio
 from collections.abc import Coroutine, Mapping
 from functools import partial
 from typing import Any
@@ -12,17 +13,20 @@ from exporter.fleet.sources import FILE_INTERVAL, Discovery, SmgWorkers, Source,
 from exporter.fleet.status import Observer
 from exporter.fleet.targets import from_option
 from exporter.fleet.telemetry import Telemetry, target_text
-from exporter.settings import Settings
+from exporter.options import FleetOptions
 
 
 class Fleet:
     """The parts: `discovery` knows the targets, `fanout` scrapes them, `telemetry` counts, `observer` tells."""
 
-    def __init__(self, settings: Settings, session: aiohttp.ClientSession) -> None:
-        file = Source("file", WorkersFile(settings.workers_file)) if settings.workers_file else None
+    def __init__(self, options: FleetOptions, session: aiohttp.ClientSession, *, quiet: bool = False) -> None:
+        """Wire them together; what the sources say is logged, unless they are to be `quiet`."""
+        file = (
+            Source("file", WorkersFile(options.workers_file), quiet=quiet) if options.workers_file else None
+        )
         smg = (
-            Source("smg", SmgWorkers(session, settings.smg_url, settings.smg_api_key_file))
-            if settings.smg_url
+            Source("smg", SmgWorkers(session, options.smg_url, options.smg_api_key_file), quiet=quiet)
+            if options.smg_url
             else None
         )
         self._refreshes: dict[str, tuple[Source, float]] = {}
@@ -30,20 +34,26 @@ class Fleet:
         if file:
             self._refreshes["the watch of the workers file"] = file, FILE_INTERVAL
         if smg:
-            self._refreshes["the refresh of SMG's workers"] = smg, settings.smg_refresh
+            self._refreshes["the refresh of SMG's workers"] = smg, options.smg_refresh
         sources = [source for source in (file, smg) if source]
-        self.discovery = Discovery([from_option(worker) for worker in settings.worker], sources)
+        self.discovery = Discovery([from_option(worker) for worker in options.worker], sources)
         self.fanout = Fanout(
             lambda: self.discovery.targets,
-            partial(scrape, session, limit=settings.max_target_bytes),
+            partial(scrape, session, limit=options.max_target_bytes),
             target_text,
-            labels=settings.label,
-            target_timeout=settings.target_timeout,
-            max_target_bytes=settings.max_target_bytes,
+            labels=options.label,
+            target_timeout=options.target_timeout,
+            max_target_bytes=options.max_target_bytes,
             no_target=lambda: self.discovery.problem,
         )
         self.telemetry = Telemetry(self.discovery, self.fanout)
         self.observer = Observer(self.discovery, self.fanout)
+
+    async def look(self) -> None:
+        """Read all sources of targets."""
+        async with asyncio.TaskGroup() as looks:
+            for source in self.discovery.sources:
+                looks.create_task(source.refresh())
 
     @property
     def tasks(self) -> Mapping[str, Coroutine[Any, Any, None]]:

@@ -1,6 +1,5 @@
 """`smg-exporter fleet`: the metrics of many workers in one answer."""
 
-import asyncio
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -10,36 +9,37 @@ from exporter.errors import SettingsError
 from exporter.fleet.app import METRICS_PATH, make_app
 from exporter.fleet.client import make_session
 from exporter.fleet.parts import Fleet
+from exporter.options import FleetOptions
 from exporter.service.run import run
-from exporter.settings import Settings
 from exporter.web.listen import Endpoint
 
-DEFAULT_PORT = 29010
 
-
-def serve(settings: Settings) -> int:
+def serve(options: FleetOptions) -> int:
     """Serve until SIGINT or SIGTERM; return the exit code. SettingsError where a file cannot be used."""
-    ca_file = settings.target_ca_file
+    return run(partial(make, options, trusted(options)), endpoint(options), options.web_config)
+
+
+def trusted(options: FleetOptions) -> ssl.SSLContext:
+    """Return the TLS that https workers are trusted by; SettingsError where their authorities cannot be used."""
+    ca_file = options.target_ca_file
     try:
-        tls = ssl.create_default_context(cafile=ca_file)
+        return ssl.create_default_context(cafile=ca_file)
     except OSError as error:  # ssl.SSLError is one
         raise SettingsError(f"--target-ca-file: {str(ca_file)!r} is not usable: {error.strerror}") from None
-    return run(partial(make, settings, tls), endpoint(settings), settings.web_config)
 
 
-def endpoint(settings: Settings) -> Endpoint:
-    """Return where these settings have the fleet served."""
-    rule = "chosen by --listen-port" if settings.listen_port else "the default of fleet"
-    return Endpoint(settings.listen_host, settings.listen_port or DEFAULT_PORT, rule)
+def endpoint(options: FleetOptions) -> Endpoint:
+    """Return where these options have the fleet served."""
+    return Endpoint(options.listen_host, options.metrics_port, options.port_rule)
 
 
 @asynccontextmanager
-async def make(settings: Settings, tls: ssl.SSLContext) -> AsyncIterator["FleetDaemon"]:
-    """Make the daemon of these settings; https workers are trusted as `tls` says."""
+async def make(options: FleetOptions, tls: ssl.SSLContext) -> AsyncIterator["FleetDaemon"]:
+    """Make the daemon of these options; https workers are trusted as `tls` says."""
     async with make_session(tls) as session:
-        fleet = Fleet(settings, session)
+        fleet = Fleet(options, session)
         try:
-            yield FleetDaemon(fleet, settings.max_requests)
+            yield FleetDaemon(fleet, options.max_requests)
         finally:
             fleet.fanout.close()
 
@@ -73,9 +73,7 @@ class FleetDaemon:
 
     async def look(self) -> None:
         """Read all sources of targets."""
-        async with asyncio.TaskGroup() as first_looks:
-            for source in self._fleet.discovery.sources:
-                first_looks.create_task(source.refresh())
+        await self._fleet.look()
 
     def summary(self, port: int) -> str:
         """Return how the fleet is, in a line."""

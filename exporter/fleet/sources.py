@@ -43,8 +43,8 @@ class Reader(Protocol):
 class Source:
     """The targets of one origin, as of its last good reading."""
 
-    def __init__(self, name: str, reader: Reader) -> None:
-        """Name it, for metrics and logs: `file`, `smg`."""
+    def __init__(self, name: str, reader: Reader, *, quiet: bool = False) -> None:
+        """Name it, for metrics and logs: `file`, `smg`. What is read is logged, unless it is to be `quiet`."""
         self.name = name
         self.targets: tuple[Target, ...] = ()
         self.problem = f"{name}: not read yet"
@@ -54,19 +54,21 @@ class Source:
         self.last_success: float | None = None
         """When it was read last, in Unix seconds."""
         self._reader = reader
+        self._quiet = quiet
 
     async def refresh(self) -> None:
         """Read it again; a failure is logged when it is new, and leaves the targets as they are."""
         try:
             found = list(await self._reader.read())
         except SourceError as error:
-            if self.problem != str(error):
+            if self.problem != str(error) and not self._quiet:
                 _logger.warning("targets not refreshed", extra=fields(source=self.name, problem=error))
             self.problem = str(error)
             return
         problems = [entry for entry in found if isinstance(entry, TargetError)]
         targets = tuple(entry for entry in found if isinstance(entry, Target))
-        if targets != self.targets or len(problems) != self.skipped or self.problem:
+        is_news = targets != self.targets or len(problems) != self.skipped or self.problem
+        if is_news and not self._quiet:
             _logger.info(
                 "targets", extra=fields(source=self.name, targets=len(targets), skipped=len(problems))
             )

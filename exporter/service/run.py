@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,11 +24,13 @@ from exporter.web.server import Server
 if TYPE_CHECKING:
     from exporter.web.access.access import Access
 
-_FIRST_LOOK = 2.0
-"""Seconds that the start waits for the first look, which may be at a disk or a peer that hangs."""
+_LOOK = 2.0
+"""Seconds for which a look is waited for, which may be at a disk or a peer that hangs."""
 
 _GRACE = 4.0
 """Seconds that scrapes in flight have to finish at a stop."""
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 _NO_MANAGER = ServiceManager()
 
@@ -63,7 +65,7 @@ class Daemon(Protocol):
         """Whether the start is over."""
 
     async def look(self) -> None:
-        """Find out what there is to serve, for the first time."""
+        """Find out what there is to serve: at the start, and when SIGHUP asks for it."""
 
     def summary(self, port: int) -> str:
         """Return how things are with what is served on a port, in a line."""
@@ -76,8 +78,13 @@ Make = Callable[[], AbstractAsyncContextManager[Daemon]]
 """Makes a daemon in the event loop, and lets go of what it holds at the end."""
 
 
-def run(make: Make, endpoint: Endpoint, web_config: Path | None) -> int:
-    """Run a daemon until SIGINT or SIGTERM; return the exit code. SettingsError where `web_config` cannot be used."""
+def run(
+    make: Make,
+    endpoint: Endpoint,
+    web_config: Path | None,
+    stop_on: Collection[signal.Signals] = STOP_SIGNALS,
+) -> int:
+    """Run a daemon until a signal of `stop_on`; return the exit code. SettingsError where `web_config` is no good."""
     access = load_access(web_config)
     try:
         manager = take(os.environ)
@@ -89,7 +96,7 @@ def run(make: Make, endpoint: Endpoint, web_config: Path | None) -> int:
     for sock in manager.sockets:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_TIMEOUT_MS)  # as on our own
     try:
-        return asyncio.run(serve(make, sockets, endpoint.rule, access, manager))
+        return asyncio.run(serve(make, sockets, endpoint.rule, access, manager=manager, stop_on=stop_on))
     except asyncio.CancelledError:  # a second signal
         return 1
 
@@ -112,21 +119,22 @@ async def serve(
     sockets: Sequence[socket.socket],
     rule: str,
     access: "Access | None" = None,
+    *,
     manager: ServiceManager = _NO_MANAGER,
+    stop_on: Collection[signal.Signals] = STOP_SIGNALS,
 ) -> int:
-    """Serve a daemon on listening sockets until SIGINT or SIGTERM; return the exit code."""
-    stop = asyncio.Event()
-    _stop_on_signals(stop)
+    """Serve a daemon on listening sockets until a signal of `stop_on`; return the exit code."""
+    stop, hangup = asyncio.Event(), asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
+    _stop_on_signals(stop, stop_on)
     port: int = sockets[0].getsockname()[1]
     async with make() as daemon:
         app = daemon.app
         if access:
             access.protect(app)
         server = Server(app, tls=access.tls if access else None)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_FIRST_LOOK):
-                await daemon.look()
-        work = dict(daemon.tasks)
+        await _look(daemon)
+        work = {**daemon.tasks, "the answer to SIGHUP": _look_again(hangup, daemon, port, access)}
         if access:
             work["the watch of the web configuration"] = access.watch()
         if manager.address:
@@ -150,8 +158,25 @@ def _refuse(error: str) -> int:
     return 1
 
 
-def _stop_on_signals(stop: asyncio.Event) -> None:
-    """Stop on the first SIGINT or SIGTERM; on a second, let nothing finish."""
+async def _look(daemon: Daemon) -> None:
+    """Have a daemon look, and wait for it, but not for long."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_LOOK):
+            await daemon.look()
+
+
+async def _look_again(hangup: asyncio.Event, daemon: Daemon, port: int, access: "Access | None") -> None:
+    """Read again what a running daemon can read again, whenever SIGHUP asks for it."""
+    while await hangup.wait():
+        hangup.clear()
+        if access:
+            await access.refresh()
+        await _look(daemon)
+        _logger.info("looked again, for SIGHUP", extra=fields(now=daemon.summary(port)))
+
+
+def _stop_on_signals(stop: asyncio.Event, stop_on: Collection[signal.Signals]) -> None:
+    """Stop on the first of these signals; on a second, let nothing finish."""
     loop = asyncio.get_running_loop()
     main = asyncio.current_task()
 
@@ -160,7 +185,7 @@ def _stop_on_signals(stop: asyncio.Event) -> None:
             main.cancel()
         stop.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in stop_on:
         loop.add_signal_handler(number, on_signal)
 
 

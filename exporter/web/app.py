@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from aiohttp import hdrs, web
 
+from exporter import PROGRAM
 from exporter.web.answers import line, send
 from exporter.web.pages import F, Pages
 
@@ -57,5 +58,5 @@ def _finisher(paths: Iterable[str], send_timeout: float) -> Callable[..., Awaita
 
 async def _add_common_headers(_request: web.Request, response: web.StreamResponse) -> None:
     response.headers[hdrs.CACHE_CONTROL] = "no-store"
-    response.headers[hdrs.SERVER] = "smg-exporter"
+    response.headers[hdrs.SERVER] = PROGRAM
     response.headers["X-Content-Type-Options"] = "nosniff"

@@ -59,12 +59,15 @@ class Endpoint:
     def problem(self) -> str:
         """Return why it cannot be listened on now, and the way out; an empty text where it can."""
         try:
-            sockets = self.open()
+            self.attempt()
         except ListenError as error:
             return self.explain(error)
-        for sock in sockets:
-            sock.close()
         return ""
+
+    def attempt(self) -> None:
+        """Listen for a moment; it may raise ListenError."""
+        for sock in self.open():
+            sock.close()
 
     def explain(self, error: ListenError) -> str:
         """Return what went wrong, and the way out, in a line."""

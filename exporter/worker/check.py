@@ -2,47 +2,49 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from typing import Any
 
-from exporter.addresses import host_port
 from exporter.errors import ScrapeError
+from exporter.options import ServeOptions
 from exporter.printable import printable
+from exporter.service.checking import check_port, urls
 from exporter.service.run import load_access
-from exporter.settings import Settings
 from exporter.worker.parts import Worker
 from exporter.worker.serve import endpoint
 
 
-def check(settings: Settings) -> int:
-    """Print what `serve` would do with these settings; exit code 1 where it could not serve the worker now."""
-    access = load_access(settings.web_config)
-    scheme = "https" if access and access.tls else "http"
-    worker = Worker(settings, quiet=True)
+def check(options: ServeOptions) -> int:
+    """Print what `serve` would do with these options; exit code 1 where it could not serve a living worker now."""
+    access = load_access(options.web_config)
+    worker = Worker(options, quiet=True)
     asyncio.run(worker.watcher.look())
     try:
         worker.scraper.bodies([])
-        fault = ""
+        found, can_read = "readable", True
     except ScrapeError as error:
-        fault = str(error)
+        found, can_read = str(error), False
     status = worker.status()
-    problem = endpoint(settings).problem()
-    print(f"worker      {settings.worker_address}")
-    print(f"labels      {_list(f'{name}={value}' for name, value in settings.static_labels.items())}")
-    print(f"port        {settings.metrics_port}, {settings.port_rule}: {problem or 'free'}")
-    for url in _urls(settings):
-        print(f"url         {scheme}://{url}")
-    print(f"directory   {status.directory}: {status.problem or fault or 'readable'}")
-    print(f"processes   {_counts(status.process_counts)}")
+    is_down = status.worker_up is False and not status.problem
+
+    def is_same(facts: Mapping[str, Any]) -> bool:
+        known = {"directory": status.directory, "worker_addr": options.static_labels.get("worker_addr")}
+        return any(value and facts.get(name) == value for name, value in known.items())
+
+    where = endpoint(options)
+    can_listen, port = check_port(where, access, is_same, "this worker")
+    print(f"worker      {options.worker_address}")
+    print(f"labels      {_list(f'{name}={value}' for name, value in options.static_labels.items())}")
+    print(f"port        {where.port}, {where.rule}: {port}")
+    for url in urls(where, access, options.telemetry_path):
+        print(f"url         {url}")
+    print(f"directory   {status.problem or f'{status.directory}: {found}'}")
+    print(f"processes   {_counts(status.process_counts)}{': the worker is down' if is_down else ''}")
     print(f"files       {_counts(status.file_counts)}")
     for file in status.files:
         if file.reason:
             print(f"            {printable(file.name)} {file.reason}")
     print(f"series      {status.series}")
-    return 1 if problem or status.problem or fault else 0
-
-
-def _urls(settings: Settings) -> list[str]:
-    hosts = settings.listen_host or ("0.0.0.0", "::")
-    return [f"{host_port(host, settings.metrics_port)}{settings.telemetry_path}" for host in hosts]
+    return 0 if can_listen and can_read and status.ready and not is_down else 1
 
 
 def _counts(counts: Mapping[str, int]) -> str:

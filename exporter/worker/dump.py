@@ -5,18 +5,18 @@ import sys
 
 from exporter.errors import ScrapeError
 from exporter.exposition.negotiation import Encoding, Escaping, Format, Offer
+from exporter.options import DumpOptions
 from exporter.printable import printable
-from exporter.settings import Settings
 from exporter.worker.parts import Worker
 
 _FORMATS = {"text": Format.TEXT_0_0_4, "openmetrics": Format.OPENMETRICS_1_0_0}
 
 
-def dump(settings: Settings) -> int:
+def dump(options: DumpOptions) -> int:
     """Print what a scrape would be answered with; exit code 1 where there is nothing to read."""
-    worker = Worker(settings, quiet=True)
+    worker = Worker(options, quiet=True)
     asyncio.run(worker.watcher.look())
-    offer = Offer(_FORMATS[settings.format], Escaping.UNDERSCORES, Encoding.IDENTITY)
+    offer = Offer(_FORMATS[options.format], Escaping.UNDERSCORES, Encoding.IDENTITY)
     try:
         body = worker.scraper.bodies([offer])[offer]
     except ScrapeError as error:

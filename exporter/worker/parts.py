@@ -1,4 +1,4 @@
-"""Settings -> the parts of one worker, wired together."""
+"""Options -> the parts of one worker, wired together."""
 
 import logging
 import time
@@ -12,7 +12,7 @@ from exporter.logs import by_number, fields, some
 from exporter.multiproc.engine import Engine
 from exporter.multiproc.faults import Fault
 from exporter.multiproc.fileset import FileSet, Liveness
-from exporter.settings import Settings
+from exporter.options import DumpOptions, ServeOptions
 from exporter.worker.scrape import Scraper
 from exporter.worker.status import PROCESS_STATES, FileStatus, ProcessStatus, Status, Summary
 from exporter.worker.stock import StockEngine
@@ -25,10 +25,10 @@ _logger = logging.getLogger(__name__)
 class Worker:
     """The parts: `watcher` keeps the file set, `scraper` reads and renders it, `telemetry` counts."""
 
-    def __init__(self, settings: Settings, *, quiet: bool = False) -> None:
+    def __init__(self, options: ServeOptions | DumpOptions, *, quiet: bool = False) -> None:
         """Wire them together; what happens to the worker is logged, unless they are to be `quiet`."""
-        labels = tuple(settings.static_labels.items())
-        self._worker_addr = settings.static_labels.get("worker_addr", "")
+        labels = tuple(options.static_labels.items())
+        self._worker_addr = options.static_labels.get("worker_addr", "")
         self._started = time.time()
         self._last_change = 0.0
         self._series = 0
@@ -40,24 +40,24 @@ class Worker:
         """Where these are from."""
         self._counted: tuple[FileSet, Mapping[str, Fault], Mapping[str, int]] | None = None
         self._quiet = quiet
-        self.watcher = Watcher(str(settings.directory), Liveness(settings.liveness), quiet=quiet)
+        self.watcher = Watcher(str(options.directory), Liveness(options.liveness), quiet=quiet)
         self.telemetry = Telemetry(self.summary, labels)
-        names = set() if settings.no_self_metrics else self.telemetry.names
+        names = set() if options.no_self_metrics else self.telemetry.names
         self.engine: Engine | StockEngine = (
             StockEngine(self.watcher.fresh, labels)
-            if settings.collector == "stock"
+            if options.collector == "stock"
             else Engine(
                 self.watcher.fresh,
                 labels=labels,
-                per_process=settings.per_process,
-                keep_gauges=settings.when_worker_down == "keep-gauges",
-                max_file_size=settings.max_file_size,
+                per_process=options.per_process,
+                keep_gauges=options.when_worker_down == "keep-gauges",
+                max_file_size=options.max_file_size,
                 reserved_names=names,
             )
         )
         self.scraper = Scraper(
             self.engine,
-            list if settings.no_self_metrics else self.telemetry.tell,
+            list if options.no_self_metrics else self.telemetry.tell,
             on_update=self._note_update,
             own_names=names,
         )

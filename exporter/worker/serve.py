@@ -1,46 +1,47 @@
 """`smg-exporter serve`: one worker's metrics."""
 
-from collections.abc import AsyncIterator, Coroutine, Mapping
+import signal
+from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-from exporter.service.run import run
-from exporter.settings import Settings
+from exporter.options import ServeOptions, WorkerServing
+from exporter.service.run import STOP_SIGNALS, run
 from exporter.web.listen import Endpoint
 from exporter.worker.app import make_app
 from exporter.worker.parts import Worker
 
 
-def serve(settings: Settings) -> int:
-    """Serve until SIGINT or SIGTERM; return the exit code. SettingsError where `--web-config` cannot be used."""
-    return run(partial(make, settings), endpoint(settings), settings.web_config)
+def serve(options: ServeOptions, stop_on: Collection[signal.Signals] = STOP_SIGNALS) -> int:
+    """Serve until one of these signals; return the exit code. SettingsError where `--web-config` cannot be used."""
+    return run(partial(make, options), endpoint(options), options.web_config, stop_on)
 
 
-def endpoint(settings: Settings) -> Endpoint:
-    """Return where these settings have a worker served."""
-    return Endpoint(settings.listen_host, settings.metrics_port, settings.port_rule)
+def endpoint(options: WorkerServing) -> Endpoint:
+    """Return where these options have a worker served."""
+    return Endpoint(options.listen_host, options.metrics_port, options.port_rule)
 
 
 @asynccontextmanager
-async def make(settings: Settings) -> AsyncIterator["WorkerDaemon"]:
-    """Make the daemon of these settings."""
-    yield WorkerDaemon(settings)
+async def make(options: ServeOptions) -> AsyncIterator["WorkerDaemon"]:
+    """Make the daemon of these options."""
+    yield WorkerDaemon(options)
 
 
 class WorkerDaemon:
     """A worker as what is run."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.metrics_path = settings.telemetry_path
-        self.facts = {"directory": settings.directory, "worker": settings.worker_address}
-        self._worker = worker = Worker(settings)
+    def __init__(self, options: ServeOptions) -> None:
+        self.metrics_path = options.telemetry_path
+        self.facts = {"directory": options.directory, "worker": options.worker_address}
+        self._worker = worker = Worker(options)
         self.app = make_app(
             worker.scraper,
             worker.summary,
             worker.status,
-            telemetry_path=settings.telemetry_path,
-            max_requests=settings.max_requests,
+            telemetry_path=options.telemetry_path,
+            max_requests=options.max_requests,
             on_response=worker.telemetry.count_scrape,
         )
 

@@ -22,8 +22,8 @@ from exporter.multiproc.engine import Engine
 from exporter.multiproc.evidence import HostEvidence
 from exporter.multiproc.fileset import FileSet, Liveness, Plan, decide, unreadable
 from exporter.multiproc.listing import list_directory
+from exporter.options import VerifyOptions
 from exporter.printable import printable
-from exporter.settings import Settings
 
 Facts: TypeAlias = dict[str, object]
 """A family or a sample, as text -> what is said of it."""
@@ -32,12 +32,12 @@ _ROUNDING = 1e-12
 """Relative difference that the order of additions may make."""
 
 
-def verify(settings: Settings) -> int:
-    """Compare `settings.rounds` times, print every difference; exit code 1 for one, or nothing to compare."""
+def verify(options: VerifyOptions) -> int:
+    """Compare `options.rounds` times, print every difference; exit code 1 for one, or nothing to compare."""
     faults = 0
     with tempfile.TemporaryDirectory(prefix="smg-exporter-verify-") as copies:
-        comparison = _Comparison(settings, copies)
-        for number in range(1, settings.rounds + 1):
+        comparison = _Comparison(options, copies)
+        for number in range(1, options.rounds + 1):
             files = comparison.look()
             if not (files.files or files.skipped):
                 print(f"round {number}: {files.problem or f'{files.directory}: no .db file to compare'}")
@@ -53,10 +53,10 @@ def verify(settings: Settings) -> int:
 class _Comparison:
     """Both merges of one directory, round by round."""
 
-    def __init__(self, settings: Settings, copies: str) -> None:
-        self._settings = settings
+    def __init__(self, options: VerifyOptions, copies: str) -> None:
+        self._options = options
         self._copies = copies
-        self._files = FileSet(str(settings.directory))
+        self._files = FileSet(str(options.directory))
         self._copied = FileSet(copies)
         self._engine = self._new_engine()
 
@@ -69,7 +69,7 @@ class _Comparison:
             self._files = unreadable(before, f"{before.directory}: {error.strerror}")
         else:
             evidence = HostEvidence(before.directory)
-            self._files = decide(before, listing, evidence, Liveness(self._settings.liveness))
+            self._files = decide(before, listing, evidence, Liveness(self._options.liveness))
         return self._files
 
     def compare(self, files: FileSet) -> tuple[str, list[str], list[str]]:
@@ -89,7 +89,7 @@ class _Comparison:
             if fault.reason == "bad_name" and self._is_read(name)
         ]
         dead = [name for name, file in files.files.items() if file.plan is Plan.LEAVE]
-        drops_gauges = files.worker_up is False and self._settings.when_worker_down == "drop-gauges"
+        drops_gauges = files.worker_up is False and self._options.when_worker_down == "drop-gauges"
         notes = [
             *(
                 f"promise 1: {printable(name)} {fault.text}"
@@ -122,15 +122,15 @@ class _Comparison:
     def _new_engine(self) -> Engine:
         return Engine(
             lambda: self._copied,
-            keep_gauges=self._settings.when_worker_down == "keep-gauges",
-            max_file_size=self._settings.max_file_size,
+            keep_gauges=self._options.when_worker_down == "keep-gauges",
+            max_file_size=self._options.max_file_size,
         )
 
     def _copy(self, name: str) -> os.stat_result | None:
         """Copy a file's bytes into its copy of the last round, if there is one; None where the file went."""
         target = Path(self._copies, name)
         try:
-            data = _read(Path(self._files.directory, name), self._settings.max_file_size)
+            data = _read(Path(self._files.directory, name), self._options.max_file_size)
         except FileNotFoundError:
             return None
         except OSError:

@@ -63,6 +63,12 @@ class Access:
             self.tls = _CurrentContext(ssl.PROTOCOL_TLS_SERVER)
             self.tls.current = self._loaded.context
 
+    @property
+    def wants_certificate(self) -> bool:
+        """Whether a client has to show a certificate."""
+        context = self._loaded.context
+        return context is not None and context.verify_mode is ssl.CERT_REQUIRED
+
     def protect(self, app: web.Application) -> None:
         """Have every request to the application checked, and every answer carry the headers."""
         app.middlewares.append(self._checker())

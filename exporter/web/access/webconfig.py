@@ -29,7 +29,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self, cast
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -40,6 +39,8 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import ErrorDetails
+
+from exporter import strict_yaml
 
 CLIENT_AUTH_TYPES = {
     "NoClientCert": ssl.CERT_NONE,
@@ -243,31 +244,17 @@ def read(path: Path) -> WebConfig:
     except ValidationError as error:
         problems = "; ".join(map(_problem, error.errors()))
         raise WebConfigError(f"{path}: {problems}") from None
-    except yaml.MarkedYAMLError as error:
-        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise WebConfigError(f"{path}: not valid YAML: {line}{error.problem}") from None
-    except (yaml.YAMLError, ValueError, RecursionError):  # their words quote the file
+    except UnicodeDecodeError:  # its words quote the file
         raise WebConfigError(f"{path}: not valid YAML in UTF-8") from None
+    except strict_yaml.InvalidYAMLError as error:
+        raise WebConfigError(f"{path}: not valid YAML: {error}") from None
 
 
 def _parse(text: bytes, directory: Path) -> WebConfig:
-    values = _Loader(text.decode()).get_single_data()
+    values = strict_yaml.load(text.decode())
     if isinstance(values, dict) and values.get("tls_server_config") == {}:
         del values["tls_server_config"]
     return WebConfig.model_validate({} if values is None else values, context=directory)
-
-
-class _Loader(yaml.SafeLoader):
-    """The safe loader, for which a key given twice is a fault: it is no small one in a list of users."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
-        seen = set()
-        for key, _ in node.value:
-            name = key.value if isinstance(key, yaml.ScalarNode) else key
-            if name in seen:
-                raise yaml.MarkedYAMLError(problem=f"{name!r} is given twice", problem_mark=key.start_mark)
-            seen.add(name)
-        return super().construct_mapping(node, deep)
 
 
 def _problem(detail: ErrorDetails) -> str:

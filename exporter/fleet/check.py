@@ -1,0 +1,55 @@
+"""`smg-exporter check fleet`: say which workers would be scraped, and what stands in the way."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from exporter.fleet.app import METRICS_PATH
+from exporter.fleet.client import make_session
+from exporter.fleet.parts import Fleet
+from exporter.fleet.serve import endpoint, trusted
+from exporter.fleet.status import FleetStatus
+from exporter.options import FleetOptions
+from exporter.printable import printable
+from exporter.service.checking import check_port, urls
+from exporter.service.run import load_access
+
+_PATIENCE = 6.0
+"""Seconds for all sources; each has less, but for a file on a disk that hangs."""
+
+
+def check(options: FleetOptions) -> int:
+    """Print what `fleet` would do with these options; exit code 1 where it could not serve all workers."""
+    access = load_access(options.web_config)
+    status = asyncio.run(_look(options))
+    where = endpoint(options)
+    can_listen, port = check_port(where, access, _is_fleet, "a fleet")
+    print(f"port        {where.port}, {where.rule}: {port}")
+    for url in urls(where, access, METRICS_PATH):
+        print(f"url         {url}")
+    for source in status.sources:
+        found = f"{source.targets} targets, {source.skipped} entries skipped"
+        print(f"source      {printable(source.problem) or f'{source.name}: {found}'}")
+    print(f"targets     {len(status.targets)}")
+    for target in status.targets:
+        print(f"            {target.worker_addr} {target.metrics_url}")
+    return 0 if can_listen and status.targets and not any(source.problem for source in status.sources) else 1
+
+
+async def _look(options: FleetOptions) -> FleetStatus:
+    """Return what the sources say now."""
+    async with make_session(trusted(options)) as session:
+        fleet = Fleet(options, session, quiet=True)
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PATIENCE):
+                    await fleet.look()
+            return fleet.observer.status()
+        finally:
+            fleet.fanout.close()
+
+
+def _is_fleet(facts: Mapping[str, Any]) -> bool:
+    """Whether a `/status.json` is a fleet's."""
+    return "targets" in facts

@@ -1,0 +1,102 @@
+"""Ask the daemon of ours that runs on this machine; over HTTP or TLS, whichever it speaks, and in bounded time."""
+
+import base64
+import socket
+import ssl
+import time
+from dataclasses import dataclass
+
+from exporter import PROGRAM
+from exporter.addresses import host_port
+
+_PATIENCE = 4.0
+"""Seconds for all of it: less than a container engine waits for a health check."""
+_MAX_SIZE = 64 << 20
+"""Bytes that are read of an answer."""
+
+
+class NoAnswerError(Exception):
+    """Nobody there who answers as HTTP has it; its str is one line."""
+
+
+class CertificateWantedError(NoAnswerError):
+    """A TLS server that began to talk, and hung up on a client without a certificate."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was answered."""
+
+    url: str
+    status: int
+    server: str
+    body: bytes
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether an exporter of ours gave it."""
+        return self.server == PROGRAM
+
+
+def ask(host: str, port: int, path: str, user: tuple[str, str] | None = None) -> Answer:
+    """Return the answer to a GET, as a user with that name and password; NoAnswerError where there is none."""
+    head = [f"GET {path} HTTP/1.0", f"Host: {host_port(host, port)}"]
+    if user:
+        head.append(f"Authorization: Basic {base64.b64encode(':'.join(user).encode()).decode()}")
+    request = "\r\n".join([*head, "", ""]).encode()
+    deadline = time.monotonic() + _PATIENCE
+    for scheme in ("http", "https"):
+        url = f"{scheme}://{host_port(host, port)}{path}"
+        try:
+            with socket.create_connection((host, port), _PATIENCE) as sock:
+                data = (_exchange_tls if scheme == "https" else _exchange)(sock, request, deadline)
+        except TimeoutError:
+            raise NoAnswerError(f"{url}: no answer within {_PATIENCE:g} s") from None
+        except CertificateWantedError as error:
+            raise CertificateWantedError(f"{url}: {error}") from None
+        except ConnectionRefusedError:
+            raise NoAnswerError(f"{url}: nobody listens there") from None
+        except OSError as error:  # a TLS server hangs up on plain HTTP, and the other way round
+            reason = error.strerror or str(error)
+        else:
+            if data.startswith(b"HTTP/"):
+                return _answer(url, data)
+            reason = "the answer is not HTTP's"
+    raise NoAnswerError(f"{url}: {reason}")
+
+
+def _exchange(sock: socket.socket, request: bytes, deadline: float) -> bytes:
+    """Return what comes back, up to the end of the connection."""
+    sock.sendall(request)
+    data = bytearray()
+    while len(data) < _MAX_SIZE:
+        sock.settimeout(max(deadline - time.monotonic(), 1e-3))
+        if not (chunk := sock.recv(1 << 16)):
+            break
+        data += chunk
+    return bytes(data)
+
+
+def _exchange_tls(sock: socket.socket, request: bytes, deadline: float) -> bytes:
+    # The certificate is for the name by which scrapers know this machine, and nothing is told that it has to keep.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    sock.settimeout(max(deadline - time.monotonic(), 1e-3))
+    with context.wrap_socket(sock, do_handshake_on_connect=False) as wrapped:
+        try:
+            wrapped.do_handshake()
+            if data := _exchange(wrapped, request, deadline):
+                return data
+        except (ssl.SSLError, ConnectionError):
+            if not wrapped.cipher():  # not agreed on: it never said hello
+                raise
+        raise CertificateWantedError("it takes no client without a certificate")
+
+
+def _answer(url: str, data: bytes) -> Answer:
+    head, _, body = data.partition(b"\r\n\r\n")
+    status, *fields = head.decode("latin-1").split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)}
+    code = status.split()[1:2]
+    return Answer(url, int(code[0]) if code and code[0].isdecimal() else 0, headers.get("server", ""), body)

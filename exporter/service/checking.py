@@ -1,0 +1,53 @@
+"""What the checks of all daemons have in common: the port, and where the metrics would be."""
+
+import errno
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from exporter.addresses import host_port, local_host
+from exporter.service.asking import CertificateWantedError, NoAnswerError, ask
+from exporter.web.listen import Endpoint, ListenError
+
+if TYPE_CHECKING:
+    from exporter.web.access.access import Access
+
+
+def check_port(
+    endpoint: Endpoint, access: "Access | None", is_same: Callable[[Mapping[str, Any]], bool], served: str
+) -> tuple[bool, str]:
+    """Return whether a daemon could listen, once ours that runs has been stopped; and a line on it.
+
+    `is_same` tells by its `/status.json` whether the one that runs serves the same, which is called `served`.
+    """
+    try:
+        endpoint.attempt()
+    except ListenError as error:
+        holder = _holder(endpoint, access, is_same, served) if error.errno == errno.EADDRINUSE else ""
+        return bool(holder), f"held by {holder}" if holder else endpoint.explain(error)
+    return True, "free"
+
+
+def urls(endpoint: Endpoint, access: "Access | None", path: str) -> Iterator[str]:
+    """Yield where the metrics would be."""
+    scheme = "https" if access and access.tls else "http"
+    for host in endpoint.hosts or ("0.0.0.0", "::"):
+        yield f"{scheme}://{host_port(host, endpoint.port)}{path}"
+
+
+def _holder(
+    endpoint: Endpoint, access: "Access | None", is_same: Callable[[Mapping[str, Any]], bool], served: str
+) -> str:
+    """Return who holds the port, if that is the exporter that is to be restarted; else an empty text."""
+    try:
+        answer = ask(local_host(endpoint.hosts), endpoint.port, "/status.json")
+        if answer.is_ours and answer.status == 401:  # noqa: PLR2004 - HTTP's own number
+            return "an smg-exporter, which tells only its users what it serves"
+        facts = json.loads(answer.body) if answer.is_ours else None
+    except CertificateWantedError:
+        same = access is not None and access.wants_certificate
+        return "a server that wants a client certificate, as this web configuration does" if same else ""
+    except (NoAnswerError, ValueError):
+        return ""
+    same = isinstance(facts, dict) and is_same(facts)
+    return f"the smg-exporter that serves {served} now" if same else ""

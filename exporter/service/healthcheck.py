@@ -1,0 +1,47 @@
+"""`smg-exporter healthcheck`: ask the exporter that runs on this machine whether it serves."""
+
+from pathlib import Path
+
+from exporter.addresses import local_host
+from exporter.errors import SettingsError
+from exporter.options import HealthcheckOptions
+from exporter.printable import printable
+from exporter.service.asking import Answer, CertificateWantedError, NoAnswerError, ask
+
+_PATH = "/healthz"
+
+
+def healthcheck(options: HealthcheckOptions) -> int:
+    """Print what was found, in a line; exit code 0 where an exporter serves, else 1.
+
+    One that refuses us, for want of a password or a certificate, serves all the same. As a user, we want to be let in.
+    """
+    user = (
+        (options.user, _password(options.password_file)) if options.user and options.password_file else None
+    )
+    try:
+        answer = ask(local_host(options.listen_host), options.metrics_port, _PATH, user)
+    except CertificateWantedError as error:
+        serves, found = user is None, str(error)
+    except NoAnswerError as error:
+        serves, found = False, str(error)
+    else:
+        serves = answer.is_ours and (answer.status == 200 or (answer.status == 401 and user is None))  # noqa: PLR2004 - HTTP's own numbers
+        found = _told(answer)
+    print(f"{found}: {'it serves' if serves else 'not healthy'}")
+    return 0 if serves else 1
+
+
+def _told(answer: Answer) -> str:
+    if not answer.is_ours:
+        return f"{answer.url}: answered by {printable(answer.server) or 'somebody'}, not by smg-exporter"
+    text = printable(answer.body.decode("utf-8", "replace").strip())
+    return f"{answer.url}: {answer.status}, {text}"
+
+
+def _password(file: Path) -> str:
+    try:
+        return file.read_text("utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no text in UTF-8"
+        raise SettingsError(f"--password-file: {str(file)!r} is not readable: {reason}") from None
