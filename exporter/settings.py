@@ -16,7 +16,16 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from exporter.errors import SettingsError
-from exporter.options import ALL, ENV_PREFIX, FALLBACK_DIRECTORY, Options, flag, no_such_option, variable
+from exporter.options import (
+    ALL,
+    ENV_PREFIX,
+    FALLBACK_DIRECTORY,
+    Options,
+    described,
+    flag,
+    no_such_option,
+    variable,
+)
 
 OptionsT = TypeVar("OptionsT", bound=Options)
 
@@ -63,9 +72,8 @@ def load(options: type[OptionsT], command_line: Mapping[str, str | list[str] | b
 
 def _model(options: type[Options], *weaker: Mapping[str, Any]) -> type[BaseSettings]:
     """Return pydantic's view of a command's options, which `weaker` sources fill after the environment."""
-    fields: dict[str, Any] = {
-        name: (kind, None) for name, kind in get_type_hints(options, include_extras=True).items()
-    }
+    types = get_type_hints(options, include_extras=True)
+    fields: dict[str, Any] = {name: (types[name], None) for name in described(options)}
 
     class Sources(BaseSettings):
         model_config = SettingsConfigDict(

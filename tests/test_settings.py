@@ -1,4 +1,6 @@
+import re
 from collections.abc import Mapping
+from dataclasses import fields, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -6,8 +8,18 @@ from typing import Any
 import pytest
 
 from exporter.errors import SettingsError
-from exporter.settings import Settings, load
-from exporter.values import Size
+from exporter.options import (
+    ALL,
+    DemoOptions,
+    DumpOptions,
+    FleetOptions,
+    HealthcheckOptions,
+    Option,
+    Options,
+    ServeOptions,
+    VerifyOptions,
+)
+from exporter.settings import load
 
 CONFIG = Path(__file__).parents[1] / "config"
 WORKER: Mapping[str, str] = {"grpc_port": "8001", "multiproc_dir": "/tmp/prom"}  # noqa: S108 - only named
@@ -23,11 +35,26 @@ def setenv(monkeypatch: pytest.MonkeyPatch, **variables: str) -> None:
         monkeypatch.setenv(name, value)
 
 
-def problem(command_line: Mapping[str, Any], command: str = "serve") -> str:
+def problem(command_line: Mapping[str, Any], options: type[Options] = ServeOptions) -> str:
     with pytest.raises(SettingsError) as caught:
-        load(command_line, command)
+        load(options, command_line)
     (line,) = str(caught.value).splitlines()
     return line
+
+
+OF_OTHERS: Mapping[str, type[Options]] = {
+    "ranks": DemoOptions,
+    "rounds": VerifyOptions,
+    "format": DumpOptions,
+    "user": HealthcheckOptions,
+}
+"""Commands of options that `serve` has not."""
+
+
+def given(name: str, value: object) -> tuple[type[Options], Mapping[str, Any]]:
+    """Return options that have one of that name, and a command line that gives it and whatever is needed."""
+    options = OF_OTHERS.get(name, ServeOptions)
+    return options, {key: WORKER[key] for key in WORKER if hasattr(options, key)} | {name: value}
 
 
 # --- Where a value comes from ---
@@ -50,19 +77,19 @@ def test_the_stronger_source_wins(
         file = tmp_path / f"s.{suffix}"
         file.write_text({"toml": "log_level = 'error'", "yaml": "log_level: error"}[suffix])
         command_line["config"] = str(file)
-    assert load(command_line).log_level == LEVELS[strong]
+    assert load(ServeOptions, command_line).log_level == LEVELS[strong]
 
 
 def test_the_worlds_directory_variable_comes_last(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = tmp_path / "s.toml"
     file.write_text("multiproc_dir = '/from/file'")
     setenv(monkeypatch, PROMETHEUS_MULTIPROC_DIR="/from/world")
-    assert load({"grpc_port": "1"}).directory == Path("/from/world")
+    assert load(ServeOptions, {"grpc_port": "1"}).directory == Path("/from/world")
     setenv(monkeypatch, SMG_EXPORTER_CONFIG=str(file))
-    assert load({"grpc_port": "1"}).directory == Path("/from/file")
+    assert load(ServeOptions, {"grpc_port": "1"}).directory == Path("/from/file")
     setenv(monkeypatch, SMG_EXPORTER_MULTIPROC_DIR="/from/own")
-    assert load({"grpc_port": "1"}).directory == Path("/from/own")
-    assert load({"grpc_port": "1", "multiproc_dir": "/given"}).directory == Path("/given")
+    assert load(ServeOptions, {"grpc_port": "1"}).directory == Path("/from/own")
+    assert load(ServeOptions, {"grpc_port": "1", "multiproc_dir": "/given"}).directory == Path("/given")
 
 
 def test_the_config_of_the_command_line_goes_before_the_environments(
@@ -71,30 +98,30 @@ def test_the_config_of_the_command_line_goes_before_the_environments(
     (tmp_path / "a.toml").write_text("max_requests = 1")
     (tmp_path / "b.yml").write_text("max_requests: 2")
     setenv(monkeypatch, SMG_EXPORTER_CONFIG=str(tmp_path / "a.toml"))
-    assert load(WORKER).max_requests == 1
-    assert load({**WORKER, "config": str(tmp_path / "b.yml")}).max_requests == 2
+    assert load(ServeOptions, WORKER).max_requests == 1
+    assert load(ServeOptions, {**WORKER, "config": str(tmp_path / "b.yml")}).max_requests == 2
 
 
 def test_variables_are_found_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
     setenv(monkeypatch, smg_exporter_max_requests="7")
-    assert load(WORKER).max_requests == 7
+    assert load(ServeOptions, WORKER).max_requests == 7
 
 
 def test_a_list_replaces_a_weaker_list(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = tmp_path / "s.toml"
     file.write_text("label = {a = 'file', b = 'file'}")
     setenv(monkeypatch, SMG_EXPORTER_CONFIG=str(file))
-    assert load(WORKER).label == {"a": "file", "b": "file"}
+    assert load(ServeOptions, WORKER).label == {"a": "file", "b": "file"}
     setenv(monkeypatch, SMG_EXPORTER_LABEL="b=env, c=env")
-    assert load(WORKER).label == {"b": "env", "c": "env"}
-    assert load({**WORKER, "label": ["d=x,y=z"]}).label == {"d": "x,y=z"}
+    assert load(ServeOptions, WORKER).label == {"b": "env", "c": "env"}
+    assert load(ServeOptions, {**WORKER, "label": ["d=x,y=z"]}).label == {"d": "x,y=z"}
 
 
 # --- What a value may be ---
 
 
 @pytest.mark.parametrize(
-    ("name", "given", "value"),
+    ("name", "text", "value"),
     [
         ("grpc_port", "1", 1),
         ("grpc_port", "65535", 65535),
@@ -121,25 +148,13 @@ def test_a_list_replaces_a_weaker_list(monkeypatch: pytest.MonkeyPatch, tmp_path
         ("ranks", "64", 64),
     ],
 )
-def test_a_good_value(name: str, given: Any, value: object) -> None:
-    assert getattr(load({**WORKER, name: given}), name) == value
+def test_a_good_value(name: str, text: Any, value: object) -> None:
+    assert getattr(load(*given(name, text)), name) == value
 
 
 def test_labels_keep_their_order() -> None:
-    assert list(load({**WORKER, "label": ["z=1", "a=2", "m=3"]}).static_labels) == [
-        "worker_addr",
-        "z",
-        "a",
-        "m",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("size", "text"),
-    [(256 << 20, "256MiB"), (1 << 30, "1GiB"), (1023, "1023B"), (1536, "1536B"), (1 << 50, "1024TiB")],
-)
-def test_a_size_is_shown_as_it_is_written(size: int, text: str) -> None:
-    assert str(Size(size)) == text
+    loaded = load(ServeOptions, {**WORKER, "label": ["z=1", "a=2", "m=3"]})
+    assert list(loaded.static_labels) == ["worker_addr", "z", "a", "m"]
 
 
 PORT = "is not a port from 1 to 65535"
@@ -182,6 +197,7 @@ BAD_VALUES = [
     ("max_file_size", "1.5GiB", "is not a size above zero"),
     ("ranks", "65", "is not a number from 1 to 64"),
     ("rounds", "0", "is not a number from 1 to 1000000"),
+    ("user", "a:b", "is not a user's name"),
 ]
 BAD_ITEMS = [
     ("listen_host", "", "is not a text"),
@@ -200,7 +216,8 @@ def expected(spelling: str, value: str, allowed: str) -> str:
 @pytest.mark.parametrize(("name", "value", "allowed"), BAD_VALUES)
 def test_a_bad_value_on_the_command_line(name: str, value: str, allowed: str) -> None:
     spelling = "--" + name.replace("_", "-")
-    assert problem({**WORKER, name: value}).startswith(expected(spelling, value, allowed))
+    options, line = given(name, value)
+    assert problem(line, options).startswith(expected(spelling, value, allowed))
 
 
 @pytest.mark.parametrize(("name", "value", "allowed"), BAD_ITEMS)
@@ -209,36 +226,43 @@ def test_a_bad_item_on_the_command_line(name: str, value: str, allowed: str) -> 
     assert problem({**WORKER, name: [value]}).startswith(expected(spelling, value, allowed))
 
 
-@pytest.mark.parametrize(("name", "value", "allowed"), BAD_VALUES + BAD_ITEMS)
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [bad for bad in BAD_VALUES + BAD_ITEMS if bad[1] and "\0" not in bad[1]],  # what an environment can hold
+)
 def test_a_bad_value_in_the_environment(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, allowed: str
 ) -> None:
-    if "\0" in value:
-        return  # no environment can hold it
     variable = f"SMG_EXPORTER_{name.upper()}"
     setenv(monkeypatch, PROMETHEUS_MULTIPROC_DIR="/d", **{"SMG_EXPORTER_GRPC_PORT": "1", variable: value})
-    assert problem({}).startswith(expected(variable, value, allowed))
+    assert problem({}, given(name, value)[0]).startswith(expected(variable, value, allowed))
+
+
+@pytest.mark.parametrize("name", ["max_requests", "label", "worker_addr", "config", "nope"])
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    setenv(monkeypatch, **{f"SMG_EXPORTER_{name.upper()}": ""})
+    assert load(ServeOptions, WORKER) == ServeOptions(grpc_port=8001, multiproc_dir=Path("/tmp/prom"))  # noqa: S108 - only named
 
 
 @pytest.mark.parametrize(
     ("line", "start"),
     [
-        ("grpc_port = true", "grpc_port in FILE: True is not a port"),
-        ("grpc_port = 0", "grpc_port in FILE: 0 is not a port"),
-        ("grpc_port = 8001.0", "grpc_port in FILE: 8001.0 is not a port"),
-        ("grpc_host = 5", "grpc_host in FILE: 5 is not a text"),
-        ("listen_host = 5", "listen_host in FILE: 5 is not a list"),
-        ("listen_host = [5]", "listen_host in FILE: 5 is not a text"),
-        ("label = 5", "label in FILE: 5 is not a list"),
-        ("label = {x = 5}", "label in FILE: 'x=5' is not NAME=VALUE"),
-        ("label = {pid = 'x'}", "label in FILE: 'pid=x' is not allowed"),
-        ("label = ['a=1', 'a=2']", "label in FILE: 'a=2' is not allowed: a has a value, '1'"),
-        ("per_process = 1", "per_process in FILE: 1 is not true or false"),
-        ("log_level = []", "log_level in FILE: [] is not 'debug', "),
-        ("grpc_prot = 1", "grpc_prot in FILE: no such option; did you mean grpc_port?"),
-        ("grpc-port = 1", "grpc-port in FILE: no such option; did you mean grpc_port?"),
-        ("zzz = 1", "zzz in FILE: no such option"),
-        ("config = 'x.toml'", "config in FILE: 'x.toml' is not read"),
+        ("grpc_port = true", "grpc_port in FILE, line 1: True is not a port"),
+        ("grpc_port = 0", "grpc_port in FILE, line 1: 0 is not a port"),
+        ("grpc_port = 8001.0", "grpc_port in FILE, line 1: 8001.0 is not a port"),
+        ("grpc_host = 5", "grpc_host in FILE, line 1: 5 is not a text"),
+        ("listen_host = 5", "listen_host in FILE, line 1: 5 is not a list"),
+        ("listen_host = [5]", "listen_host in FILE, line 1: 5 is not a text"),
+        ("label = 5", "label in FILE, line 1: 5 is not a list"),
+        ("label = {x = 5}", "label in FILE, line 1: 'x=5' is not NAME=VALUE"),
+        ("label = {pid = 'x'}", "label in FILE, line 1: 'pid=x' is not allowed"),
+        ("label = ['a=1', 'a=2']", "label in FILE, line 1: 'a=2' is not allowed: a has a value, '1'"),
+        ("per_process = 1", "per_process in FILE, line 1: 1 is not true or false"),
+        ("log_level = []", "log_level in FILE, line 1: [] is not 'debug', "),
+        ("grpc_prot = 1", "grpc_prot in FILE, line 1: no such option; did you mean grpc_port?"),
+        ("grpc-port = 1", "grpc-port in FILE, line 1: no such option; did you mean grpc_port?"),
+        ("zzz = 1", "zzz in FILE, line 1: no such option"),
+        ("config = 'x.toml'", "config in FILE, line 1: 'x.toml' is not read"),
         ("a = " + "[" * 10_000, "--config: 'FILE' is not valid TOML: "),
         ("grpc_port 1", "--config: 'FILE' is not valid TOML: "),
     ],
@@ -246,17 +270,44 @@ def test_a_bad_value_in_the_environment(
 def test_a_bad_value_in_a_file(tmp_path: Path, line: str, start: str) -> None:
     file = tmp_path / "s.toml"
     file.write_text(line)
-    given = {"multiproc_dir": "/d", "config": str(file)} | (
+    command_line = {"multiproc_dir": "/d", "config": str(file)} | (
         {} if line.startswith("grpc_port ") else dict(WORKER)
     )
-    assert problem(given).startswith(start.replace("FILE", str(file)))
+    assert problem(command_line).startswith(start.replace("FILE", str(file)))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "line"),
+    [
+        ("s.toml", "# max_requests = 1\n\nmax_requests = 0", ", line 3"),
+        ("s.toml", "[label]\na = 'x'\n['max_requests']", ", line 3"),
+        ("s.yaml", "log_level: info\n'max_requests': 0", ", line 2"),
+        ("s.yaml", "{log_level: info, max_requests: 0}", ""),
+    ],
+)
+def test_a_problem_in_a_file_has_its_line(tmp_path: Path, name: str, content: str, line: str) -> None:
+    file = tmp_path / name
+    file.write_text(content)
+    assert problem({**WORKER, "config": str(file)}).startswith(f"max_requests in {file}{line}: ")
+
+
+def test_options_of_other_commands_are_let_be_in_environment_and_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text("ranks: x\nsmg_url: x\nworker: 5")
+    setenv(monkeypatch, SMG_EXPORTER_ROUNDS="x", SMG_EXPORTER_CONFIG=str(file))
+    assert load(ServeOptions, WORKER).metrics_port == 18001
+    setenv(monkeypatch, SMG_EXPORTER_ROUND="x")
+    assert problem(WORKER) == "SMG_EXPORTER_ROUND: no such option; did you mean SMG_EXPORTER_ROUNDS?"
 
 
 @pytest.mark.parametrize(
     ("content", "start"),
     [
-        (b"a: [\n\n", "is not valid YAML: "),
-        (b"\xff\xfe\xfa", "is not valid YAML: "),
+        (b"a: [\n\n", "is not valid YAML: line 3: "),
+        (b"\xff\xfe\xfa", "is not text in UTF-8: "),
+        (b"ranks: 1\nrounds: 1\nranks: 2\n", "is not valid YAML: line 3: 'ranks' is given twice"),
         (b"a: 2024-99-99", "is not valid YAML: "),
         (b"[" * 10_000, "is not valid YAML: "),
         (b"- 1", "is not a mapping of options"),
@@ -273,8 +324,8 @@ def test_a_yaml_file_that_is_none(tmp_path: Path, content: bytes, start: str) ->
 def test_an_empty_yaml_file_and_a_null_say_nothing(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text("# nothing\n")
     (tmp_path / "n.yaml").write_text("listen_port: null\nliveness: off\n")
-    assert load({**WORKER, "config": str(tmp_path / "s.yaml")}).metrics_port == 18001
-    settings = load({**WORKER, "config": str(tmp_path / "n.yaml")})
+    assert load(ServeOptions, {**WORKER, "config": str(tmp_path / "s.yaml")}).metrics_port == 18001
+    settings = load(ServeOptions, {**WORKER, "config": str(tmp_path / "n.yaml")})
     assert (settings.metrics_port, settings.liveness) == (18001, "off")
 
 
@@ -297,42 +348,27 @@ def test_kubernetes_service_links_are_no_options(monkeypatch: pytest.MonkeyPatch
         "PORT_18001_TCP_ADDR": "10.0.0.1",
     }
     setenv(monkeypatch, **{f"SMG_EXPORTER_{service}{name}": value for name, value in links.items()})
-    assert load(WORKER).metrics_port == 18001
+    assert load(ServeOptions, WORKER).metrics_port == 18001
     setenv(monkeypatch, SMG_EXPORTER_PORT="18001")
-    assert problem(WORKER).startswith("SMG_EXPORTER_PORT: no such option")
+    assert problem(WORKER) == "SMG_EXPORTER_PORT: no such option; did you mean SMG_EXPORTER_LISTEN_PORT?"
 
 
 def test_every_problem_has_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    setenv(monkeypatch, SMG_EXPORTER_RANKS="x", SMG_EXPORTER_NOPE="x")
+    setenv(monkeypatch, SMG_EXPORTER_MAX_REQUESTS="x", SMG_EXPORTER_NOPE="x")
     with pytest.raises(SettingsError) as caught:
-        load({"grpc_port": "0"})
+        load(ServeOptions, {"grpc_port": "0"})
     starts = [line.split(":")[0] for line in str(caught.value).splitlines()]
-    assert starts == ["SMG_EXPORTER_NOPE", "--grpc-port", "SMG_EXPORTER_RANKS"]
+    assert starts == ["SMG_EXPORTER_NOPE", "--grpc-port", "SMG_EXPORTER_MAX_REQUESTS"]
 
 
 # --- What a command needs ---
 
 
-@pytest.mark.parametrize(
-    ("command", "given", "missing"),
-    [
-        ("serve", {}, ["--grpc-port", "--multiproc-dir"]),
-        ("check", {}, ["--grpc-port", "--multiproc-dir"]),
-        ("check", {"listen_port": "1", "worker_addr": "w"}, ["--grpc-port", "--multiproc-dir"]),
-        ("dump", {}, ["--grpc-port", "--multiproc-dir"]),
-        ("dump", {"worker_addr": "w"}, ["--multiproc-dir"]),
-        ("dump", {"no_worker_addr_label": True}, ["--multiproc-dir"]),
-        ("verify", {}, ["--multiproc-dir"]),
-    ],
-)
-def test_what_is_required_depends_on_the_command(
-    command: str, given: Mapping[str, str | bool], missing: list[str]
-) -> None:
-    with pytest.raises(SettingsError) as caught:
-        load(given, command)
-    assert [line.split(":")[0] for line in str(caught.value).splitlines()] == missing
-    needed = {flag.removeprefix("--").replace("-", "_") for flag in missing}
-    load({**given, **{name: WORKER[name] for name in needed}}, command)
+def test_what_does_not_go_together_is_told_as_it_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    setenv(monkeypatch, SMG_EXPORTER_WORKER_ADDR="w")
+    assert problem({**WORKER, "no_worker_addr_label": True}) == (
+        "SMG_EXPORTER_WORKER_ADDR: contradicts --no-worker-addr-label, which leaves the label out"
+    )
 
 
 def test_a_missing_value_tells_every_way_to_give_it() -> None:
@@ -347,61 +383,32 @@ def test_an_empty_world_directory_is_none(monkeypatch: pytest.MonkeyPatch) -> No
     assert problem({"grpc_port": "1"}).startswith("--multiproc-dir: required")
 
 
-def test_demo_needs_nothing() -> None:
-    settings = load({}, "demo")
-    assert (settings.grpc_port, settings.multiproc_dir, settings.metrics_port) == (8001, None, 18001)
-    assert load({"grpc_port": "9000"}, "demo").grpc_port == 9000
-
-
-def test_what_is_derived_from_nothing_says_so() -> None:
-    with pytest.raises(SettingsError, match="--grpc-port: required"):
-        _ = load({"multiproc_dir": "/d"}, "verify").static_labels
-    with pytest.raises(SettingsError, match="--multiproc-dir: required"):
-        _ = load({}, "demo").directory
-
-
-# --- What follows from the values ---
-
-
-@pytest.mark.parametrize(
-    ("given", "port", "rule"),
-    [
-        ({}, 18001, "derived from --grpc-port 8001 (+10000)"),
-        ({"grpc_port": "60051"}, 50051, "derived from --grpc-port 60051 (-10000)"),
-        ({"listen_port": "9100"}, 9100, "chosen by --listen-port"),
-    ],
-)
-def test_the_port_and_its_rule(given: Mapping[str, str], port: int, rule: str) -> None:
-    settings = load({**WORKER, **given})
-    assert (settings.metrics_port, settings.port_rule) == (port, rule)
-
-
-@pytest.mark.parametrize(
-    ("given", "labels"),
-    [
-        ({}, {"worker_addr": "grpc://127.0.0.1:8001"}),
-        ({"grpc_host": "::1"}, {"worker_addr": "grpc://[::1]:8001"}),
-        ({"worker_addr": "w", "label": ["a=1"]}, {"worker_addr": "w", "a": "1"}),
-        ({"no_worker_addr_label": True, "label": ["a=1"]}, {"a": "1"}),
-        ({"no_worker_addr_label": True}, {}),
-    ],
-)
-def test_static_labels(given: Mapping[str, Any], labels: dict[str, str]) -> None:
-    assert load({**WORKER, **given}).static_labels == labels
-
-
 # --- The example files ---
 
 
 @pytest.mark.parametrize("name", ["smg-exporter.toml", "smg-exporter.yaml"])
 def test_the_example_files_show_every_option_at_its_default(name: str) -> None:
     file = CONFIG / name
-    settings = load({**WORKER, "config": str(file)})
-    assert settings.model_copy(update={"config": None}) == load(WORKER)
-    names = {
-        line.lstrip("# [").split("]")[0].split(":")[0].split(" =")[0]
-        for line in file.read_text().splitlines()
-    }
-    assert set(Settings.model_fields) - {"config"} <= names
-    with_default = {name for name, field in Settings.model_fields.items() if field.default is not None}
-    assert with_default <= settings.model_fields_set
+    for options, needed in (
+        (ServeOptions, WORKER),
+        (DemoOptions, {}),
+        (DumpOptions, WORKER),
+        (VerifyOptions, {"multiproc_dir": "/d"}),
+        (FleetOptions, {"worker": ["http://h"]}),
+        (HealthcheckOptions, {}),
+    ):
+        loaded = load(options, {**needed, "config": str(file)})
+        assert replace(loaded, config=None) == load(options, needed)  # type: ignore[type-var]
+    text = file.read_text()
+    written = set(re.findall(r"^\[?(\w+)", text, re.MULTILINE))
+    assert set(ALL) - {"config"} <= written | set(re.findall(r"^# (\w+)", text, re.MULTILINE))
+    assert {option.name for option in ALL.values() if has_default(option)} <= written
+
+
+def has_default(option: Option) -> bool:
+    """Whether an option has a value where none is given."""
+    return any(
+        field.name == option.name and (field.default is not None)
+        for options in (ServeOptions, DemoOptions, DumpOptions, VerifyOptions, FleetOptions)
+        for field in fields(options)
+    )

@@ -15,28 +15,28 @@ import pytest
 from exporter import demo
 from exporter.demo.catalogue import Role
 from exporter.demo.processes import SimulatedProcess, SimulatedWorker
-from exporter.settings import Settings, load
+from exporter.options import DemoOptions, ServeOptions
 
 SCRIPT = """
     import signal, sys
     from types import ModuleType, SimpleNamespace
     from exporter import demo
-    from exporter.settings import load
+    from exporter.options import DemoOptions
 
-    def serve(settings):
+    def serve(options, stop_on):
         print("serving", flush=True)
         signal.pause()
 
     sys.modules["exporter.worker.serve"] = daemon = ModuleType("exporter.worker.serve")
     daemon.serve = serve
     daemon.endpoint = lambda _: SimpleNamespace(problem=lambda: "")
-    sys.exit(demo.run(load({"grpc_port": "8001", "ranks": "2"}, "demo")))
+    sys.exit(demo.run(DemoOptions(ranks=2)))
 """
 
 
 @pytest.fixture
-def settings() -> Settings:
-    return load({"grpc_port": "8001", "ranks": "1"}, "demo")
+def options() -> DemoOptions:
+    return DemoOptions(ranks=1)
 
 
 @pytest.fixture
@@ -44,9 +44,9 @@ def serve_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[...,
     """Give a function that puts a function in the place of the exporter."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
-    def use(serve: Callable[[Settings], int], problem: str = "") -> None:
+    def use(serve: Callable[[ServeOptions], int], problem: str = "") -> None:
         module = ModuleType("exporter.worker.serve")
-        monkeypatch.setattr(module, "serve", serve, raising=False)
+        monkeypatch.setattr(module, "serve", lambda options, stop_on: serve(options), raising=False)  # noqa: ARG005 - its own test
         endpoint = SimpleNamespace(problem=lambda: problem)
         monkeypatch.setattr(module, "endpoint", lambda _: endpoint, raising=False)
         monkeypatch.setitem(sys.modules, "exporter.worker.serve", module)
@@ -77,7 +77,7 @@ def running_in(directory: Path) -> list[str]:
 
 
 def test_run_serves_a_running_worker_and_cleans_up(
-    settings: Settings,
+    options: DemoOptions,
     serve_with: Callable[..., None],
     running: Callable[[int], bool],
     capsys: pytest.CaptureFixture[str],
@@ -85,16 +85,16 @@ def test_run_serves_a_running_worker_and_cleans_up(
 ) -> None:
     pids: set[int] = set()
 
-    def serve(given: Settings) -> int:
+    def serve(given: ServeOptions) -> int:
         assert given.directory.name.startswith("smg-exporter-demo-")
         assert given.directory.stat().st_mode & 0o077 == 0
-        assert given.grpc_port == settings.grpc_port
+        assert given.grpc_port == options.worker_port
         pids.update(written_pids(given.directory))
         assert all(running(pid) for pid in pids)
         return 7
 
     serve_with(serve)
-    assert demo.run(settings) == 7
+    assert demo.run(options) == 7
     assert len(pids) == 2
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
     assert list(tmp_path.iterdir()) == []
@@ -119,28 +119,26 @@ def test_introduction_shows_where_the_exporter_listens(
 ) -> None:
     process = SimulatedProcess(Role.SERVICER, None, subprocess.Popen(["true"], text=True))
     process.popen.wait()
-    settings = load(
-        {"grpc_port": "8001", "listen_host": [*listening]} if listening else {"grpc_port": "8001"}, "demo"
-    )
-    shown = demo.introduction(SimulatedWorker(tmp_path, (process,)), settings)
+    options = DemoOptions(listen_host=tuple(listening))
+    shown = demo.introduction(SimulatedWorker(tmp_path, (process,)), options)
     assert base in shown
     assert f"kill -9 {process.pid}" in shown
 
 
 def test_run_cleans_up_after_an_error(
-    settings: Settings, serve_with: Callable[..., None], tmp_path: Path
+    options: DemoOptions, serve_with: Callable[..., None], tmp_path: Path
 ) -> None:
-    def serve(_: Settings) -> int:
+    def serve(_: ServeOptions) -> int:
         raise RuntimeError("a defect")
 
     serve_with(serve)
     with pytest.raises(RuntimeError, match="a defect"):
-        demo.run(settings)
+        demo.run(options)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_run_says_in_one_line_why_it_cannot_start(
-    settings: Settings,
+    options: DemoOptions,
     serve_with: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -148,7 +146,7 @@ def test_run_says_in_one_line_why_it_cannot_start(
 ) -> None:
     serve_with(lambda _: 0)
     monkeypatch.setattr("exporter.demo.processes.START_TIMEOUT", 0.0)
-    assert demo.run(settings) == 1
+    assert demo.run(options) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("smg-exporter: error: scheduler tp_rank=0 (pid ")
@@ -156,7 +154,7 @@ def test_run_says_in_one_line_why_it_cannot_start(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", demo.SIGNALS)
 @pytest.mark.parametrize("moment", ["starting", "serving"])
 def test_a_signal_ends_everything_quietly(
     number: signal.Signals,
@@ -186,10 +184,10 @@ def test_a_signal_ends_everything_quietly(
 
 
 def test_a_taken_port_is_said_before_anything_starts(
-    settings: Settings, serve_with: Callable[..., None], capsys: pytest.CaptureFixture[str]
+    options: DemoOptions, serve_with: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     serve_with(lambda _: 0, problem="cannot listen on port 18001")
-    assert demo.run(settings) == 1
+    assert demo.run(options) == 1
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err == "smg-exporter: error: cannot listen on port 18001\n"

@@ -18,6 +18,7 @@ import pytest
 from exporter.exposition.negotiation import Encoding, Escaping, Format, Offer
 from exporter.service.run import serve
 from exporter.service.systemd import PassedSocketError, ServiceManager, _listening, take
+from exporter.options import ServeOptions
 from exporter.settings import load
 from exporter.web.listen import open_sockets
 from exporter.worker.parts import Worker
@@ -183,7 +184,7 @@ def test_an_abstract_socket_and_no_watchdog(
 @asynccontextmanager
 async def watched(directory: Path, manager: Manager, until: str = "WATCHDOG=1") -> AsyncIterator[None]:
     """Serve, in this process, with a watchdog; from a line on that the manager hears."""
-    settings = load({"grpc_port": "8001", "multiproc_dir": str(directory)})
+    settings = load(ServeOptions, {"grpc_port": "8001", "multiproc_dir": str(directory)})
     told = ServiceManager(address=manager.address, watchdog=WATCHDOG)
     sockets = open_sockets(["127.0.0.1"], 0)
     serving = asyncio.create_task(serve(partial(make, settings), sockets, "", manager=told))
@@ -249,7 +250,7 @@ async def test_it_is_not_fed_while_a_part_is_stuck(
 async def test_it_is_not_ready_before_the_first_look(
     manager: Manager, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("exporter.service.run._FIRST_LOOK", 0.05)
+    monkeypatch.setattr("exporter.service.run._LOOK", 0.05)
     gate = hang_at(monkeypatch, "exporter.worker.watch.Watcher._look")
     gate.clear()
     async with watched(directory, manager, until=f"STATUS=waiting for {directory}: not looked at yet"):
@@ -261,7 +262,7 @@ async def test_it_is_not_ready_before_the_first_look(
 
 
 async def test_a_part_that_rests_is_not_stuck(directory: Path) -> None:
-    exporter = Worker(load({"grpc_port": "8001", "multiproc_dir": str(directory)}))
+    exporter = Worker(load(ServeOptions, {"grpc_port": "8001", "multiproc_dir": str(directory)}))
     assert not exporter.stuck(0)
     await exporter.watcher.look()
     await exporter.scraper.scrape(TEXT, DEADLINE)

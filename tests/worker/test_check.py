@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from exporter.options import ServeOptions
 from exporter.settings import load
 from exporter.worker.check import check
 from tests.support import files
@@ -25,7 +26,7 @@ class Checks:
             "listen_host": ["127.0.0.1"],
             "liveness": "off",
         }
-        code = check(load(given | options, "check"))
+        code = check(load(ServeOptions, given | options))
         said: dict[str, list[str]] = {}
         out, err = self._capsys.readouterr()
         assert err == ""
@@ -89,7 +90,7 @@ def test_a_missing_directory(tmp_path: Path, checks: Checks) -> None:
     missing = tmp_path / "missing"
     code, said = checks.run(missing)
     assert code == 1
-    assert said["directory"] == [f"{missing}: {missing}: No such file or directory"]
+    assert said["directory"] == [f"{missing}: No such file or directory"]
     assert (said["processes"], said["files"], said["series"]) == (["none"], ["none"], ["0"])
     assert said["port"][0].endswith("free")
 

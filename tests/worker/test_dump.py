@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from exporter.options import DumpOptions
 from exporter.settings import load
 from exporter.worker.dump import dump
 from tests.support import files
@@ -16,7 +17,7 @@ BARE: dict[str, str | bool] = {"liveness": "off", "no_worker_addr_label": True, 
 
 def dumped(capfd: pytest.CaptureFixture[str], directory: Path, **options: str | bool) -> tuple[int, str, str]:
     """Return the exit code, stdout and stderr."""
-    code = dump(load({"multiproc_dir": str(directory)} | BARE | options, "dump"))
+    code = dump(load(DumpOptions, {"multiproc_dir": str(directory)} | BARE | options))
     return code, *capfd.readouterr()
 
 

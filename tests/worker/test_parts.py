@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from exporter.exposition.negotiation import Encoding, Escaping, Format, Offer
+from exporter.options import ServeOptions
 from exporter.settings import load
 from exporter.worker.parts import Worker
 from exporter.worker.status import FileStatus, ProcessStatus
@@ -30,7 +31,7 @@ class Assembled:
             "multiproc_dir": str(directory),
             "liveness": "off",
         }
-        self.exporter = Worker(load(given | options))
+        self.exporter = Worker(load(ServeOptions, given | options))
         self.status = self.exporter.status
 
     def look(self) -> None:

@@ -19,6 +19,7 @@ from blockbuster import blockbuster_ctx
 
 from exporter import __version__
 from exporter.service.run import serve
+from exporter.options import ServeOptions
 from exporter.settings import load
 from exporter.web.listen import open_sockets
 from exporter.worker.serve import make
@@ -557,7 +558,9 @@ async def test_the_event_loop_is_never_blocked(recorded: dict[str, Path], tmp_pa
     directory = tmp_path / "worker"
     shutil.copytree(recorded["tp1"], directory)
     port = free_port()
-    settings = load({"grpc_port": "8001", "multiproc_dir": str(directory), "listen_port": str(port)})
+    settings = load(
+        ServeOptions, {"grpc_port": "8001", "multiproc_dir": str(directory), "listen_port": str(port)}
+    )
     sockets = open_sockets(["127.0.0.1"], port)
     async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client, asyncio.timeout(DEADLINE):
         serving = asyncio.create_task(serve(partial(make, settings), sockets, ""))
@@ -587,7 +590,7 @@ async def test_a_watch_that_fails_ends_the_daemon(
         if (tmp_path / "counter_1.db").exists():
             raise LookupError("a fault of ours")
 
-    settings = load({"grpc_port": "8001", "multiproc_dir": str(tmp_path)})
+    settings = load(ServeOptions, {"grpc_port": "8001", "multiproc_dir": str(tmp_path)})
     monkeypatch.setattr("exporter.worker.watch._log_change", fail)
     caplog.set_level("INFO", "exporter")
     async with asyncio.timeout(DEADLINE):

@@ -9,6 +9,7 @@ import pytest
 
 from exporter.multiproc.fileset import FileSet
 from exporter.multiproc.merge import RULES, Row
+from exporter.options import VerifyOptions
 from exporter.settings import load
 from exporter.worker import verify as verify_module
 from exporter.worker.verify import verify
@@ -27,7 +28,7 @@ def _verified(capsys: pytest.CaptureFixture[str]) -> Verify:
     """Give a function that runs `verify`, and returns its exit code and lines."""
 
     def run(directory: Path, **options: str | bool) -> Verified:
-        code = verify(load({"multiproc_dir": str(directory), **options}, "verify"))
+        code = verify(load(VerifyOptions, {"multiproc_dir": str(directory), **options}))
         out, err = capsys.readouterr()
         assert err == ""
         return code, out.splitlines()

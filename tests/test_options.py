@@ -1,0 +1,171 @@
+"""What follows from options, which ones go together, and what is said of them."""
+
+import pickle
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.errors import SettingsError
+from exporter.options import (
+    ALL,
+    GROUPS,
+    DemoOptions,
+    DumpOptions,
+    FleetOptions,
+    HealthcheckOptions,
+    Options,
+    ServeOptions,
+    VerifyOptions,
+    described,
+    flag,
+    no_such_option,
+)
+from exporter.values import Size
+
+WORKER: Mapping[str, Any] = {"grpc_port": 8001, "multiproc_dir": Path("/d")}
+EVERY = (ServeOptions, DemoOptions, DumpOptions, VerifyOptions, FleetOptions, HealthcheckOptions)
+
+
+# --- What follows from the values ---
+
+
+@pytest.mark.parametrize(
+    ("options", "port", "rule"),
+    [
+        (ServeOptions(grpc_port=8001), 18001, "derived from --grpc-port 8001 (+10000)"),
+        (ServeOptions(grpc_port=60051), 50051, "derived from --grpc-port 60051 (-10000)"),
+        (ServeOptions(grpc_port=8001, listen_port=9100), 9100, "chosen by --listen-port"),
+        (DemoOptions(), 18001, "derived from --grpc-port 8001 (+10000)"),
+        (FleetOptions(), 29010, "the default of fleet"),
+        (FleetOptions(listen_port=9100), 9100, "chosen by --listen-port"),
+    ],
+)
+def test_the_port_and_its_rule(options: ServeOptions | FleetOptions, port: int, rule: str) -> None:
+    assert (options.metrics_port, options.port_rule) == (port, rule)
+
+
+@pytest.mark.parametrize(
+    ("given", "port"), [({}, 29010), ({"grpc_port": 8001}, 18001), ({"listen_port": 9}, 9)]
+)
+def test_the_port_to_ask_is_a_workers_where_there_is_one(given: Mapping[str, Any], port: int) -> None:
+    assert HealthcheckOptions(**given).metrics_port == port
+
+
+@pytest.mark.parametrize(
+    ("given", "labels"),
+    [
+        ({}, {"worker_addr": "grpc://127.0.0.1:8001"}),
+        ({"grpc_host": "::1"}, {"worker_addr": "grpc://[::1]:8001"}),
+        ({"worker_addr": "w", "label": {"a": "1"}}, {"worker_addr": "w", "a": "1"}),
+        ({"no_worker_addr_label": True, "label": {"a": "1"}}, {"a": "1"}),
+        ({"no_worker_addr_label": True}, {}),
+    ],
+)
+def test_static_labels(given: Mapping[str, Any], labels: dict[str, str]) -> None:
+    assert ServeOptions(**WORKER, **given).static_labels == labels
+
+
+def test_what_is_derived_from_nothing_says_so() -> None:
+    with pytest.raises(SettingsError, match="--grpc-port: required"):
+        _ = ServeOptions().static_labels
+    with pytest.raises(SettingsError, match="--multiproc-dir: required"):
+        _ = VerifyOptions().directory
+
+
+def test_a_demo_is_served_as_it_says() -> None:
+    served = DemoOptions(ranks=4, label={"a": "1"}, listen_host=("::1",)).serving(Path("/d"))
+    expected = ServeOptions(grpc_port=8001, multiproc_dir=Path("/d"), label={"a": "1"}, listen_host=("::1",))
+    assert served == expected
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(256 << 20, "256MiB"), (1 << 30, "1GiB"), (1023, "1023B"), (1536, "1536B"), (1 << 50, "1024TiB")],
+)
+def test_a_size_is_shown_as_it_is_written(size: int, text: str) -> None:
+    assert str(Size(size)) == text
+
+
+# --- What goes together ---
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        (ServeOptions(), ["grpc_port", "multiproc_dir"]),
+        (ServeOptions(listen_port=1, worker_addr="w"), ["grpc_port", "multiproc_dir"]),
+        (ServeOptions(**WORKER), []),
+        (ServeOptions(**WORKER, worker_addr="w", no_worker_addr_label=True), ["worker_addr"]),
+        (DemoOptions(), []),
+        (DemoOptions(worker_addr="w", no_worker_addr_label=True), ["worker_addr"]),
+        (DumpOptions(), ["grpc_port", "multiproc_dir"]),
+        (DumpOptions(worker_addr="w"), ["multiproc_dir"]),
+        (DumpOptions(no_worker_addr_label=True), ["multiproc_dir"]),
+        (VerifyOptions(), ["multiproc_dir"]),
+        (FleetOptions(), ["worker"]),
+        (FleetOptions(workers_file=Path("f")), []),
+        (FleetOptions(worker=("http://h",), smg_api_key_file=Path("f")), ["smg_api_key_file"]),
+        (FleetOptions(smg_url="http://h", smg_api_key_file=Path("f")), []),
+        (HealthcheckOptions(), []),
+        (HealthcheckOptions(user="u"), ["user"]),
+        (HealthcheckOptions(password_file=Path("f")), ["password_file"]),
+        (HealthcheckOptions(user="u", password_file=Path("f")), []),
+    ],
+)
+def test_what_is_missing_or_contradicts(options: Options, names: list[str]) -> None:
+    assert [name for name, _ in options.problems()] == names
+
+
+# --- What is said of them ---
+
+
+def test_each_option_is_declared_once() -> None:
+    numbers = {option.number for option in ALL.values()}
+    assert len(numbers) == len(ALL)
+    assert {name for options in EVERY for name in described(options)} == set(ALL)
+    assert {option.group for option in ALL.values()} == set(GROUPS)
+
+
+@pytest.mark.parametrize("options", EVERY)
+def test_they_are_told_in_order(options: type[Options]) -> None:
+    said = [*described(options).values()]
+    assert [GROUPS.index(option.group) for option in said] == sorted(
+        GROUPS.index(option.group) for option in said
+    )
+    assert len(said) == len(fields(options))  # type: ignore[arg-type]
+    assert all(option.metavar or option.is_switch or option.choices for option in said)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("grpc_prot", "--grpc-port"),
+        ("--grpc-prot", "--grpc-port"),
+        ("port", "--listen-port"),
+        ("host", "--listen-host"),
+    ],
+)
+def test_what_may_be_meant(name: str, meant: str) -> None:
+    assert no_such_option(name, flag) == f"no such option; did you mean {meant}?"
+
+
+def test_nothing_near_is_meant() -> None:
+    assert no_such_option("zzz") == "no such option"
+
+
+def test_they_can_be_sent_to_another_process() -> None:
+    options = ServeOptions(**WORKER, label={"a": "1"}, max_file_size=Size(1 << 20))
+    again = pickle.loads(pickle.dumps(options))  # noqa: S301 - our own
+    assert again == options
+    assert str(again.max_file_size) == "1MiB"
+
+
+def test_they_need_no_pydantic() -> None:
+    code = "import sys, exporter.options; print([name for name in sys.modules if 'pydantic' in name])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
