@@ -24,28 +24,43 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "logs": set(),
     "printable": set(),
+    "strict_yaml": set(),
     "threads": set(),
-    # What the daemons share. They take plain values: no settings.
-    "web": {"errors", "exposition", "logs", "printable", "threads"},
-    "service": {"addresses", "errors", "logs", "multiproc", "web"},
-    # The daemons and the commands.
+    # What is on the command line, in environment and file. Only the last two know where from.
     "values": {"addresses"},
-    "settings": {"addresses", "errors", "values"},
+    "options": {"addresses", "errors", "values"},
+    "settings": {"errors", "options", "strict_yaml"},
+    "forked": set(),
+    # What the daemons share. They take plain values: no settings.
+    "web": {"errors", "exposition", "logs", "printable", "strict_yaml", "threads"},
+    "service": {"addresses", "errors", "logs", "multiproc", "options", "printable", "web"},
+    # The daemons and the commands.
     "worker": {
         "addresses",
         "errors",
         "exposition",
         "logs",
         "multiproc",
+        "options",
         "printable",
         "service",
-        "settings",
         "threads",
         "web",
     },
-    "fleet": {"addresses", "errors", "exposition", "logs", "service", "settings", "threads", "web"},
-    "demo": {"addresses", "logs", "service", "settings", "worker"},
-    "cli": {"errors", "logs", "settings"},
+    "fleet": {
+        "addresses",
+        "errors",
+        "exposition",
+        "logs",
+        "options",
+        "printable",
+        "service",
+        "threads",
+        "web",
+    },
+    "demo": {"addresses", "logs", "options", "service", "worker"},
+    "completion": {"options"},
+    "cli": {"completion", "errors", "forked", "logs", "options", "settings"},
     "__main__": {"cli"},
 }
 PURE = ("multiproc", "exposition")
@@ -79,7 +94,9 @@ def imports(path: Path) -> Iterator[str]:
             assert node.module
             if node.module == "exporter":
                 yield from (
-                    f"exporter.{alias.name}" for alias in node.names if not alias.name.startswith("__")
+                    f"exporter.{alias.name}"
+                    for alias in node.names
+                    if not (alias.name.startswith("__") or alias.name.isupper())
                 )
             else:
                 yield node.module
@@ -119,7 +136,7 @@ def test_the_whole_package_is_looked_at() -> None:
 
 @pytest.mark.parametrize("command", cli.COMMANDS)
 def test_each_command_leads_to_a_function(command: str) -> None:
-    module, _, function = cli.COMMANDS[command][1].partition(":")
+    module, _, function = cli.COMMANDS[command].function.partition(":")
     assert callable(getattr(importlib.import_module(module), function))
 
 

@@ -5,14 +5,13 @@ import shlex
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
 
 import pytest
 
 from exporter import cli
 from exporter.addresses import derived_metrics_port
 from exporter.fleet.telemetry import target_metrics
-from exporter.settings import Settings, flag
+from exporter.options import ALL, described, flag
 from exporter.values import RESERVED_PATHS
 from exporter.worker.telemetry import Telemetry
 from tests.web.serving import a_status
@@ -55,9 +54,7 @@ def anchors(document: Path) -> set[str]:
 
 def default(name: str) -> str:
     """Return an option's default as --help shows it."""
-    field = Settings.model_fields[name]
-    shown = cast("dict[str, str]", field.json_schema_extra)["default"]
-    return "off" if field.annotation is bool else shown
+    return "off" if ALL[name].is_switch else ALL[name].default
 
 
 # --- The README ---
@@ -65,12 +62,12 @@ def default(name: str) -> str:
 
 def test_the_table_has_every_option_with_its_default_and_no_other() -> None:
     said = {cells[0].strip("`"): cells[1].strip("`") for cells in rows("`--.*`")}
-    assert said == {flag(name): default(name) for name in Settings.model_fields}
+    assert said == {flag(name): default(name) for name in ALL}
 
 
 def test_each_command_is_named() -> None:
     named = [cells[0].strip("`").removeprefix("smg-exporter ") for cells in rows("`smg-exporter .*`")]
-    assert sorted(named) == sorted(cli.COMMANDS)
+    assert sorted(named) == sorted([*cli.COMMANDS, *cli.OTHERS])
 
 
 def test_the_table_of_ports_is_the_rule() -> None:
@@ -97,9 +94,14 @@ def test_each_command_line_can_be_given(line: str) -> None:
     words = shlex.split(line.removeprefix("$ "), comments=True)
     if words[1] == "error:":
         pytest.skip("it is what the program says")
-    given, rest = cli._parser().parse_known_args(words[1:])
-    assert cli._command(rest) in cli.COMMANDS
-    assert vars(given)
+    if ">" in words:  # a shell's own
+        words = words[: words.index(">")]
+    given, rest = cli._parser(ALL.values()).parse_known_args(words[1:])
+    if rest[:1] == ["completion"]:
+        assert cli._completion(rest[1:])
+        return
+    taken = described(cli.COMMANDS[cli._command([word for word in rest if word != "help"])].options)
+    assert vars(given).keys() - {"help", "version"} <= taken.keys()
 
 
 # --- All documents ---

@@ -15,8 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from exporter import __version__
-from exporter.addresses import derived_metrics_port
-from exporter.fleet.serve import DEFAULT_PORT
+from exporter.addresses import FLEET_PORT, derived_metrics_port
 from tests.support.daemon import ROOT, daemon
 
 PREFIX = "/opt/smg-exporter"
@@ -71,7 +70,7 @@ def test_the_last_stage_runs_as_nobody_in_particular_and_can_be_stopped() -> Non
     assert int(group) > 0
     assert only("STOPSIGNAL") == "SIGTERM"
     assert json.loads(only("ENTRYPOINT")) == ["smg-exporter"], "as process 1, with no shell before it"
-    assert [int(port) for port in only("EXPOSE").split()] == [derived_metrics_port(8001), DEFAULT_PORT]
+    assert [int(port) for port in only("EXPOSE").split()] == [derived_metrics_port(8001), FLEET_PORT]
 
 
 def test_the_image_says_its_version() -> None:
@@ -101,12 +100,14 @@ def test_the_context_has_what_is_copied_and_no_more() -> None:
 
 
 def test_the_health_check_tells_whether_it_serves(tmp_path: Path) -> None:
-    _, *words = health_check()
+    """Of more it can tell: service/test_healthcheck.py."""
+    program, *words = health_check()
+    assert program == "smg-exporter"
 
     def check(port: int) -> int:
         variables = {"PYTHONPATH": str(ROOT), "SMG_EXPORTER_LISTEN_PORT": str(port)}
         return subprocess.run(
-            [sys.executable, *words], env=variables, stderr=subprocess.DEVNULL, check=False
+            [sys.executable, "-m", "exporter", *words], env=variables, stdout=subprocess.DEVNULL, check=False
         ).returncode
 
     (tmp_path / "worker").mkdir()

@@ -15,10 +15,9 @@ from typing import Any
 import pytest
 import yaml
 
-from exporter.addresses import derived_metrics_port
+from exporter.addresses import FLEET_PORT, derived_metrics_port
 from exporter.fleet.app import METRICS_PATH, OWN_PATH
-from exporter.fleet.serve import DEFAULT_PORT
-from exporter.settings import ENV_PREFIX, Settings
+from exporter.options import ALL, ENV_PREFIX
 from tests.support.daemon import ROOT, Daemon, check_log
 from tests.support.waiting import eventually
 from tests.support.writers import writer
@@ -182,7 +181,7 @@ def test_it_is_as_restricted_as_can_be(name: str) -> None:
 @pytest.mark.parametrize("name", OURS)
 def test_its_variables_are_options(name: str) -> None:
     options = {name.removeprefix(ENV_PREFIX).lower() for name in environment(OURS[name])}
-    assert options <= Settings.model_fields.keys()
+    assert options <= ALL.keys()
 
 
 @pytest.mark.parametrize("name", WORKERS)
@@ -210,7 +209,7 @@ def test_it_shares_the_directory_in_memory_and_knows_the_port(name: str) -> None
 
 
 def test_the_fleets_port_is_its_default() -> None:
-    assert OURS["fleet.yaml"]["ports"] == [{"name": "metrics", "containerPort": DEFAULT_PORT}]
+    assert OURS["fleet.yaml"]["ports"] == [{"name": "metrics", "containerPort": FLEET_PORT}]
 
 
 # --- The sidecar as a process ---

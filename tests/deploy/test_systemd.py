@@ -10,7 +10,8 @@ import pytest
 
 from exporter import cli
 from exporter.addresses import derived_metrics_port
-from exporter.settings import ENV_PREFIX, Settings, load
+from exporter.options import ALL, ENV_PREFIX, ServeOptions, described
+from exporter.settings import load
 from tests.support.daemon import ROOT
 from tests.support.peers import program
 
@@ -89,10 +90,11 @@ def test_the_command_line_can_be_given(name: str, monkeypatch: pytest.MonkeyPatc
     _, *words = shlex.split(assignments(name)["ExecStart"][0])
     monkeypatch.setenv(f"{ENV_PREFIX}MULTIPROC_DIR", "/run/sglang")
     monkeypatch.setenv(f"{ENV_PREFIX}WORKER", "grpc://localhost:8001")
-    known, rest = cli._parser().parse_known_args(words)
-    given = {key: value for key, value in vars(known).items() if key in Settings.model_fields}
-    settings = load(given, cli._command(rest))
-    assert settings.grpc_port == (int(INSTANCE) if name == WORKER else None)
+    known, rest = cli._parser(ALL.values()).parse_known_args(words)
+    given = {key: value for key, value in vars(known).items() if key in ALL}
+    options = cli.COMMANDS[cli._command(rest)].options
+    assert given.keys() <= described(options).keys()
+    assert getattr(load(options, given), "grpc_port", None) == (int(INSTANCE) if name == WORKER else None)
 
 
 @pytest.mark.parametrize("name", [*SERVICES, "smg-exporter.env"])
@@ -102,14 +104,14 @@ def test_each_variable_is_an_option_with_a_value_that_is_allowed(
     told = variables((FOLDER / name).read_text("utf-8"))
     assert told
     for variable, value in told.items():
-        assert variable.removeprefix(ENV_PREFIX).lower() in Settings.model_fields, variable
+        assert variable.removeprefix(ENV_PREFIX).lower() in ALL, variable
         monkeypatch.setenv(variable, value)
-    load({"grpc_port": INSTANCE, "multiproc_dir": "/run/sglang"})
+    load(ServeOptions, {"grpc_port": INSTANCE, "multiproc_dir": "/run/sglang"})
 
 
 def test_what_the_example_says_is_the_default_is_so() -> None:
     told = variables((FOLDER / "smg-exporter.env").read_text("utf-8"))
-    defaults = load({"grpc_port": INSTANCE, "multiproc_dir": "/x"})
+    defaults = load(ServeOptions, {"grpc_port": INSTANCE, "multiproc_dir": "/x"})
     for name in ("WHEN_WORKER_DOWN", "LIVENESS", "LOG_LEVEL", "LOG_FORMAT"):
         assert told[ENV_PREFIX + name] == getattr(defaults, name.lower())
     assert told[f"{ENV_PREFIX}LISTEN_PORT"] == str(defaults.metrics_port)

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from exporter.exposition.negotiation import Encoding, Escaping, Format, Offer
+from exporter.options import ServeOptions
 from exporter.service.run import serve
 from exporter.service.systemd import PassedSocketError, ServiceManager, _listening, take
-from exporter.options import ServeOptions
 from exporter.settings import load
 from exporter.web.listen import open_sockets
 from exporter.worker.parts import Worker

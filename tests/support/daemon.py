@@ -115,14 +115,14 @@ def daemon(
 ) -> Iterator[Daemon]:
     """Run the exporter on `directory`, listening on a free port; with the block it ends as it should."""
     port = free_port()
-    words = [f"--listen-port={port}", f"--grpc-port={GRPC_PORT}", f"--multiproc-dir={directory}"]
-    words += [f"--listen-host={host}" for host in hosts]
+    words = [f"--listen-port={port}", *(f"--listen-host={host}" for host in hosts)]
+    worker = {"SMG_EXPORTER_GRPC_PORT": str(GRPC_PORT), "SMG_EXPORTER_MULTIPROC_DIR": str(directory)}
     log = directory.with_name(f"{directory.name}-{port}.log")
     with log.open("wb") as stderr:
         popen = subprocess.Popen(
             [sys.executable, *program, *words, f"--log-format={log_format}", *options],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": str(ROOT), **worker},
             stdout=subprocess.DEVNULL,
             stderr=stderr,
         )

@@ -4,13 +4,20 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import bcrypt
 import pytest
 
 from exporter.options import ServeOptions
 from exporter.settings import load
 from exporter.worker.check import check
 from tests.support import files
-from tests.support.daemon import free_port
+from tests.support.certificates import Authority
+from tests.support.daemon import daemon, free_port
+from tests.support.writers import writer
+
+USERS = f"basic_auth_users: {{alice: {bcrypt.hashpw(b'secret', bcrypt.gensalt(4)).decode()}}}\n"
+TLS = "tls_server_config: {cert_file: server.crt, key_file: server.key}\n"
+CLIENTS = TLS.replace("}", ", client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.crt}")
 
 
 class Checks:
@@ -110,3 +117,55 @@ def test_only_bad_files(tmp_path: Path, checks: Checks) -> None:
     code, said = checks.run(tmp_path)
     assert code == 1
     assert said["files"] == ["1 skipped"]
+
+
+# --- The port of the exporter that runs now ---
+
+
+def test_the_port_of_the_exporter_that_is_to_be_restarted(recorded: dict[str, Path], checks: Checks) -> None:
+    directory = recorded["tp1"]
+    with daemon(directory, "--liveness=off") as it:
+        code, said = checks.run(directory, listen_port=str(it.port))
+        assert code == 0
+        assert said["port"] == [
+            f"{it.port}, chosen by --listen-port: held by the smg-exporter that serves this worker now"
+        ]
+
+
+def test_the_port_of_another_workers_exporter(
+    recorded: dict[str, Path], checks: Checks, tmp_path: Path
+) -> None:
+    with daemon(tmp_path / "other") as it:
+        code, said = checks.run(recorded["tp1"], listen_port=str(it.port))
+    assert code == 1
+    assert "the port is in use" in said["port"][0]
+
+
+@pytest.mark.parametrize(
+    ("text", "holder"),
+    [
+        (USERS, "an smg-exporter, which tells only its users what it serves"),
+        (TLS, "the smg-exporter that serves this worker now"),
+        (CLIENTS, "a server that wants a client certificate, as this web configuration does"),
+    ],
+)
+def test_the_port_of_one_with_a_web_configuration(
+    recorded: dict[str, Path], checks: Checks, tmp_path: Path, text: str, holder: str
+) -> None:
+    Authority(tmp_path).issue("server")
+    file = tmp_path / "web.yml"
+    file.write_text(text)
+    with daemon(recorded["tp1"], "--liveness=off", f"--web-config={file}") as it:
+        code, said = checks.run(recorded["tp1"], listen_port=str(it.port), web_config=str(file))
+    assert said["port"][0].endswith(f": held by {holder}")
+    assert said["url"][0].startswith("http:" if text == USERS else "https:")
+    assert code == 0
+
+
+def test_a_worker_that_is_down(tmp_path: Path, checks: Checks) -> None:
+    with writer(tmp_path) as process:
+        process.add("c")
+        code, said = checks.run(tmp_path, liveness="on")
+        assert (code, said["processes"]) == (0, ["1 live"])
+    code, said = checks.run(tmp_path, liveness="on")
+    assert (code, said["processes"]) == (1, ["1 dead: the worker is down"])
