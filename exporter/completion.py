@@ -45,7 +45,7 @@ def _bash(program: str, commands: Commands, default: str, shells: Sequence[str])
   local word=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD-1]}} command={default} words each
   [[ $word == = ]] && word=
   [[ $before == = ]] && before=${{COMP_WORDS[COMP_CWORD-2]}}
-  for each in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
+  for each in "${{COMP_WORDS[@]:1:$((COMP_CWORD - 1))}}"; do
     case $each in {"|".join(words)}) command=$each ;; esac
   done
   COMPREPLY=()
