@@ -121,11 +121,17 @@ def no_such_option(name: str, spell: Callable[[str], str] = str, known: Iterable
 # --- Groups of options ---
 
 
+@dataclass(frozen=True, kw_only=True)
 class Options:
     """What all commands' options have in common."""
 
-    def problems(self) -> Iterator[Problem]:
-        """Yield each option that is missing, or contradicts another one."""
+    config: File | None = option("general", "TOML or YAML file of these options", "FILE", shown="none")
+
+    def problems(self) -> list[Problem]:
+        """Return each option that is missing, or contradicts another one."""
+        return [*self._problems()]
+
+    def _problems(self) -> Iterator[Problem]:
         yield from ()
 
 
@@ -141,7 +147,7 @@ class WorkerPort(Options):
     def worker_port(self) -> int:
         """The worker's gRPC port; SettingsError where it is not known."""
         if self.grpc_port is None:
-            raise SettingsError(_spelled(missing("grpc_port")))
+            raise SettingsError(_spelled(*_missing("grpc_port")))
         return self.grpc_port
 
 
@@ -194,9 +200,8 @@ class WorkerExposition(WorkerPort, StaticLabels, Reading):
         """The labels of every series, in order."""
         return ({} if self.no_worker_addr_label else {"worker_addr": self.worker_address}) | self.label
 
-    def problems(self) -> Iterator[Problem]:
-        """Yield each option that is missing, or contradicts another one."""
-        yield from super().problems()
+    def _problems(self) -> Iterator[Problem]:
+        yield from super()._problems()
         if self.worker_addr and self.no_worker_addr_label:
             yield "worker_addr", f"contradicts {flag('no_worker_addr_label')}, which leaves the label out"
 
@@ -213,14 +218,13 @@ class WorkerDirectory(Options):
     def directory(self) -> Path:
         """The worker's directory; SettingsError where it is not known."""
         if self.multiproc_dir is None:
-            raise SettingsError(_spelled(missing("multiproc_dir")))
+            raise SettingsError(_spelled(*_missing("multiproc_dir")))
         return self.multiproc_dir
 
-    def problems(self) -> Iterator[Problem]:
-        """Yield each option that is missing, or contradicts another one."""
-        yield from super().problems()
+    def _problems(self) -> Iterator[Problem]:
+        yield from super()._problems()
         if self.multiproc_dir is None:
-            yield missing("multiproc_dir")
+            yield _missing("multiproc_dir")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -279,29 +283,21 @@ class WorkerServing(WorkerExposition, DerivedPort, Serving):
     telemetry_path: UrlPath = option("listening", "the path of the metrics", "PATH", default="/metrics")
 
 
-@dataclass(frozen=True, kw_only=True)
-class General(Options):
-    """What any command may be told."""
-
-    config: File | None = option("general", "TOML or YAML file of these options", "FILE", shown="none")
-
-
 # --- The options of each command ---
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServeOptions(WorkerServing, WorkerDirectory, General):
+class ServeOptions(WorkerServing, WorkerDirectory):
     """Options of `serve` and `check`."""
 
-    def problems(self) -> Iterator[Problem]:
-        """Yield each option that is missing, or contradicts another one."""
+    def _problems(self) -> Iterator[Problem]:
         if self.grpc_port is None:
-            yield missing("grpc_port")
-        yield from super().problems()
+            yield _missing("grpc_port")
+        yield from super()._problems()
 
 
 @dataclass(frozen=True, kw_only=True)
-class DemoOptions(WorkerServing, General):
+class DemoOptions(WorkerServing):
     """Options of `demo`."""
 
     ranks: Ranks = option("worker", "the number of schedulers", "N", default=2)
@@ -320,27 +316,26 @@ class DemoOptions(WorkerServing, General):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DumpOptions(WorkerExposition, WorkerDirectory, General):
+class DumpOptions(WorkerExposition, WorkerDirectory):
     """Options of `dump`."""
 
     format: Format = option("output", "the format to print", default="text")
 
-    def problems(self) -> Iterator[Problem]:
-        """Yield each option that is missing, or contradicts another one."""
+    def _problems(self) -> Iterator[Problem]:
         if self.grpc_port is None and not (self.worker_addr or self.no_worker_addr_label):
-            yield missing("grpc_port")
-        yield from super().problems()
+            yield _missing("grpc_port")
+        yield from super()._problems()
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerifyOptions(Reading, WorkerDirectory, General):
+class VerifyOptions(Reading, WorkerDirectory):
     """Options of `verify`."""
 
     rounds: Rounds = option("merging", "how often to compare", "N", default=1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class FleetOptions(StaticLabels, Serving, General):
+class FleetOptions(StaticLabels, Serving):
     """Options of `fleet` and `check fleet`."""
 
     worker: Workers = option(
@@ -379,18 +374,17 @@ class FleetOptions(StaticLabels, Serving, General):
         """What chose `metrics_port`, to end a sentence with."""
         return f"chosen by {flag('listen_port')}" if self.listen_port else "the default of fleet"
 
-    def problems(self) -> Iterator[Problem]:
-        """Yield each option that is missing, or contradicts another one."""
-        yield from super().problems()
+    def _problems(self) -> Iterator[Problem]:
+        yield from super()._problems()
         if not (self.worker or self.workers_file or self.smg_url):
-            name, reason = missing("worker")
+            name, reason = _missing("worker")
             yield name, f"{reason}; or {flag('workers_file')}, or {flag('smg_url')}"
         if self.smg_api_key_file and not self.smg_url:
             yield "smg_api_key_file", f"is for a gateway, but there is no {flag('smg_url')}"
 
 
 @dataclass(frozen=True, kw_only=True)
-class HealthcheckOptions(DerivedPort, General):
+class HealthcheckOptions(DerivedPort):
     """Options of `healthcheck`."""
 
     user: User | None = option("asking", "user of its web configuration to ask as", "NAME", shown="none")
@@ -401,9 +395,8 @@ class HealthcheckOptions(DerivedPort, General):
         """The port to ask: a worker's exporter's where it can be told, else the fleet's."""
         return super().metrics_port if self.listen_port or self.grpc_port else addresses.FLEET_PORT
 
-    def problems(self) -> Iterator[Problem]:
-        """Yield each option that is missing, or contradicts another one."""
-        yield from super().problems()
+    def _problems(self) -> Iterator[Problem]:
+        yield from super()._problems()
         if bool(self.user) != bool(self.password_file):
             name, other = ("user", "password_file") if self.user else ("password_file", "user")
             yield name, f"is of no use without {flag(other)}"
@@ -414,20 +407,19 @@ def described(options: type[Options]) -> dict[str, Option]:
     types = get_type_hints(options)
     found = [
         each.metadata["option"]._replace(name=each.name, type=_without_none(types[each.name]))
-        for each in fields(options)  # type: ignore[arg-type]  # each of the classes above is a dataclass
+        for each in fields(options)
     ]
     found.sort(key=lambda each: (GROUPS.index(each.group), each.number))
     return {each.name: each for each in found}
 
 
-def missing(name: str) -> Problem:
+def _missing(name: str) -> Problem:
     """Return what is wrong where an option is needed and was not given."""
     fallback = f" or {FALLBACK_DIRECTORY}" if name == "multiproc_dir" else ""
     return name, f"required; or set {variable(name)}{fallback}, or {name} in the --config file"
 
 
-def _spelled(problem: Problem) -> str:
-    name, reason = problem
+def _spelled(name: str, reason: str) -> str:
     return f"{flag(name)}: {reason}"
 
 

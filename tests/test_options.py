@@ -137,7 +137,7 @@ def test_they_are_told_in_order(options: type[Options]) -> None:
     assert [GROUPS.index(option.group) for option in said] == sorted(
         GROUPS.index(option.group) for option in said
     )
-    assert len(said) == len(fields(options))  # type: ignore[arg-type]
+    assert len(said) == len(fields(options))
     assert all(option.metavar or option.is_switch or option.choices for option in said)
 
 

@@ -398,7 +398,7 @@ def test_the_example_files_show_every_option_at_its_default(name: str) -> None:
         (HealthcheckOptions, {}),
     ):
         loaded = load(options, {**needed, "config": str(file)})
-        assert replace(loaded, config=None) == load(options, needed)  # type: ignore[type-var]
+        assert replace(loaded, config=None) == load(options, needed)
     text = file.read_text()
     written = set(re.findall(r"^\[?(\w+)", text, re.MULTILINE))
     assert set(ALL) - {"config"} <= written | set(re.findall(r"^# (\w+)", text, re.MULTILINE))
