@@ -187,7 +187,7 @@ def _run_command(name: str, given: Mapping[str, Any]) -> int:
     command = COMMANDS[name]
     if foreign := [_not_of(name, option) for option in given if option not in described(command.options)]:
         raise SettingsError("\n".join(foreign))
-    # pydantic is a fifth of the memory that a daemon would have, and done with when the options are known.
+    # What reads settings, pydantic above all, would be a tenth of a daemon's memory, for nothing.
     options = in_child(partial(_load, command.options, given), SettingsError)
     if isinstance(options, Serving):
         from exporter import logs  # noqa: PLC0415 - only what goes on for a while has a log

@@ -48,7 +48,7 @@ def ask(host: str, port: int, path: str, user: tuple[str, str] | None = None) ->
     for scheme in ("http", "https"):
         url = f"{scheme}://{host_port(host, port)}{path}"
         try:
-            with socket.create_connection((host, port), _PATIENCE) as sock:
+            with socket.create_connection((host, port), _left(deadline)) as sock:
                 data = (_exchange_tls if scheme == "https" else _exchange)(sock, request, deadline)
         except TimeoutError:
             raise NoAnswerError(f"{url}: no answer within {_PATIENCE:g} s") from None
@@ -70,7 +70,7 @@ def _exchange(sock: socket.socket, request: bytes, deadline: float) -> bytes:
     sock.sendall(request)
     data = bytearray()
     while len(data) < _MAX_SIZE:
-        sock.settimeout(max(deadline - time.monotonic(), 1e-3))
+        sock.settimeout(_left(deadline))
         if not (chunk := sock.recv(1 << 16)):
             break
         data += chunk
@@ -78,11 +78,11 @@ def _exchange(sock: socket.socket, request: bytes, deadline: float) -> bytes:
 
 
 def _exchange_tls(sock: socket.socket, request: bytes, deadline: float) -> bytes:
-    # The certificate is for the name by which scrapers know this machine, and nothing is told that it has to keep.
+    # Not verified: the certificate is for the name by which scrapers know this machine, which nothing leaves here.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    sock.settimeout(max(deadline - time.monotonic(), 1e-3))
+    sock.settimeout(_left(deadline))
     with context.wrap_socket(sock, do_handshake_on_connect=False) as wrapped:
         try:
             wrapped.do_handshake()
@@ -92,6 +92,11 @@ def _exchange_tls(sock: socket.socket, request: bytes, deadline: float) -> bytes
             if not wrapped.cipher():  # not agreed on: it never said hello
                 raise
         raise CertificateWantedError("it takes no client without a certificate")
+
+
+def _left(deadline: float) -> float:
+    """Return the seconds that are left, of which there is always a bit: none would mean not to wait at all."""
+    return max(deadline - time.monotonic(), 1e-3)
 
 
 def _answer(url: str, data: bytes) -> Answer:
