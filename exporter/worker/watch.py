@@ -31,7 +31,7 @@ _BLIND_TICK = 1.5
 _DEAF_TICK = 0.5
 """The same while there is no directory, and when events have only begun to be listened to: some may be missed."""
 
-_HURRIED_TICK = 0.25
+_HURRIED_TICK = 0.1
 """The same where more is left to do than a read should take on."""
 
 _FRESH = 0.5
