@@ -61,14 +61,17 @@ class Source:
             found = list(await self._reader.read())
         except SourceError as error:
             if self.problem != str(error):
-                _logger.warning("targets not refreshed", extra=fields(source=self.name, problem=error))
+                _logger.warning(
+                    "refresh of targets failed; keeping the previous ones",
+                    extra=fields(source=self.name, problem=error),
+                )
             self.problem = str(error)
             return
         problems = [entry for entry in found if isinstance(entry, TargetError)]
         targets = tuple(entry for entry in found if isinstance(entry, Target))
         if targets != self.targets or len(problems) != self.skipped or self.problem:
             _logger.info(
-                "targets", extra=fields(source=self.name, targets=len(targets), skipped=len(problems))
+                "targets changed", extra=fields(source=self.name, targets=len(targets), skipped=len(problems))
             )
             for problem in problems:
                 text = str(problem)[:_LONGEST_PROBLEM]

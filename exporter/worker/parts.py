@@ -182,4 +182,4 @@ class Worker:
             reasons = Counter(skipped[name].reason for name in new)
             _logger.warning("files skipped", extra=fields(count=len(new), names=some(new), **reasons))
         if good := by_number((known.keys() - skipped.keys()) & self.watcher.current.files.keys()):
-            _logger.info("files read again", extra=fields(count=len(good), names=some(good)))
+            _logger.info("files no longer skipped", extra=fields(count=len(good), names=some(good)))

@@ -242,7 +242,7 @@ async def test_a_fault_of_ours_costs_one_target(caplog: pytest.LogCaptureFixture
         fanout._read = failing  # type: ignore[method-assign, assignment]
         assert len((await ask(fanout)).values("up_to")) == 1
         assert fanout.failures == {"internal": 1}
-    assert "target failed" in caplog.text
+    assert "unexpected error while scraping a target" in caplog.text
 
 
 async def test_what_is_known_of_targets_that_are_gone_goes_too() -> None:

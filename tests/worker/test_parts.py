@@ -255,7 +255,7 @@ def test_files_that_are_skipped_are_told_once_and_so_are_those_that_are_good_aga
                 "bad_name": 1,
             },
         ),
-        ("files read again", {"count": 1, "names": "counter_2.db"}),
+        ("files no longer skipped", {"count": 1, "names": "counter_2.db"}),
     ]
 
 
