@@ -7,7 +7,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test lint fmt bench soak lock clean
+.PHONY: help demo test lint fmt draw bench soak lock clean
 
 help:  ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 8
@@ -18,7 +18,7 @@ demo: $(VENV)/run  ## Run a simulated worker and its exporter until Ctrl-C (ARGS
 test: $(VENV)/dev  ## Run the tests (ARGS="-k name")
 	$(BIN)/python -m pytest $(ARGS)
 
-lint: $(VENV)/dev  ## Check style and types
+lint: $(VENV)/docs  ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -26,6 +26,9 @@ lint: $(VENV)/dev  ## Check style and types
 fmt: $(VENV)/dev  ## Format, and mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+draw: $(VENV)/docs  ## Draw the dashboard as a picture (ARGS="http://localhost:9090 docs/dashboard.png")
+	$(BIN)/python docs/draw.py $(ARGS)
 
 bench: $(VENV)/bench  ## Measure side by side with the alternatives, and print a table
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -37,6 +40,7 @@ lock: $(VENV)/pyvenv.cfg  ## Resolve the locked versions anew
 	@$(PIP) install uv
 	$(BIN)/uv pip compile $(COMPILE) -o requirements.lock pyproject.toml
 	$(BIN)/uv pip compile $(COMPILE) -o requirements-dev.lock --group dev pyproject.toml
+	$(BIN)/uv pip compile $(COMPILE) -o requirements-docs.lock --constraint requirements-dev.lock --group docs
 	$(BIN)/uv pip compile $(COMPILE) -o requirements-bench.lock --group bench
 	$(BIN)/uv pip compile $(COMPILE) -o requirements-peers.lock --group peers
 
@@ -67,4 +71,9 @@ $(VENV)/dev: requirements-dev.lock pyproject.toml | $(VENV)/pyvenv.cfg
 
 $(VENV)/bench: requirements-bench.lock | $(VENV)/dev
 	@$(PIP) install -r requirements-bench.lock
+	@touch $@
+
+# Types are checked with it, for docs/draw.py is one of ours.
+$(VENV)/docs: requirements-docs.lock | $(VENV)/dev
+	@$(PIP) install -r requirements-docs.lock
 	@touch $@
