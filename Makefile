@@ -40,6 +40,7 @@ lock: $(VENV)/pyvenv.cfg  ## Resolve the locked versions anew
 	@$(PIP) install uv
 	$(BIN)/uv pip compile $(COMPILE) -o requirements.lock pyproject.toml
 	$(BIN)/uv pip compile $(COMPILE) -o requirements-dev.lock --group dev pyproject.toml
+	$(BIN)/uv pip compile $(COMPILE) -o requirements-build.lock --constraint requirements-dev.lock --group build
 	$(BIN)/uv pip compile $(COMPILE) -o requirements-docs.lock --constraint requirements-dev.lock --group docs
 	$(BIN)/uv pip compile $(COMPILE) -o requirements-bench.lock --group bench
 	$(BIN)/uv pip compile $(COMPILE) -o requirements-peers.lock --group peers
@@ -50,6 +51,8 @@ clean:  ## Remove what the other targets made
 COMPILE := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# With the locked build backend, rather than with the newest that a build of its own would bring.
+INSTALL := $(PIP) install --no-build-isolation --no-deps --editable .
 
 $(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -58,15 +61,16 @@ $(VENV)/pyvenv.cfg:
 	@$(PYTHON) -m venv $(VENV)
 
 # What the program needs, and what its developers need: the latter holds the former.
-$(VENV)/run: requirements.lock pyproject.toml | $(VENV)/pyvenv.cfg
+$(VENV)/run: requirements.lock requirements-build.lock pyproject.toml | $(VENV)/pyvenv.cfg
 	@test -e $(VENV)/dev || { echo "installing the program into $(VENV) ..."; $(PIP) install -r requirements.lock; }
-	@$(PIP) install --no-deps --editable .
+	@$(PIP) install -r requirements-build.lock
+	@$(INSTALL)
 	@touch $@
 
-$(VENV)/dev: requirements-dev.lock pyproject.toml | $(VENV)/pyvenv.cfg
+$(VENV)/dev: requirements-dev.lock requirements-build.lock pyproject.toml | $(VENV)/pyvenv.cfg
 	@echo "installing the program and its tests' tools into $(VENV) ..."
-	@$(PIP) install -r requirements-dev.lock
-	@$(PIP) install --no-deps --editable .
+	@$(PIP) install -r requirements-dev.lock -r requirements-build.lock
+	@$(INSTALL)
 	@touch $@ $(VENV)/run
 
 $(VENV)/bench: requirements-bench.lock | $(VENV)/dev
