@@ -117,15 +117,6 @@ def test_in_the_package_its_links_lead_to_the_repository() -> None:
     assert not re.search(r"\]\((?!https?://|#)", text)
 
 
-def test_it_is_built_with_what_is_locked() -> None:
-    backend = PROJECT["build-system"]["requires"]
-    assert set(backend) <= set(PROJECT["dependency-groups"]["build"])
-    lock = (ROOT / "requirements-build.lock").read_text("utf-8")
-    assert {re.split("[<>=]", requirement)[0] for requirement in backend} <= set(
-        re.findall(r"^([\w-]+)==", lock, re.MULTILINE)
-    )
-
-
 # --- All documents ---
 
 
