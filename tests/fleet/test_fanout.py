@@ -17,8 +17,8 @@ from exporter.fleet.fanout import Fanout, Outcome
 from exporter.fleet.targets import Target, from_option
 from exporter.fleet.telemetry import target_text
 from tests.fleet import targets
-from tests.fleet.expositions import of_openmetrics
 from tests.fleet.targets import Behaviour, Server, answer, serving
+from tests.support.compare import of_openmetrics, types
 from tests.support.expositions import Exposition
 
 TEXT = Offer(Format.TEXT_0_0_4, Escaping.UNDERSCORES, Encoding.IDENTITY)
@@ -123,7 +123,7 @@ async def test_the_answer_is_what_was_offered(offer: Offer) -> None:
         if offer is GZIPPED:
             body = gzip.decompress(body)
         if offer is OPENMETRICS:
-            assert of_openmetrics(body)["TYPE up_to"] == "gauge"
+            assert types(of_openmetrics(body))["up_to"] == "gauge"
         assert f'up_to{{worker_addr="{server.worker}"}} 1\n'.encode() in body
 
 
