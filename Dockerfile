@@ -7,9 +7,13 @@ WORKDIR /src
 COPY requirements.lock ./
 RUN python -m venv --without-pip /opt/smg-exporter \
     && pip --python /opt/smg-exporter/bin/python install --no-cache-dir --require-hashes --only-binary :all: -r requirements.lock
+# What builds it, locked too; only its wheel goes on.
+COPY requirements-build.lock ./
+RUN pip install --no-cache-dir --require-hashes --only-binary :all: -r requirements-build.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY exporter ./exporter
-RUN pip --python /opt/smg-exporter/bin/python install --no-cache-dir --no-deps .
+RUN pip wheel --no-cache-dir --no-build-isolation --no-deps --wheel-dir dist . \
+    && pip --python /opt/smg-exporter/bin/python install --no-cache-dir --no-deps --no-index dist/*.whl
 
 FROM python:${PYTHON}
 # Nothing is installed into a container that runs.

@@ -4,13 +4,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# What `make test` installs, and the Pythons that the program has to run on.
+TESTED := requirements-dev.lock
+PYTHONS := 3.11 3.12 3.13 3.14
+NO_PEERS = ARGS='-m "not peer" $(ARGS)'
 
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test lint fmt bench soak lock clean
+.PHONY: help demo test test-lowest test-pythons lint fmt draw bench soak lock clean
 
 help:  ## Show the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 8
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 demo: $(VENV)/run  ## Run a simulated worker and its exporter until Ctrl-C (ARGS="--ranks 8")
 	@exec $(BIN)/smg-exporter demo $(ARGS)
@@ -18,7 +22,23 @@ demo: $(VENV)/run  ## Run a simulated worker and its exporter until Ctrl-C (ARGS
 test: $(VENV)/dev  ## Run the tests (ARGS="-k name")
 	$(BIN)/python -m pytest $(ARGS)
 
-lint: $(VENV)/dev  ## Check style and types
+test-lowest:  ## Run the tests, but for those of peers, on the lowest versions that pyproject.toml allows
+	$(MAKE) test VENV=.venv-lowest TESTED=requirements-lowest.lock $(NO_PEERS)
+
+test-pythons:  ## Run the tests, but for those of peers, on each other Python from 3.11 to 3.14 that is here
+	@ours=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	for version in $(PYTHONS); do \
+		if test $$version = $$ours; then continue; fi; \
+		if ! python=$$(.ci/find-python $$version); then absent="$$absent $$version"; continue; fi; \
+		echo "Python $$version: $$python"; \
+		if $(MAKE) test PYTHON=$$python VENV=.venv-$$version $(NO_PEERS); then passed="$$passed $$version"; \
+		else failed="$$failed $$version"; fi; \
+	done; \
+	echo "Pythons: passed:$${passed:- none}; failed:$${failed:- none}; not here, so not tested:$${absent:- none};" \
+		"$$ours is for make test"; \
+	test -z "$$failed"
+
+lint: $(VENV)/docs  ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -26,6 +46,9 @@ lint: $(VENV)/dev  ## Check style and types
 fmt: $(VENV)/dev  ## Format, and mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+draw: $(VENV)/docs  ## Draw the dashboard as a picture (ARGS="http://localhost:9090 docs/dashboard.png")
+	$(BIN)/python docs/draw.py $(ARGS)
 
 bench: $(VENV)/bench  ## Measure side by side with the alternatives, and print a table
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -37,15 +60,21 @@ lock: $(VENV)/pyvenv.cfg  ## Resolve the locked versions anew
 	@$(PIP) install uv
 	$(BIN)/uv pip compile $(COMPILE) -o requirements.lock pyproject.toml
 	$(BIN)/uv pip compile $(COMPILE) -o requirements-dev.lock --group dev pyproject.toml
+	$(BIN)/uv pip compile $(COMPILE) -o requirements-build.lock --constraint requirements-dev.lock --group build
+	$(BIN)/uv pip compile $(COMPILE) --resolution lowest-direct -o $(VENV)/lowest.txt pyproject.toml
+	$(BIN)/uv pip compile $(COMPILE) -o requirements-lowest.lock --constraint $(VENV)/lowest.txt --group dev pyproject.toml
+	$(BIN)/uv pip compile $(COMPILE) -o requirements-docs.lock --constraint requirements-dev.lock --group docs
 	$(BIN)/uv pip compile $(COMPILE) -o requirements-bench.lock --group bench
 	$(BIN)/uv pip compile $(COMPILE) -o requirements-peers.lock --group peers
 
 clean:  ## Remove what the other targets made
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-* .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 COMPILE := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# With the locked build backend, rather than with the newest that a build of its own would bring.
+INSTALL := $(PIP) install --no-build-isolation --no-deps --editable .
 
 $(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -54,17 +83,23 @@ $(VENV)/pyvenv.cfg:
 	@$(PYTHON) -m venv $(VENV)
 
 # What the program needs, and what its developers need: the latter holds the former.
-$(VENV)/run: requirements.lock pyproject.toml | $(VENV)/pyvenv.cfg
+$(VENV)/run: requirements.lock requirements-build.lock pyproject.toml | $(VENV)/pyvenv.cfg
 	@test -e $(VENV)/dev || { echo "installing the program into $(VENV) ..."; $(PIP) install -r requirements.lock; }
-	@$(PIP) install --no-deps --editable .
+	@$(PIP) install -r requirements-build.lock
+	@$(INSTALL)
 	@touch $@
 
-$(VENV)/dev: requirements-dev.lock pyproject.toml | $(VENV)/pyvenv.cfg
+$(VENV)/dev: $(TESTED) requirements-build.lock pyproject.toml | $(VENV)/pyvenv.cfg
 	@echo "installing the program and its tests' tools into $(VENV) ..."
-	@$(PIP) install -r requirements-dev.lock
-	@$(PIP) install --no-deps --editable .
+	@$(PIP) install -r $(TESTED) -r requirements-build.lock
+	@$(INSTALL)
 	@touch $@ $(VENV)/run
 
 $(VENV)/bench: requirements-bench.lock | $(VENV)/dev
 	@$(PIP) install -r requirements-bench.lock
+	@touch $@
+
+# Types are checked with it, for docs/draw.py is one of ours.
+$(VENV)/docs: requirements-docs.lock | $(VENV)/dev
+	@$(PIP) install -r requirements-docs.lock
 	@touch $@

@@ -4,6 +4,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 
@@ -135,11 +136,11 @@ def refused_row(directory: Path, repeats: int, refused: int) -> Row:
     """Measure scrapes beside files that cannot be read, and the files that are held open then."""
     worker = _Worker(directory)
     without = median(worker.scrape() for _ in range(repeats))
-    open_files = _open_files()
-    for pid in range(_FIRST_PID, _FIRST_PID + refused):
-        (directory / f"counter_{pid}.db").write_bytes(b"damaged")
+    damaged = {str(directory / f"counter_{_FIRST_PID + number}.db") for number in range(refused)}
+    for path in damaged:
+        Path(path).write_bytes(b"damaged")
     more = median(worker.scrape() for _ in range(repeats)) - without
-    held = _open_files() - open_files
+    held = sum(path in damaged for path in _open_files())
     return Row(
         f"a scrape beside {refused:,} files that cannot be read, {directory.name}, above one without",
         f"{milliseconds(more)}; {held} held open",
@@ -197,5 +198,7 @@ def _series_like(keys: Sequence[str], number: int) -> Iterator[str]:
             yield mmap_key(family, sample, list(labels), list(labels.values()), help_text)
 
 
-def _open_files() -> int:
-    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - a count is all that is needed
+def _open_files() -> Iterator[str]:
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # that of the listing itself
+            yield os.readlink(descriptor)  # noqa: PTH115 - a plain string is compared

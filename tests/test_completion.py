@@ -45,7 +45,7 @@ def in_a_function(shell: str, line: str, *prologue: str) -> list[str]:
             'echo "${COMPREPLY[@]}"',
         ]
     )
-    return sorted(run(program(shell, shell), *["-f"] * (shell == "zsh"), "-c", code).split())
+    return sorted(run(program(shell), *["-f"] * (shell == "zsh"), "-c", code).split())
 
 
 def bash(line: str) -> list[str]:
@@ -59,7 +59,7 @@ def zsh(line: str) -> list[str]:
 
 def fish(line: str) -> list[str]:
     code = f"{cli._completion(['fish'])}\ncomplete -C 'smg-exporter {line}'"
-    return sorted(each.split("\t")[0] for each in run(program("fish", "fish"), "-N", "-c", code).splitlines())
+    return sorted(each.split("\t")[0] for each in run(program("fish"), "-N", "-c", code).splitlines())
 
 
 SHELLS = [bash, pytest.param(fish, marks=pytest.mark.peer)]

@@ -19,6 +19,7 @@ from tests.web.serving import a_status
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 DOCUMENTS = [
     *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
     *sorted((ROOT / "docs").glob("*.md")),
@@ -104,6 +105,20 @@ def test_each_command_line_can_be_given(line: str) -> None:
     assert vars(given).keys() - {"help", "version"} <= taken.keys()
 
 
+def test_in_the_package_its_links_lead_to_the_repository() -> None:
+    repository = PROJECT["project"]["urls"]["Repository"]
+    text = README
+    for rule in PROJECT["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]["substitutions"]:
+        text = re.sub(rule["pattern"], rule["replacement"], text)
+    ours = re.findall(rf"(!?)\[[^\]]*\]\({re.escape(repository)}/(\w+)/main/([^)#]+)[^)]*\)", text)
+    relative = re.findall(r"\]\((?!https?://|#)([^)]*)\)", README)
+    assert len(ours) == len(relative) > 10
+    for picture, kind, path in ours:
+        assert (ROOT / path).exists(), path
+        assert kind == ("raw" if picture else "blob"), path
+    assert not re.search(r"\]\((?!https?://|#)", text)
+
+
 # --- All documents ---
 
 
@@ -124,8 +139,8 @@ def test_links_lead_somewhere(document: Path) -> None:
 def test_each_make_target_exists(document: Path) -> None:
     text = document.read_text("utf-8")
     inline = re.findall(r"`([^`\n]+)`", prose(text))
-    named = {match[1] for line in [*code(text), *inline] if (match := re.match(r"make ([a-z]+)", line))}
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    named = {match[1] for line in [*code(text), *inline] if (match := re.match(r"make ([a-z-]+)", line))}
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     assert named <= targets
 
 
@@ -163,8 +178,8 @@ def test_the_map_has_every_file_and_no_other() -> None:
 
 
 def test_each_dependency_has_its_reason() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-    needed = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
+    groups = PROJECT["dependency-groups"]
+    needed = [*PROJECT["project"]["dependencies"], *groups["dev"], *groups["build"], *groups["docs"]]
     _, _, section = ARCHITECTURE.partition("## Dependencies")
     explained = re.findall(r"^\| ([a-z_, -]+) \|", section, re.MULTILINE)
     names = {name.replace("_", "-") for cell in explained for name in cell.split(", ")}

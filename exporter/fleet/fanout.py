@@ -215,7 +215,9 @@ class Fanout:
         except TimeoutError:
             reason, problem = TIMEOUT, f"no whole answer within {time.perf_counter() - start:.1f} s"
         except Exception as error:  # the others' answers must not depend on it
-            _logger.exception("target failed", extra=fields(url=target.metrics_url))
+            _logger.exception(
+                "unexpected error while scraping a target", extra=fields(url=target.metrics_url)
+            )
             reason, problem = "internal", f"internal error: {type(error).__name__}"
         finally:
             turn.give_up()  # not before its body is read: no more bodies than places are in memory

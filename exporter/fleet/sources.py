@@ -62,7 +62,10 @@ class Source:
             found = list(await self._reader.read())
         except SourceError as error:
             if self.problem != str(error) and not self._quiet:
-                _logger.warning("targets not refreshed", extra=fields(source=self.name, problem=error))
+                _logger.warning(
+                    "refresh of targets failed; keeping the previous ones",
+                    extra=fields(source=self.name, problem=error),
+                )
             self.problem = str(error)
             return
         problems = [entry for entry in found if isinstance(entry, TargetError)]
@@ -70,7 +73,7 @@ class Source:
         is_news = targets != self.targets or len(problems) != self.skipped or self.problem
         if is_news and not self._quiet:
             _logger.info(
-                "targets", extra=fields(source=self.name, targets=len(targets), skipped=len(problems))
+                "targets changed", extra=fields(source=self.name, targets=len(targets), skipped=len(problems))
             )
             for problem in problems:
                 text = str(problem)[:_LONGEST_PROBLEM]

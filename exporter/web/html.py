@@ -1,14 +1,98 @@
-"""Pieces of HTML that pages are made of: tables, and times and counts in words."""
+"""The layout of the status pages, and the pieces they are made of: tables, and times and counts in words."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from html import escape
 from importlib.resources import files
+from string import Template
+from typing import NamedTuple
 
 from exporter.printable import printable
 
-STYLE = files("exporter.web").joinpath("style.css").read_text(encoding="utf-8")
-"""The style sheet of all pages."""
+_STYLE = files("exporter.web").joinpath("style.css").read_text(encoding="utf-8")
+_LAYOUT = Template(files("exporter.web").joinpath("page.html").read_text(encoding="utf-8"))
+_LINES = "\n"
+LONGEST_LIST = 500
+"""Rows of a list; beyond, a count. The whole lists are in /status.json."""
+
+
+class State(NamedTuple):
+    """How things are, at a glance."""
+
+    tone: str
+    """`up`, `down` or `unknown`: its colour."""
+    headline: str
+    remark: str
+
+
+def page(
+    program: str,
+    state: State,
+    *,
+    version: str,
+    started: float,
+    now: float,
+    figures: Iterable[tuple[str, str]],
+    sections: Iterable[str],
+    title: str = "",
+    details: Mapping[str, str] | None = None,
+) -> str:
+    """Return a status page of one moment, `now` in Unix seconds.
+
+    `figures` are values, as HTML, and what each counts; `sections` and the values of `details` are HTML.
+    """
+    return _LAYOUT.substitute(
+        style=_STYLE,
+        title=text(title or state.headline),
+        program=text(program),
+        version=text(version),
+        as_of=f"{time(now)}, started {ago(started, now)}",
+        tone=state.tone,
+        headline=text(state.headline),
+        remark=text(state.remark),
+        details=_definitions(details) if details else "",
+        figures="".join(
+            f'<p><b>{value}</b><span class="faint">{text(name)}</span></p>' for value, name in figures
+        ),
+        sections="\n".join(sections),
+    )
+
+
+def section(heading: str, content: str) -> str:
+    """Return a section of HTML content."""
+    return f"<section><h2>{text(heading)}</h2>{content}</section>"
+
+
+def halves(*sections: str) -> str:
+    """Return sections in two columns, where there is room."""
+    return f'<div class="halves">\n{_LINES.join(sections)}\n</div>'
+
+
+def endpoints(meanings: Iterable[tuple[str, str]]) -> str:
+    """Return a section of paths and what is there."""
+    # Relative, so that they hold behind a proxy's path prefix.
+    rows = (
+        row(f'<a href="{text("." + path)}">{code(path)}</a>', text(meaning)) for path, meaning in meanings
+    )
+    return section("Endpoints", table(rows))
+
+
+def problem(reason: str) -> str:
+    """Return a line that says what is wrong, below another; nothing where nothing is."""
+    return f'<br><span class="problem">{text(reason)}</span>' if reason else ""
+
+
+def rest(total: int) -> str:
+    """Return the line that stands for what a list of `total` entries leaves out."""
+    if total <= LONGEST_LIST:
+        return ""
+    more = f"and {total - LONGEST_LIST:,} more"
+    return f'<p class="faint">{more}; <a href="./status.json">status.json</a> has all</p>'
+
+
+def _definitions(details: Mapping[str, str]) -> str:
+    lines = (f'<dt>{text(name)}</dt><dd class="mono">{value}</dd>' for name, value in details.items())
+    return f"<dl>\n{_LINES.join(lines)}\n</dl>"
 
 
 def table(rows: Iterable[str]) -> str:

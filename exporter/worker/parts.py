@@ -19,6 +19,9 @@ from exporter.worker.stock import StockEngine
 from exporter.worker.telemetry import Telemetry
 from exporter.worker.watch import Watcher
 
+_PROGRESS_PERIOD = 2.0
+"""Seconds between two log lines on how far a read is."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -39,6 +42,7 @@ class Worker:
         self._faults: Sequence[Mapping[str, Fault]] = ({}, {})
         """Where these are from."""
         self._counted: tuple[FileSet, Mapping[str, Fault], Mapping[str, int]] | None = None
+        self._progress_told = 0.0
         self._quiet = quiet
         self.watcher = Watcher(str(options.directory), Liveness(options.liveness), quiet=quiet)
         self.telemetry = Telemetry(self.summary, labels)
@@ -103,6 +107,7 @@ class Worker:
 
     def after_look(self, changed: bool) -> bool:  # noqa: FBT001 - what the watch says of its look
         """Read what a look at the directory calls for; return whether more is left to do soon."""
+        self._log_progress()
         overdue = self.engine.overdue
         if changed or overdue:
             self.scraper.refresh()
@@ -148,6 +153,9 @@ class Worker:
     def _note_update(self) -> None:
         """Take from the engine, in its thread, what others ask for in theirs."""
         self.watcher.report_moved(self.engine.moved)
+        if self._progress_told:
+            self._progress_told = 0.0
+            _logger.info("all files read", extra=fields(files=len(self.watcher.current.files)))
         if self.engine.observed_change:
             self._last_change = time.time()
         if self.engine.snapshot is not self._snapshot:
@@ -158,6 +166,15 @@ class Worker:
             self._faults = faults
             self._log_skipped({name: fault for some_faults in faults for name, fault in some_faults.items()})
 
+    def _log_progress(self) -> None:
+        """Say how far the first read of a worker is, now and then."""
+        progress, now = self.engine.progress, time.monotonic()
+        if progress and progress.read and now > self._progress_told + _PROGRESS_PERIOD and not self._quiet:
+            self._progress_told = now
+            _logger.info(
+                "reading all files for the first time", extra=fields(read=progress.read, of=progress.total)
+            )
+
     def _log_skipped(self, skipped: Mapping[str, Fault]) -> None:
         """Say once which files are skipped, and which are no longer."""
         known, self._skipped = self._skipped, skipped
@@ -165,4 +182,4 @@ class Worker:
             reasons = Counter(skipped[name].reason for name in new)
             _logger.warning("files skipped", extra=fields(count=len(new), names=some(new), **reasons))
         if good := by_number((known.keys() - skipped.keys()) & self.watcher.current.files.keys()):
-            _logger.info("files read again", extra=fields(count=len(good), names=some(good)))
+            _logger.info("files no longer skipped", extra=fields(count=len(good), names=some(good)))

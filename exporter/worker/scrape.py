@@ -95,6 +95,13 @@ class Scraper:
         """See to it that the files are read soon, whether or not somebody scrapes."""
         self._batches.join()
 
+    async def read(self) -> None:
+        """Read the files, and wait for the end of it. What goes wrong, the next scrape will tell."""
+        bodies: asyncio.Future[Bodies] = asyncio.get_running_loop().create_future()
+        self._batches.join().waiters.append(bodies)
+        await asyncio.wait([bodies])
+        bodies.exception()
+
     def _begin(self, batch: _Batch) -> None:
         self.busy_since = time.monotonic()
         self._thread.submit(partial(self.bodies, batch.offers), partial(self._finish, batch))

@@ -61,11 +61,9 @@ class WorkerDaemon:
         return self._worker.watcher.last_look is not None
 
     async def look(self) -> None:
-        """Look at the directory; and read it soon, even where nobody asks."""
-        try:
-            await self._worker.watcher.look()
-        finally:
-            self._worker.scraper.refresh()
+        """Look at the directory, and read its files."""
+        await self._worker.watcher.look()
+        await self._worker.scraper.read()
 
     def summary(self, port: int) -> str:
         """Return how the worker is, in a line."""

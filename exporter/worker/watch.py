@@ -31,7 +31,7 @@ _BLIND_TICK = 1.5
 _DEAF_TICK = 0.5
 """The same while there is no directory, and when events have only begun to be listened to: some may be missed."""
 
-_HURRIED_TICK = 0.25
+_HURRIED_TICK = 0.1
 """The same where more is left to do than a read should take on."""
 
 _FRESH = 0.5
@@ -248,15 +248,16 @@ def _log_change(before: FileSet, after: FileSet) -> None:
     if after.problem and after.problem != before.problem:
         _logger.warning("directory cannot be read", extra=fields(problem=after.problem))
     elif after.epoch != before.epoch or (after.listing and not before.listing):
-        _logger.info("directory taken up", extra=fields(directory=after.directory, files=len(after.files)))
+        _logger.info("watching directory", extra=fields(directory=after.directory, files=len(after.files)))
     if after.worker_up is not before.worker_up:
         state = {True: "up", False: "down", None: "unknown"}[after.worker_up]
         counts = {str(state): count for state, count in after.processes.items()}
         _logger.info(
-            "worker liveness", extra=fields(worker=state, **counts, processes=some(by_number(after.writers)))
+            "worker state changed",
+            extra=fields(worker=state, **counts, processes=some(by_number(after.writers))),
         )
     if after.foreign and not before.foreign:
         _logger.warning(
-            "files change though none of their writers' pids exists here: treating liveness as unknown",
+            "files change, but their writers' pids do not exist in this pid namespace: liveness is unknown",
             extra=fields(hint="share the pid namespace, or say --liveness off"),
         )

@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from benchmarks import engine, growth, report, serving
+from benchmarks import engine, growth, report, serving, transitions, watching
 from benchmarks.contenders import Steps
 from benchmarks.measuring import measure
 from benchmarks.report import Row
@@ -91,9 +91,27 @@ def test_growth(tmp_path: Path) -> None:
 
 
 def test_serving(directories: dict[str, Path]) -> None:
-    rows = list(serving.http_rows(directories["tp1"], seconds=0.1))
+    rows = list(serving.scrape_rows(directories["tp8"], 1))
+    rows += serving.http_rows(directories["tp1"], seconds=0.1)
     rows += [serving.memory_row(directories["tp1"], (1, 2, 3)), serving.start_row(directories["tp1"], 1)]
     check(rows)
+
+
+def test_transitions(directories: dict[str, Path], tmp_path: Path) -> None:
+    check(transitions.new_series_rows(directories["tp1"], 2))
+    check([transitions.death_row(tmp_path, 1, 20), transitions.refused_row(directories["tp8"], 1, 3)])
+    check(transitions.resumed_rows(tmp_path, 1, 2))
+
+
+def test_a_web_application(tmp_path: Path) -> None:
+    check(transitions.web_application_rows(tmp_path, 1, (2,)))
+
+
+def test_watching(tmp_path: Path) -> None:
+    for room in ("living", "first", "dead"):
+        (tmp_path / room).mkdir()
+    check([watching.living_row(tmp_path / "living", 0.1), watching.first_row(tmp_path / "first", 2, 1)])
+    check(watching.dead_rows(tmp_path / "dead", 3, 1))
 
 
 def test_memory_beside_dead_processes(tmp_path: Path) -> None:

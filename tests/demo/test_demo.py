@@ -16,6 +16,7 @@ from exporter import demo
 from exporter.demo.catalogue import Role
 from exporter.demo.processes import SimulatedProcess, SimulatedWorker
 from exporter.options import DemoOptions, ServeOptions
+from tests.support.waiting import eventually
 
 SCRIPT = """
     import signal, sys
@@ -156,12 +157,7 @@ def test_run_says_in_one_line_why_it_cannot_start(
 
 @pytest.mark.parametrize("number", demo.SIGNALS)
 @pytest.mark.parametrize("moment", ["starting", "serving"])
-def test_a_signal_ends_everything_quietly(
-    number: signal.Signals,
-    moment: str,
-    tmp_path: Path,
-    eventually: Callable[[Callable[[], bool], str], None],
-) -> None:
+def test_a_signal_ends_everything_quietly(number: signal.Signals, moment: str, tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", dedent(SCRIPT)],
         stdout=subprocess.PIPE,

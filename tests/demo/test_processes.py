@@ -17,8 +17,8 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from exporter.demo import processes
 from exporter.demo.catalogue import Role
 from exporter.demo.processes import DemoError, simulated_worker
+from tests.support.waiting import eventually
 
-Eventually = Callable[[Callable[[], bool], str], None]
 Samples = dict[str, dict[str, float]]
 """Values by sample name, then by the labels that matter, joined."""
 
@@ -67,7 +67,7 @@ def agree(samples: Samples) -> bool:
     )
 
 
-def read_between_updates(directory: Path, eventually: Eventually) -> Samples:
+def read_between_updates(directory: Path) -> Samples:
     """Read until the processes agree: a read during an update sees some of them before it, some after."""
     reads: list[Samples] = []
 
@@ -79,11 +79,11 @@ def read_between_updates(directory: Path, eventually: Eventually) -> Samples:
     return reads[-1]
 
 
-def test_processes_agree_and_move(tmp_path: Path, eventually: Eventually) -> None:
+def test_processes_agree_and_move(tmp_path: Path) -> None:
     with simulated_worker(tmp_path, ranks=2) as worker:
         roles = [(process.role, process.tp_rank) for process in worker.processes]
         assert roles == [(Role.SCHEDULER, 0), (Role.SCHEDULER, 1), (Role.SERVICER, None)]
-        before = read_between_updates(tmp_path, eventually)
+        before = read_between_updates(tmp_path)
         assert total(before, "num_requests_total") > 0
 
         def moved() -> bool:
@@ -92,7 +92,7 @@ def test_processes_agree_and_move(tmp_path: Path, eventually: Eventually) -> Non
             return all(total(now, name) > total(before, name) for name in counters)
 
         eventually(moved, "the counters rise")
-        read_between_updates(tmp_path, eventually)
+        read_between_updates(tmp_path)
 
 
 def test_features_that_are_off_stay_at_their_initial_values(tmp_path: Path) -> None:
@@ -130,7 +130,6 @@ def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: p
 
 def test_a_killed_rank_is_reaped_and_not_replaced(
     tmp_path: Path,
-    eventually: Eventually,
     running: Callable[[int], bool],
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
@@ -147,9 +146,7 @@ def test_a_killed_rank_is_reaped_and_not_replaced(
     assert vars(record)["fields"]["process"] == "scheduler tp_rank=0"
 
 
-def test_processes_end_when_their_parent_is_killed(
-    tmp_path: Path, eventually: Eventually, running: Callable[[int], bool]
-) -> None:
+def test_processes_end_when_their_parent_is_killed(tmp_path: Path, running: Callable[[int], bool]) -> None:
     code = """
         import sys
         from pathlib import Path

@@ -50,7 +50,7 @@ def _installed(tmp_path: Path) -> dict[str, Path]:
 
 @pytest.mark.peer
 def test_systemd_has_no_complaint(installed: dict[str, Path]) -> None:
-    words = [program("systemd-analyze", "systemd"), "verify", *map(str, installed.values())]
+    words = [program("systemd-analyze"), "verify", *map(str, installed.values())]
     result = subprocess.run(words, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr) == (0, "")
 
@@ -59,14 +59,14 @@ def test_systemd_has_no_complaint(installed: dict[str, Path]) -> None:
 def test_systemd_would_complain(installed: dict[str, Path]) -> None:
     unit = installed[WORKER]
     unit.write_text(unit.read_text().replace("ProtectHome=yes", "ProtectHome=perhaps"))
-    words = [program("systemd-analyze", "systemd"), "verify", str(unit)]
+    words = [program("systemd-analyze"), "verify", str(unit)]
     assert subprocess.run(words, capture_output=True, text=True, check=False).stderr
 
 
 @pytest.mark.peer
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_service_is_exposed_to_little(installed: dict[str, Path], name: str) -> None:
-    words = [program("systemd-analyze", "systemd"), "security", "--offline=true", f"--threshold={THRESHOLD}"]
+    words = [program("systemd-analyze"), "security", "--offline=true", f"--threshold={THRESHOLD}"]
     result = subprocess.run([*words, str(installed[name])], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout
 
@@ -75,7 +75,7 @@ def test_a_service_is_exposed_to_little(installed: dict[str, Path], name: str) -
 def test_the_exporters_user_is_in_the_group_of_the_workers(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     words = [
-        program("systemd-sysusers", "systemd"),
+        program("systemd-sysusers"),
         f"--root={tmp_path}",
         str(FOLDER / "smg-exporter.sysusers.conf"),
     ]

@@ -1,7 +1,6 @@
 """Expositions of workers as hypothesis draws them, and a slow merge of them to compare with."""
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -10,11 +9,11 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
-from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from tests.support.compare import Facts, facts
+
 Series: TypeAlias = tuple[str, tuple[tuple[str, str], ...]]
-Facts: TypeAlias = dict[str, object]
 
 TYPES = ("counter", "gauge", "histogram", "summary", "untyped")
 BOUNDS = ("0.1", "1.0", "+Inf")
@@ -120,30 +119,8 @@ def series_key(name: str, labels: dict[str, str]) -> Series:
     return name, tuple(sorted((label, value) for label, value in labels.items() if value))
 
 
-def facts(metrics: Iterable[Metric]) -> Facts:
-    """Return what metrics say; fail where they say something twice."""
-    said: Facts = {}
-    for metric in metrics:
-        assert f"TYPE {metric.name}" not in said, f"family {metric.name} is there twice"
-        said[f"TYPE {metric.name}"] = metric.type
-        said[f"HELP {metric.name}"] = metric.documentation
-        for sample in metric.samples:
-            key = f"{series_key(sample.name, sample.labels)}"
-            assert key not in said, f"{key} is there twice"
-            said[key] = "NaN" if math.isnan(sample.value) else float(sample.value)
-    return said
-
-
 def recorded_text(directory: Path) -> bytes:
     """Return what prometheus_client says of a recorded worker."""
     registry = CollectorRegistry()
     MultiProcessCollector(registry, str(directory))
     return generate_latest(registry)
-
-
-def of_text(body: bytes) -> Facts:
-    return facts(parse_text(body.decode()))
-
-
-def of_openmetrics(body: bytes) -> Facts:
-    return facts(parse_openmetrics(body.decode()))

@@ -21,8 +21,8 @@ from exporter.fleet.targets import Target, from_option, from_smg
 from exporter.fleet.telemetry import Telemetry, target_text
 from exporter.web.listen import open_sockets
 from exporter.web.server import Server
-from tests.fleet.expositions import of_openmetrics
 from tests.fleet.targets import answer, serving
+from tests.support.compare import of_openmetrics, types
 from tests.support.expositions import Exposition
 
 
@@ -85,7 +85,7 @@ async def test_engine_metrics_is_negotiated() -> None:
         status, headers, body = await served.get("/engine_metrics", accept)
         assert (status, headers["Content-Encoding"]) == (200, "gzip")
         assert headers["Content-Type"] == "application/openmetrics-text; version=1.0.0; charset=utf-8"
-        assert of_openmetrics(gzip.decompress(body))["TYPE up_to"] == "gauge"
+        assert types(of_openmetrics(gzip.decompress(body)))["up_to"] == "gauge"
 
 
 @pytest.mark.parametrize("escaping", ["allow-utf-8", "underscores", "values", "dots"])

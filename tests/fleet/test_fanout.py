@@ -17,8 +17,8 @@ from exporter.fleet.fanout import Fanout, Outcome
 from exporter.fleet.targets import Target, from_option
 from exporter.fleet.telemetry import target_text
 from tests.fleet import targets
-from tests.fleet.expositions import of_openmetrics
 from tests.fleet.targets import Behaviour, Server, answer, serving
+from tests.support.compare import of_openmetrics, types
 from tests.support.expositions import Exposition
 
 TEXT = Offer(Format.TEXT_0_0_4, Escaping.UNDERSCORES, Encoding.IDENTITY)
@@ -123,7 +123,7 @@ async def test_the_answer_is_what_was_offered(offer: Offer) -> None:
         if offer is GZIPPED:
             body = gzip.decompress(body)
         if offer is OPENMETRICS:
-            assert of_openmetrics(body)["TYPE up_to"] == "gauge"
+            assert types(of_openmetrics(body))["up_to"] == "gauge"
         assert f'up_to{{worker_addr="{server.worker}"}} 1\n'.encode() in body
 
 
@@ -242,7 +242,7 @@ async def test_a_fault_of_ours_costs_one_target(caplog: pytest.LogCaptureFixture
         fanout._read = failing  # type: ignore[method-assign, assignment]
         assert len((await ask(fanout)).values("up_to")) == 1
         assert fanout.failures == {"internal": 1}
-    assert "target failed" in caplog.text
+    assert "unexpected error while scraping a target" in caplog.text
 
 
 async def test_what_is_known_of_targets_that_are_gone_goes_too() -> None:

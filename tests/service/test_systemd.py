@@ -206,9 +206,9 @@ def hang_at(monkeypatch: pytest.MonkeyPatch, place: str) -> threading.Event:
     target = getattr(sys.modules[owner.rsplit(".", 1)[0]], owner.rsplit(".", 1)[1])
     function: Callable[..., object] = getattr(target, name)
 
-    def wait(*arguments: object) -> object:
+    def wait(*arguments: object, **named: object) -> object:
         assert gate.wait(2 * DEADLINE)
-        return function(*arguments)
+        return function(*arguments, **named)
 
     monkeypatch.setattr(target, name, wait)
     return gate

@@ -35,9 +35,19 @@ def facts(metrics: Iterable[Metric], added: Mapping[str, str] | None = None) -> 
     return said
 
 
+def flat(said: Facts) -> Samples:
+    """Return the samples of all families."""
+    return {key: value for samples in said.values() for key, value in samples.items()}
+
+
+def types(said: Facts) -> dict[str, str]:
+    """Return the families' types by name."""
+    return {name: kind for name, kind, _ in said}
+
+
 def values(metrics: Iterable[Metric]) -> Samples:
     """Return the samples of all metrics."""
-    return {key: value for samples in facts(metrics).values() for key, value in samples.items()}
+    return flat(facts(metrics))
 
 
 def of_stock(files: Iterable[Path]) -> Facts:

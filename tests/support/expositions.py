@@ -1,7 +1,7 @@
 """Expositions as a strict reader sees them."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import groupby, pairwise
 
 from prometheus_client.metrics_core import Metric
@@ -62,17 +62,6 @@ class Exposition:
             assert {sample.name for sample in family.samples} <= expected, family
             if family.type == "histogram":
                 _check_histogram(family)
-
-
-def facts(families: Iterable[Metric]) -> dict[str, object]:
-    """Return everything that families say, in a form to compare: types, help texts and samples."""
-    said: dict[str, object] = {}
-    for family in families:
-        said[f"TYPE {family.name}"] = family.type
-        said[f"HELP {family.name}"] = family.documentation
-        for sample in family.samples:
-            said[f"{sample.name} {sorted(sample.labels.items())}"] = sample.value
-    return said
 
 
 def _check_histogram(family: Metric) -> None:

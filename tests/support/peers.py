@@ -5,11 +5,23 @@ import shutil
 
 import pytest
 
+_WAYS = {
+    "bash": "Debian and Ubuntu have it in the package bash",
+    "fish": "Debian and Ubuntu have it in the package fish",
+    "prometheus": "Debian and Ubuntu have it in the package prometheus",
+    "promtool": "Debian and Ubuntu have it in the package prometheus",
+    "smg": "pip install -r requirements-peers.lock",
+    "systemd-analyze": "Debian and Ubuntu have it in the package systemd",
+    "systemd-sysusers": "Debian and Ubuntu have it in the package systemd",
+    "zsh": "Debian and Ubuntu have it in the package zsh",
+}
+"""How to get each program."""
 
-def program(name: str, package: str = "prometheus") -> str:
+
+def program(name: str) -> str:
     """Return the path of a program, or end the test: skipped, or failed where the environment has CI."""
     path = shutil.which(name)
     if path is None:
         end = pytest.fail if os.environ.get("CI") else pytest.skip
-        end(f"{name} is not installed; Debian and Ubuntu have it in the package {package}")
+        end(f"{name} is not installed: {_WAYS[name]}")
     return path

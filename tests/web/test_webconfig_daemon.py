@@ -62,11 +62,11 @@ def test_a_daemon_with_tls_and_users_follows_its_files(
         kept = Client(it, authority)
         assert (kept.get("/metrics"), kept.get("/metrics", ALICE), kept.get("/healthz")) == (401, 200, 401)
         authority.issue("server")
-        eventually(lambda: it.said("web configuration taken up"), "the new certificate is taken up")
+        eventually(lambda: it.said("web configuration reloaded"), "the new certificate is taken up")
         renewed = Client(it, authority)
         assert renewed.certificate != kept.certificate
         file.write_text(TLS + USERS.replace("alice", "a:b"))
-        eventually(lambda: it.said("web configuration not taken up"), "the mistake is told")
+        eventually(lambda: it.said("web configuration reload failed"), "the mistake is told")
         assert (kept.get("/metrics", ALICE), renewed.get("/metrics", ALICE)) == (200, 200)
         file.write_text(TLS)
         eventually(lambda: kept.get("/metrics") == 200, "everybody is let in, on standing connections too")

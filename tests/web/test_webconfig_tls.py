@@ -218,7 +218,7 @@ async def test_a_renewed_certificate_is_for_new_connections(
         await access.refresh()
         assert await serial(served, context) != before
         assert (await kept.get()).startswith(b"HTTP/1.1 200"), "the connection outlives it"
-    assert events(caplog) == [f"web configuration taken up|{{'file': {tmp_path / 'web.yml'!r}}}"]
+    assert events(caplog) == [f"web configuration reloaded|{{'file': {tmp_path / 'web.yml'!r}}}"]
 
 
 async def test_a_new_client_ca_and_auth_type(tmp_path: Path, authority: Authority) -> None:
@@ -253,7 +253,7 @@ async def test_a_bad_edit_keeps_what_there_was_and_is_told_once(
             await access.refresh()
             assert await serial(served, authority.client()) == before
         assert [event.partition("|")[0] for event in events(caplog)] == [
-            "web configuration not taken up, the last one stays"
+            "web configuration reload failed; keeping the previous one"
         ] * 2
         assert f"{file}: tls_server_config.max_version: 'TLS8' is not TLS12 or TLS13" in events(caplog)[1]
         write(tmp_path, "max_version: TLS12")

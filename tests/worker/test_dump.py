@@ -9,8 +9,9 @@ from exporter.options import DumpOptions
 from exporter.settings import load
 from exporter.worker.dump import dump
 from tests.support import files
+from tests.support.compare import facts
 from tests.support.daemon import run
-from tests.support.expositions import Exposition, facts
+from tests.support.expositions import Exposition
 
 BARE: dict[str, str | bool] = {"liveness": "off", "no_worker_addr_label": True, "no_self_metrics": True}
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from exporter.exposition.negotiation import Encoding, Escaping, Format, Offer
+from exporter.multiproc.engine import Engine, Progress
 from exporter.options import ServeOptions
 from exporter.settings import load
 from exporter.worker.parts import Worker
@@ -208,6 +209,26 @@ def test_the_first_read_is_waited_for(assemble: Assemble, directory: Path) -> No
 # --- What is logged ---
 
 
+def test_a_first_read_that_takes_its_time_is_told_and_so_is_its_end(
+    assemble: Assemble, directory: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.write(directory / "counter_1.db", {files.counter("x"): 1})
+    it = assemble()
+    it.look()
+    with caplog.at_level(logging.INFO, "exporter"):
+        monkeypatch.setattr(Engine, "progress", Progress(1200, 7000))
+        for _ in range(3):
+            it.exporter.after_look(changed=False)
+        monkeypatch.undo()
+        it.scrape()
+        it.exporter.after_look(changed=False)
+    told = [(record.message, getattr(record, "fields")) for record in caplog.records]  # noqa: B009 - logging's extra
+    assert told == [
+        ("reading all files for the first time", {"read": 1200, "of": 7000}),
+        ("all files read", {"files": 1}),
+    ]
+
+
 def test_files_that_are_skipped_are_told_once_and_so_are_those_that_are_good_again(
     assemble: Assemble, directory: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -235,7 +256,7 @@ def test_files_that_are_skipped_are_told_once_and_so_are_those_that_are_good_aga
                 "bad_name": 1,
             },
         ),
-        ("files read again", {"count": 1, "names": "counter_2.db"}),
+        ("files no longer skipped", {"count": 1, "names": "counter_2.db"}),
     ]
 
 

@@ -258,7 +258,7 @@ def test_logs_can_be_json(directory: Path) -> None:
         pass
     events = [json.loads(line) for line in it.log]
     assert [event["msg"] for event in events] == [
-        "directory taken up",
+        "watching directory",
         "started",
         "listening",
         "nothing to serve yet",
@@ -458,7 +458,7 @@ def test_a_killed_worker(directory: Path) -> None:
         assert after.value("sglang:size_sum") == 14
         assert after.value("smg_exporter_processes", state="dead") == 2
         assert "Worker is down" in it.get("/").text
-        assert it.said('msg="worker liveness" worker=down')
+        assert it.said('msg="worker state changed" worker=down')
 
 
 def test_one_of_two_killed(directory: Path) -> None:

@@ -12,7 +12,8 @@ from exporter.multiproc.listing import list_directory
 from exporter.worker.scrape import Scraper
 from exporter.worker.stock import StockEngine
 from tests.support import files
-from tests.support.expositions import Exposition, facts
+from tests.support.compare import facts
+from tests.support.expositions import Exposition
 
 TEXT = Offer(Format.TEXT_0_0_4, Escaping.UNDERSCORES, Encoding.IDENTITY)
 

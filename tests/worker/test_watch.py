@@ -296,7 +296,7 @@ async def test_a_writer_that_dies_is_a_change(directory: Path, caplog: pytest.Lo
             await it.names()
             assert it.watcher.current.worker_up is False
             assert it.changes == changes + 1
-    events = [record for record in caplog.records if record.message == "worker liveness"]
+    events = [record for record in caplog.records if record.message == "worker state changed"]
     assert [vars(event)["fields"] for event in events] == [
         {"worker": "up", "live": 1, "processes": "1"},
         {"worker": "down", "dead": 1, "processes": "1"},
@@ -316,7 +316,7 @@ async def test_files_that_move_without_a_process_make_liveness_unknown(
         await it.names()
         assert it.watcher.current.writers["7"].state is State.UNKNOWN
     (warning,) = (record for record in caplog.records if record.levelno == logging.WARNING)
-    assert "treating liveness as unknown" in warning.message
+    assert "liveness is unknown" in warning.message
 
 
 async def test_what_moved_is_told_to_one_look_only(directory: Path) -> None:
@@ -363,9 +363,9 @@ async def test_an_operator_is_told_what_became_of_the_directory(
             make(directory)
             await it.names()
     assert [record.message for record in caplog.records] == [
-        "directory taken up",
+        "watching directory",
         "directory cannot be read",
-        "directory taken up",
+        "watching directory",
     ]
 
 
@@ -410,7 +410,7 @@ async def test_what_a_scrape_saw_is_no_news_to_the_watch(
             assert list(it.watcher.fresh().files) == ["counter_1.db"]
             assert await it.names() == ["counter_1.db"]
             assert it.changes == changes
-    assert [record.message for record in caplog.records] == ["directory taken up"]
+    assert [record.message for record in caplog.records] == ["watching directory"]
 
 
 async def test_it_hurries_where_it_is_told_to(directory: Path) -> None:

@@ -85,14 +85,16 @@ class Access:
         try:
             loaded = await in_thread(self._load_changes)
         except WebConfigError as error:
-            _logger.warning("web configuration not taken up, the last one stays", extra=fields(problem=error))
+            _logger.warning(
+                "web configuration reload failed; keeping the previous one", extra=fields(problem=error)
+            )
             return
         if loaded is None:
             return
         if loaded.context and isinstance(self.tls, _CurrentContext):
             self.tls.current = loaded.context
         self._loaded = loaded
-        _logger.info("web configuration taken up", extra=fields(file=self._file))
+        _logger.info("web configuration reloaded", extra=fields(file=self._file))
 
     def _load_changes(self) -> _Loaded | None:
         """Return what has changed files say; None where none has. Blocks."""

@@ -1,11 +1,9 @@
 """Draw the dashboard as a picture, from its own queries: a Prometheus -> a PNG.
 
-    python config/grafana/draw.py http://localhost:9090 docs/dashboard.png
+    make draw ARGS="http://localhost:9090 docs/dashboard.png"
 
-For the documents only: it needs matplotlib, and shows all workers of the last minutes, much as Grafana would.
+For the documents only: it shows all workers of the last minutes, much as Grafana would.
 """
-
-# ruff: noqa: INP001 - a script, in no package
 
 import io
 import json
@@ -18,11 +16,12 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
+from cycler import cycler
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from PIL import Image
 
+DASHBOARD = Path(__file__).parents[1] / "config" / "grafana" / "sglang-workers.json"
 MINUTES = 10
 STEP = 5
 """Seconds between two points."""
@@ -36,7 +35,7 @@ STYLE = {
     "figure.facecolor": "#111217",
     "axes.facecolor": "#181b1f",
     "axes.edgecolor": "#2c3235",
-    "axes.prop_cycle": mpl.cycler(color=["#73bf69", "#f2cc0c", "#5794f2", "#ff9830", "#b877d9"]),
+    "axes.prop_cycle": cycler(color=["#73bf69", "#f2cc0c", "#5794f2", "#ff9830", "#b877d9"]),
     "text.color": "#d8d9da",
     "xtick.color": "#8e9297",
     "ytick.color": "#8e9297",
@@ -122,11 +121,11 @@ def padded(one: Series, longest: Series) -> list[float]:
 
 def main(server: str, target: Path) -> None:
     """Draw all panels where the dashboard has them."""
-    dashboard = json.loads(Path(__file__).with_name("sglang-workers.json").read_text("utf-8"))
+    dashboard = json.loads(DASHBOARD.read_text("utf-8"))
     now = time.time()
     places = [panel["gridPos"] for panel in dashboard["panels"]]
     width, height = 24 * CELL[0], max(place["y"] + place["h"] for place in places) * CELL[1]
-    mpl.rcParams.update(STYLE)
+    plt.style.use(STYLE)
     figure = plt.figure(figsize=(width, height))
     for panel, place in zip(dashboard["panels"], places, strict=True):
         left, top = place["x"] * CELL[0], height - place["y"] * CELL[1]
