@@ -18,8 +18,9 @@ from prometheus_client.samples import Sample
 from pydantic_core import to_json
 
 from exporter.exposition.text import OPENMETRICS_END, Renderer
+from exporter.model import Snapshot
 from exporter.multiproc.dbfile import DbFile
-from exporter.multiproc.engine import DEFAULT_MAX_FILE_SIZE, Engine, Snapshot
+from exporter.multiproc.engine import DEFAULT_MAX_FILE_SIZE, Engine
 from exporter.multiproc.fileset import FileSet, Liveness, decide, every_file
 from exporter.multiproc.listing import list_directory
 from exporter.multiproc.processes import Process

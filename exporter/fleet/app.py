@@ -11,11 +11,12 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 
 from exporter.exposition.compression import Compressor
-from exporter.exposition.negotiation import Encoding, Escaping, Format, Offer, negotiate
+from exporter.exposition.negotiation import Encoding, Escaping, Offer, negotiate
 from exporter.fleet.merge import merge
 from exporter.fleet.page import render
 from exporter.fleet.reading import read_own
 from exporter.fleet.status import Observer
+from exporter.model import Format
 from exporter.threads import in_thread
 from exporter.web.app import SEND_TIMEOUT, make_application, routes
 from exporter.web.metrics import MetricsHandler, MetricsSource

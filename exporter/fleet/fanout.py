@@ -15,13 +15,14 @@ from typing import Any
 
 from exporter.errors import ScrapeError
 from exporter.exposition.compression import Compressor
-from exporter.exposition.negotiation import Encoding, Format, Offer
+from exporter.exposition.negotiation import Encoding, Offer
 from exporter.fleet.client import TIMEOUT, Answer, TargetFailure
 from exporter.fleet.line import escape
 from exporter.fleet.merge import merge
 from exporter.fleet.reading import BadExpositionError, Reader, Reading, read_own
 from exporter.fleet.targets import Target
 from exporter.logs import fields
+from exporter.model import Format
 from exporter.service.coalescing import Coalescer
 from exporter.threads import DaemonThread
 

@@ -5,7 +5,7 @@ import resource
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from exporter.multiproc.keys import Labels, add_labels
+from exporter.model import Labels, add_labels
 from exporter.multiproc.processes import find_process
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")

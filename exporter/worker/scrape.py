@@ -12,8 +12,9 @@ from functools import partial
 from typing import Protocol, TypeAlias
 
 from exporter.exposition.compression import Compressor
-from exporter.exposition.negotiation import Encoding, Escaping, Format, Offer
+from exporter.exposition.negotiation import Encoding, Escaping, Offer
 from exporter.exposition.text import OPENMETRICS_END, Renderer, Snapshot
+from exporter.model import Format
 from exporter.service.coalescing import Coalescer
 from exporter.threads import DaemonThread, settle
 

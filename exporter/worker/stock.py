@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from exporter.errors import ScrapeError
+from exporter.model import add_labels
 from exporter.multiproc.fileset import FileSet
-from exporter.multiproc.keys import add_labels
 from exporter.service.own_metrics import OwnFamily, OwnValues
 
 if TYPE_CHECKING:

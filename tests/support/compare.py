@@ -12,7 +12,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter.exposition.text import OPENMETRICS_END, Renderer, Snapshot
-from exporter.multiproc.keys import add_labels
+from exporter.model import add_labels
 
 Labels: TypeAlias = tuple[tuple[str, str], ...]
 Samples: TypeAlias = dict[tuple[str, Labels], float | str]

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.exposition.negotiation import Encoding, Escaping, Format, Offer
+from exporter.exposition.negotiation import Encoding, Escaping, Offer
+from exporter.model import Format
 from exporter.settings import load
 from exporter.worker.parts import Worker
 from exporter.worker.status import FileStatus, ProcessStatus

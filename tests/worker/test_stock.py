@@ -6,7 +6,8 @@ import pytest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from exporter.errors import ScrapeError
-from exporter.exposition.negotiation import Encoding, Escaping, Format, Offer
+from exporter.exposition.negotiation import Encoding, Escaping, Offer
+from exporter.model import Format
 from exporter.multiproc.fileset import FileSet, Liveness, decide, unreadable
 from exporter.multiproc.listing import list_directory
 from exporter.worker.scrape import Scraper
