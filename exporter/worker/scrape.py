@@ -6,15 +6,15 @@ read that has begun takes nobody else on, so that no answer is older than its qu
 
 import asyncio
 import time
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Protocol, TypeAlias
 
-from exporter.exposition.compression import Compressor
-from exporter.exposition.negotiation import Encoding, Escaping, Offer
-from exporter.exposition.text import OPENMETRICS_END, Renderer, Snapshot
-from exporter.model import Format
+from exporter.exposition.compression import Encoder
+from exporter.exposition.negotiation import Escaping, Offer
+from exporter.exposition.text import Renderer, ending
+from exporter.model import Format, Snapshot
+from exporter.multiproc.engine import Progress
 from exporter.service.coalescing import Coalescer
 from exporter.threads import DaemonThread, settle
 
@@ -31,8 +31,8 @@ class Engine(Protocol):
         """What reading took, of the last update."""
 
     @property
-    def progress(self) -> tuple[int, int] | None:
-        """How many files of how many the first read of a worker has read; None when it has ended."""
+    def progress(self) -> Progress | None:
+        """How far the first read of a worker's files is; None when it has ended."""
 
     def update(self) -> None:
         """Read and merge the files as they are now."""
@@ -47,6 +47,15 @@ class _Batch:
     def __init__(self) -> None:
         self.offers: set[Offer] = set()
         self.waiters: list[asyncio.Future[Bodies]] = []
+
+
+class _Writer:
+    """What writes bodies in one format and under one escaping scheme. Each part keeps what it wrote last."""
+
+    def __init__(self, format_: Format, escaping: Escaping, own_names: Collection[str]) -> None:
+        self.worker = Renderer(format_, escaping, own_names)
+        self.own = Renderer(format_, escaping)
+        self.encoder = Encoder()
 
 
 class Scraper:
@@ -73,9 +82,7 @@ class Scraper:
         self._own_metrics = own_metrics
         self._own_names = own_names
         self._on_update = on_update
-        self._renderers: dict[tuple[Escaping, bool], tuple[Renderer, Renderer]] = {}
-        """For the worker's metrics, and for our own."""
-        self._compressors: defaultdict[tuple[Format, Escaping], Compressor] = defaultdict(Compressor)
+        self._writers: dict[tuple[Format, Escaping], _Writer] = {}
         self._thread = DaemonThread()  # always the same: each thread has memory of its own
         self._batches = Coalescer(_Batch, self._begin)
 
@@ -90,7 +97,9 @@ class Scraper:
     def delay(self) -> str:
         """Say what a scrape may have to wait for; empty where it is nothing out of the ordinary."""
         progress = self._engine.progress
-        return f"read {progress[0]:,} of {progress[1]:,} files so far" if progress and progress[1] else ""
+        if progress is None or not progress.total:
+            return ""
+        return f"read {progress.read:,} of {progress.total:,} files so far"
 
     def refresh(self) -> None:
         """See to it that the files are read soon, whether or not somebody scrapes."""
@@ -120,9 +129,11 @@ class Scraper:
         bodies = {}
         for offer in offers:
             start = time.perf_counter()
-            worker, own = self._render(offer)
+            writer = self._writer(offer)
+            own = b"".join([*writer.own.render(self._own_metrics()), ending(offer.format)])
+            worker = writer.worker.render(self._engine.snapshot)
             rendered = time.perf_counter()
-            bodies[offer] = self._encode(worker, own, offer)
+            bodies[offer] = b"".join(writer.encoder.encode(offer.encoding, worker, own))
             spent["render"] += rendered - start
             spent["compress"] += time.perf_counter() - rendered
         if bodies:
@@ -130,20 +141,8 @@ class Scraper:
             self.last_scrape = time.time()
         return bodies
 
-    def _render(self, offer: Offer) -> tuple[Sequence[bytes], bytes]:
-        """Return the worker's part of a body in chunks, the same object as last time where equal, and the rest."""
-        openmetrics = offer.format is Format.OPENMETRICS_1_0_0
-        key = offer.escaping, openmetrics
-        if key not in self._renderers:
-            self._renderers[key] = (
-                Renderer(offer.escaping, openmetrics=openmetrics, taken=self._own_names),
-                Renderer(offer.escaping, openmetrics=openmetrics),
-            )
-        worker, own = self._renderers[key]
-        rest = b"".join(own.render(self._own_metrics()))
-        return worker.render(self._engine.snapshot), rest + OPENMETRICS_END if openmetrics else rest
-
-    def _encode(self, worker: Sequence[bytes], rest: bytes, offer: Offer) -> bytes:
-        if offer.encoding is Encoding.IDENTITY:
-            return b"".join([*worker, rest])
-        return self._compressors[offer.format, offer.escaping].gzip(worker, rest)
+    def _writer(self, offer: Offer) -> _Writer:
+        key = offer.format, offer.escaping
+        if key not in self._writers:
+            self._writers[key] = _Writer(*key, self._own_names)
+        return self._writers[key]

@@ -2,16 +2,15 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from exporter.errors import ScrapeError
-from exporter.model import add_labels
+from exporter.model import Family, FamilyValues, Snapshot, add_labels
 from exporter.multiproc.fileset import FileSet
-from exporter.service.own_metrics import OwnFamily, OwnValues
 
 if TYPE_CHECKING:
     from exporter.multiproc.faults import Fault
@@ -26,7 +25,7 @@ class StockEngine:
     overdue = False
 
     def __init__(self, file_set: Callable[[], FileSet], labels: Collection[tuple[str, str]]) -> None:
-        self.snapshot: Sequence[OwnValues] = ()
+        self.snapshot: Snapshot = ()
         self.read_seconds = 0.0
         self.errors: Counter[str] = Counter()
         self.refused: Mapping[str, Fault] = {}
@@ -46,8 +45,8 @@ class StockEngine:
                 f"prometheus_client's own merge failed: {type(error).__name__}: {error}"
             ) from error
         self.snapshot = [
-            OwnValues(
-                OwnFamily(metric.name, metric.type, metric.documentation),
+            FamilyValues(
+                Family(metric.name, metric.type, metric.documentation),
                 [[(sample.name, add_labels(sample.labels, self._labels)) for sample in metric.samples]],
                 [[float(sample.value) for sample in metric.samples]],
             )

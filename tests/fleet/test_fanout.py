@@ -15,7 +15,7 @@ from exporter.exposition.negotiation import Encoding, Escaping, Offer
 from exporter.fleet.client import make_session, scrape
 from exporter.fleet.fanout import Fanout, Outcome
 from exporter.fleet.targets import Target, from_option
-from exporter.fleet.telemetry import target_text
+from exporter.fleet.telemetry import target_metrics
 from exporter.model import Format
 from tests.fleet import targets
 from tests.fleet.expositions import of_openmetrics
@@ -37,7 +37,7 @@ async def fan_out(
         made = Fanout(
             lambda: known,
             partial(scrape, session, limit=LIMIT),
-            target_text,
+            target_metrics,
             labels={},
             target_timeout=target_timeout,
             max_target_bytes=LIMIT,

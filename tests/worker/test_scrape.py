@@ -15,8 +15,7 @@ from blockbuster import blockbuster_ctx
 from prometheus_client.core import GaugeMetricFamily
 
 from exporter.exposition.negotiation import Encoding, Escaping, Offer
-from exporter.exposition.text import Snapshot
-from exporter.model import Format
+from exporter.model import Format, Snapshot
 from exporter.multiproc.engine import Engine, Progress
 from exporter.multiproc.fileset import FileSet, every_file
 from exporter.web.listen import open_sockets
