@@ -25,6 +25,7 @@ def render(status: Status, *, telemetry_path: str, now: float) -> str:
         headline=html.text(headline),
         remark=html.text(remark),
         worker_addr=html.text(status.worker_addr),
+        collector=html.text(status.collector),
         directory=html.text(status.directory),
         problem=f'<br><span class="problem">{html.text(status.problem)}</span>' if status.problem else "",
         figures=_figures(status, now),

@@ -6,36 +6,52 @@ read that has begun takes nobody else on, so that no answer is older than its qu
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Protocol, TypeAlias
 
+from exporter.errors import ScrapeError
 from exporter.exposition.compression import Encoder
 from exporter.exposition.negotiation import Escaping, Offer
 from exporter.exposition.text import Renderer, ending
 from exporter.model import Format, Snapshot
 from exporter.multiproc.engine import Progress
+from exporter.multiproc.faults import Fault
 from exporter.service.coalescing import Coalescer
 from exporter.threads import DaemonThread, settle
 
 
-class Engine(Protocol):
-    """Where the worker's metrics come from."""
+class Collector(Protocol):
+    """What merges a worker's files, as `--collector` names it. What it found can be asked for at any time."""
 
-    @property
-    def snapshot(self) -> Snapshot:
-        """What there was at the last update."""
-
-    @property
-    def read_seconds(self) -> float:
-        """What reading took, of the last update."""
+    snapshot: Snapshot
+    """What the files said at the last update."""
+    errors: Counter[str]
+    """How much was left out since the start, by reason."""
+    refused: Mapping[str, Fault]
+    """Why files cannot be read, by name."""
+    left_out: Mapping[str, Fault]
+    """Why samples of a file are left out, by its name."""
+    last_stamp: float
+    """The newest time at which a gauge was set, in Unix seconds; 0 where none tells."""
+    moved: Collection[str]
+    """Writers not known to live, a file of which changed between the last two reads."""
+    observed_change: bool
+    """Whether the last update found a value other than that of the update before."""
+    read_seconds: float
+    """What reading took, of the last update."""
 
     @property
     def progress(self) -> Progress | None:
         """How far the first read of a worker's files is; None when it has ended."""
 
+    @property
+    def overdue(self) -> bool:
+        """Whether refused files are to be looked at that did not fit the last update."""
+
     def update(self) -> None:
-        """Read and merge the files as they are now."""
+        """Read and merge the files as they are now; ScrapeError where that fails as a whole."""
 
 
 Bodies: TypeAlias = Mapping[Offer, bytes]
@@ -63,7 +79,7 @@ class Scraper:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Collector,
         own_metrics: Callable[[], Snapshot],
         on_update: Callable[[], None],
         own_names: Collection[str] = (),
@@ -76,6 +92,8 @@ class Scraper:
         """Seconds that the last scrape took, by phase."""
         self.last_scrape: float | None = None
         """When it was, in Unix seconds."""
+        self.problem = ""
+        """Why the last read failed; empty where it did not."""
         self.busy_since: float | None = None
         """When the read under way began, in seconds of the monotonic clock; None while there is none."""
         self._engine = engine
@@ -119,7 +137,12 @@ class Scraper:
     def bodies(self, offers: Iterable[Offer]) -> dict[Offer, bytes]:
         """Perform one scrape for all `offers`, or only read where there is none; blocks."""
         start = time.perf_counter()
-        self._engine.update()
+        try:
+            self._engine.update()
+        except ScrapeError as error:
+            self.problem = str(error)
+            raise
+        self.problem = ""
         self._on_update()
         spent = {
             "read": self._engine.read_seconds,

@@ -18,6 +18,7 @@ from tests.support.expositions import Exposition
 SUMMARY = Summary(
     version="1",
     worker_addr="w",
+    collector="incremental",
     directory="/d",
     problem="",
     worker_up=True,
