@@ -16,9 +16,10 @@ PACKAGE = Path(__file__).parents[1] / "exporter"
 
 # A part of the package, a module or a folder -> the parts that it may import.
 ALLOWED: dict[str, set[str]] = {
-    # The engine and the formats know nothing of the rest, nor of each other.
-    "multiproc": set(),
-    "exposition": set(),
+    # The engine and the formats know nothing of the rest but what metrics are, nor of each other.
+    "model": set(),
+    "multiproc": {"model"},
+    "exposition": {"model"},
     # Small things for everyone.
     "addresses": set(),
     "errors": set(),
@@ -27,15 +28,16 @@ ALLOWED: dict[str, set[str]] = {
     "threads": set(),
     # What the daemons share. They take plain values: no settings.
     "web": {"errors", "exposition", "logs", "printable", "threads"},
-    "service": {"addresses", "errors", "logs", "multiproc", "web"},
+    "service": {"addresses", "errors", "logs", "model", "multiproc", "web"},
     # The daemons and the commands.
-    "values": {"addresses"},
+    "values": {"addresses", "model"},
     "settings": {"addresses", "errors", "values"},
     "worker": {
         "addresses",
         "errors",
         "exposition",
         "logs",
+        "model",
         "multiproc",
         "printable",
         "service",
@@ -43,12 +45,12 @@ ALLOWED: dict[str, set[str]] = {
         "threads",
         "web",
     },
-    "fleet": {"addresses", "errors", "exposition", "logs", "service", "settings", "threads", "web"},
+    "fleet": {"addresses", "errors", "exposition", "logs", "model", "service", "settings", "threads", "web"},
     "demo": {"addresses", "logs", "service", "settings", "worker"},
     "cli": {"errors", "logs", "settings"},
     "__main__": {"cli"},
 }
-PURE = ("multiproc", "exposition")
+PURE = ("model", "multiproc", "exposition")
 LOUD = {"asyncio", "aiohttp", "logging", "watchfiles", "threading", "concurrent"}
 
 

@@ -11,7 +11,7 @@ from exporter.fleet.fanout import Fanout
 from exporter.fleet.sources import FILE_INTERVAL, Discovery, SmgWorkers, Source, WorkersFile, every
 from exporter.fleet.status import Observer
 from exporter.fleet.targets import from_option
-from exporter.fleet.telemetry import Telemetry, target_text
+from exporter.fleet.telemetry import Telemetry, target_metrics
 from exporter.settings import Settings
 
 
@@ -36,7 +36,7 @@ class Fleet:
         self.fanout = Fanout(
             lambda: self.discovery.targets,
             partial(scrape, session, limit=settings.max_target_bytes),
-            target_text,
+            target_metrics,
             labels=settings.label,
             target_timeout=settings.target_timeout,
             max_target_bytes=settings.max_target_bytes,

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 from exporter.addresses import host_port
 from exporter.errors import ScrapeError
@@ -18,11 +19,8 @@ def check(settings: Settings) -> int:
     scheme = "https" if access and access.tls else "http"
     worker = Worker(settings, quiet=True)
     asyncio.run(worker.watcher.look())
-    try:
+    with suppress(ScrapeError):  # which the status tells
         worker.scraper.bodies([])
-        fault = ""
-    except ScrapeError as error:
-        fault = str(error)
     status = worker.status()
     problem = endpoint(settings).problem()
     print(f"worker      {settings.worker_address}")
@@ -30,14 +28,15 @@ def check(settings: Settings) -> int:
     print(f"port        {settings.metrics_port}, {settings.port_rule}: {problem or 'free'}")
     for url in _urls(settings):
         print(f"url         {scheme}://{url}")
-    print(f"directory   {status.directory}: {status.problem or fault or 'readable'}")
+    print(f"collector   {status.collector}")
+    print(f"directory   {status.directory}: {status.problem or 'readable'}")
     print(f"processes   {_counts(status.process_counts)}")
     print(f"files       {_counts(status.file_counts)}")
     for file in status.files:
         if file.reason:
             print(f"            {printable(file.name)} {file.reason}")
     print(f"series      {status.series}")
-    return 1 if problem or status.problem or fault else 0
+    return 1 if problem or status.problem else 0
 
 
 def _urls(settings: Settings) -> list[str]:
