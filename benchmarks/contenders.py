@@ -17,9 +17,10 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 from pydantic_core import to_json
 
-from exporter.exposition.text import OPENMETRICS_END, Renderer
+from exporter.exposition.text import Renderer, ending
+from exporter.model import Format, Snapshot
 from exporter.multiproc.dbfile import DbFile
-from exporter.multiproc.engine import DEFAULT_MAX_FILE_SIZE, Engine, Snapshot
+from exporter.multiproc.engine import DEFAULT_MAX_FILE_SIZE, Engine
 from exporter.multiproc.fileset import FileSet, Liveness, decide, every_file
 from exporter.multiproc.listing import list_directory
 from exporter.multiproc.processes import Process
@@ -33,15 +34,14 @@ Make: TypeAlias = Callable[[Path], Steps]
 """Sets a contender up for a directory."""
 
 
-def ours(directory: Path, *, openmetrics: bool = False, live: Iterable[str] | None = None) -> Steps:
+def ours(directory: Path, *, format_: Format = Format.TEXT_0_0_4, live: Iterable[str] | None = None) -> Steps:
     """Scrape as the exporter does, a label added to every series; where `live` is given, other pids are dead.
 
     The file set is made ahead: in the exporter that is the watch's work, and no part of a scrape.
     """
     files = every_file(FileSet(str(directory))) if live is None else living(directory, live)
     engine = Engine(lambda: files, labels=LABELS)
-    renderer = Renderer("underscores", openmetrics=openmetrics)
-    ending = [OPENMETRICS_END] if openmetrics else []
+    renderer = Renderer(format_)
     chunks: Sequence[bytes] = ()
     body = b""
 
@@ -51,7 +51,7 @@ def ours(directory: Path, *, openmetrics: bool = False, live: Iterable[str] | No
         if renderer.render(engine.snapshot) is not chunks:  # renders nothing again
             chunks = renderer.render(engine.snapshot)
             body = b""  # lets go of the body before the next one is made, as all others do
-            body = b"".join([*chunks, *ending])
+            body = b"".join([*chunks, ending(format_)])
         return body
 
     return {
@@ -142,7 +142,7 @@ def floor(directory: Path) -> Steps:
         (os.open(directory / name, os.O_RDONLY), [bytearray(file.shape.used)]) for name, file in files.items()
     ]
     engine = Engine(lambda: file_set, labels=LABELS)
-    renderer = Renderer("underscores", openmetrics=False)
+    renderer = Renderer(Format.TEXT_0_0_4)
     changed: list[float] = []
 
     def update() -> None:

@@ -9,6 +9,7 @@ from benchmarks.contenders import Make, floor, ours, rust, stock
 from benchmarks.measuring import Cost, measure, measure_first
 from benchmarks.report import Row, markdown, milliseconds, times
 from benchmarks.traffic import ALL, NOTHING, SOME
+from exporter.model import Format
 
 SHARES = {NOTHING: "nothing changed", SOME: "20 % of lines changed", ALL: "every line changed"}
 TARGETS = {
@@ -33,7 +34,7 @@ def contenders() -> dict[str, Make]:
     found: dict[str, Make] = {
         "ours": ours,
         "stock": stock,
-        "ours-openmetrics": partial(ours, openmetrics=True),
+        "ours-openmetrics": partial(ours, format_=Format.OPENMETRICS_1_0_0),
         "stock-openmetrics": partial(stock, openmetrics=True),
         "floor": floor,
     }

@@ -23,6 +23,7 @@ from benchmarks.measuring import measure
 from benchmarks.report import Row, milliseconds, times
 from benchmarks.traffic import ALL, label_set
 from exporter.exposition.text import Renderer
+from exporter.model import Format
 from exporter.multiproc.engine import Engine
 from exporter.multiproc.fileset import FileSet
 
@@ -51,7 +52,7 @@ class _Worker:
         self._files = FileSet(str(directory))
         self._now = 0.0
         self._engine = Engine(lambda: self._files, labels=LABELS, clock=lambda: self._now)
-        self._renderer = Renderer("underscores", openmetrics=False)
+        self._renderer = Renderer(Format.TEXT_0_0_4)
         self.scrape()
 
     def scrape(self) -> float:

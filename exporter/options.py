@@ -52,6 +52,9 @@ _USUAL = {"port": "listen_port", "host": "listen_host"}
 Problem: TypeAlias = tuple[str, str]
 """An option's name, and what is wrong with it beside the other ones."""
 
+_NOT_STOCK = ("per_process", "max_file_size", "when_worker_down")
+"""Options that mean nothing to the stock collector: it merges every file, of any size, whoever lives."""
+
 _numbers = count()
 
 
@@ -204,6 +207,10 @@ class WorkerExposition(WorkerPort, StaticLabels, Reading):
         yield from super()._problems()
         if self.worker_addr and self.no_worker_addr_label:
             yield "worker_addr", f"contradicts {flag('no_worker_addr_label')}, which leaves the label out"
+        if self.collector == "stock":
+            for each in fields(self):
+                if each.name in _NOT_STOCK and getattr(self, each.name) != each.default:
+                    yield each.name, "not with --collector stock, which merges every file"
 
 
 @dataclass(frozen=True, kw_only=True)

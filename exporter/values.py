@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from exporter import addresses
+from exporter.model import RESERVED_LABELS
 
 RESERVED_PATHS = ("/", "/healthz", "/readyz", "/-/healthy", "/-/ready", "/status.json")
-RESERVED_LABELS = ("le", "quantile", "pid", "worker_addr")
 SIZE_UNITS = {"TiB": 1 << 40, "GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B": 1, "": 1}
 
 

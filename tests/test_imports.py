@@ -16,9 +16,10 @@ PACKAGE = Path(__file__).parents[1] / "exporter"
 
 # A part of the package, a module or a folder -> the parts that it may import.
 ALLOWED: dict[str, set[str]] = {
-    # The engine and the formats know nothing of the rest, nor of each other.
-    "multiproc": set(),
-    "exposition": set(),
+    # The engine and the formats know nothing of the rest but what metrics are, nor of each other.
+    "model": set(),
+    "multiproc": {"model"},
+    "exposition": {"model"},
     # Small things for everyone.
     "addresses": set(),
     "errors": set(),
@@ -27,19 +28,20 @@ ALLOWED: dict[str, set[str]] = {
     "strict_yaml": set(),
     "threads": set(),
     # What is on the command line, in environment and file. Only the last two know where from.
-    "values": {"addresses"},
+    "values": {"addresses", "model"},
     "options": {"addresses", "errors", "values"},
     "settings": {"errors", "options", "strict_yaml"},
     "forked": set(),
     # What the daemons share. They take plain values: no settings.
     "web": {"errors", "exposition", "logs", "printable", "strict_yaml", "threads"},
-    "service": {"addresses", "errors", "logs", "multiproc", "options", "printable", "web"},
+    "service": {"addresses", "errors", "logs", "model", "multiproc", "options", "printable", "web"},
     # The daemons and the commands.
     "worker": {
         "addresses",
         "errors",
         "exposition",
         "logs",
+        "model",
         "multiproc",
         "options",
         "printable",
@@ -52,6 +54,7 @@ ALLOWED: dict[str, set[str]] = {
         "errors",
         "exposition",
         "logs",
+        "model",
         "options",
         "printable",
         "service",
@@ -63,7 +66,7 @@ ALLOWED: dict[str, set[str]] = {
     "cli": {"completion", "errors", "forked", "logs", "options", "settings"},
     "__main__": {"cli"},
 }
-PURE = ("multiproc", "exposition")
+PURE = ("model", "multiproc", "exposition")
 LOUD = {"asyncio", "aiohttp", "logging", "watchfiles", "threading", "concurrent"}
 
 

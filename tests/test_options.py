@@ -101,6 +101,16 @@ def test_a_size_is_shown_as_it_is_written(size: int, text: str) -> None:
         (ServeOptions(listen_port=1, worker_addr="w"), ["grpc_port", "multiproc_dir"]),
         (ServeOptions(**WORKER), []),
         (ServeOptions(**WORKER, worker_addr="w", no_worker_addr_label=True), ["worker_addr"]),
+        (ServeOptions(**WORKER, collector="stock"), []),
+        (ServeOptions(**WORKER, collector="stock", per_process=True), ["per_process"]),
+        (
+            ServeOptions(**WORKER, collector="stock", max_file_size=Size(1), when_worker_down="keep-gauges"),
+            ["when_worker_down", "max_file_size"],
+        ),
+        (
+            DumpOptions(multiproc_dir=Path("/d"), worker_addr="w", collector="stock", per_process=True),
+            ["per_process"],
+        ),
         (DemoOptions(), []),
         (DemoOptions(worker_addr="w", no_worker_addr_label=True), ["worker_addr"]),
         (DumpOptions(), ["grpc_port", "multiproc_dir"]),

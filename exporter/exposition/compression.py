@@ -1,6 +1,6 @@
-"""gzip of a body whose first part often is the one that was compressed last.
+"""A body in the encoding that was negotiated; its first part often is the one that was compressed last.
 
-The body is one gzip member (RFC 1952) of two runs of deflate blocks (RFC 1951): the first ends on a byte boundary, the
+In gzip it is one member (RFC 1952) of two runs of deflate blocks (RFC 1951): the first ends on a byte boundary, the
 second does not refer back to it. So the first run can be kept, and only the check sum covers both.
 """
 
@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from functools import partial
 
 from isal import isal_zlib
+
+from exporter.exposition.negotiation import Encoding
 
 _HEADER = bytes.fromhex("1f8b08000000000000ff")  # deflate, no name, no time, unknown system
 _LEVEL = 1
@@ -20,8 +22,8 @@ _TOGETHER = 8
 _compressor = partial(isal_zlib.compressobj, _LEVEL, isal_zlib.DEFLATED, _RAW)
 
 
-class Compressor:
-    """Compresses bodies, and keeps the run of one first part."""
+class Encoder:
+    """Encodes bodies, and keeps the run of one first part."""
 
     def __init__(self) -> None:
         self._first: Sequence[bytes] | None = None
@@ -29,8 +31,15 @@ class Compressor:
         self._checksum = 0
         self._size = 0
 
-    def gzip(self, first: Sequence[bytes], rest: bytes) -> bytes:
-        """Return the chunks of `first`, and `rest`, as gzip; cheap when `first` is the object of the last call."""
+    def encode(self, encoding: Encoding, first: Sequence[bytes], rest: bytes = b"") -> list[bytes]:
+        """Return `first` and `rest` as the chunks of a body; cheap when `first` is the object of the last call."""
+        match encoding:
+            case Encoding.IDENTITY:
+                return [*first, rest]
+            case Encoding.GZIP:
+                return [self._gzip(first, rest)]
+
+    def _gzip(self, first: Sequence[bytes], rest: bytes) -> bytes:
         if first is not self._first:
             self._run, self._checksum, self._size = _run(first)
             self._first = first

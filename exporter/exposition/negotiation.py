@@ -11,13 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 
-
-class Format(StrEnum):
-    """An exposition format, by its media type."""
-
-    TEXT_0_0_4 = "text/plain; version=0.0.4; charset=utf-8"
-    TEXT_1_0_0 = "text/plain; version=1.0.0; charset=utf-8"
-    OPENMETRICS_1_0_0 = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+from exporter.model import Format
 
 
 class Escaping(StrEnum):

@@ -8,57 +8,38 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain, compress
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 from prometheus_client.openmetrics.exposition import ALLOWUTF8, DOTS, escape_label_name, escape_metric_name
 from prometheus_client.utils import floatToGoString
 from pydantic_core import to_json
 
-OPENMETRICS_END = b"# EOF\n"
+from exporter.model import Family, FamilyValues, Format, Samples, Snapshot, family_name, names
 
 _PLAIN = 1e-4, 1e6
 """From the one up to the other, JSON's text of a number is Go's; so it is for 0."""
 
 _LEGACY_NAME = re.compile("[a-zA-Z_:][a-zA-Z0-9_:]*")
 
-Samples: TypeAlias = Iterable[tuple[str, Collection[tuple[str, str]]]]
-"""Name and labels of each of some samples."""
+
+def header(name: str, metric_type: str, help_text: str, format_: Format) -> bytes:
+    """Return the HELP and TYPE lines of a family that the format calls `name`."""
+    help_text = help_text.replace("\\", r"\\").replace("\n", r"\n")
+    if format_.is_openmetrics:
+        help_text = help_text.replace('"', r"\"")
+    elif metric_type == "unknown":
+        metric_type = "untyped"
+    return f"# HELP {name} {help_text}\n# TYPE {name} {metric_type}\n".encode()
 
 
-class Family(Protocol):
-    """A metric family, but for the samples."""
-
-    @property
-    def name(self) -> str:
-        """The name, without a counter's `_total`."""
-
-    @property
-    def type(self) -> str:
-        """The metric type."""
-
-    @property
-    def help(self) -> str:
-        """The help text."""
+def ending(format_: Format) -> bytes:
+    """Return what an exposition ends in."""
+    return b"# EOF\n" if format_.is_openmetrics else b""
 
 
-class FamilyValues(Protocol):
-    """A family and the values of its samples at one moment, in blocks. No two samples are the same."""
-
-    @property
-    def family(self) -> Family:
-        """The family."""
-
-    @property
-    def samples(self) -> Sequence[Samples]:
-        """The samples by block; one of them is another object, and so is all, when a sample came or went."""
-
-    @property
-    def values(self) -> Sequence[Sequence[float]]:
-        """The values by block, in the order of the samples; another object when a value is another."""
-
-
-Snapshot: TypeAlias = Sequence[FamilyValues]
-"""Families in order, and what they say at one moment; another object when anything changed."""
+def escape(value: str) -> str:
+    """Return a label's value as it stands between quotes."""
+    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
 
 
 class Renderer:
@@ -68,17 +49,17 @@ class Renderer:
     between it and the second, and so on. Only blocks with other samples, or other values, are written.
     """
 
-    def __init__(self, escaping: str, *, openmetrics: bool, taken: Iterable[str] = ()) -> None:
+    def __init__(self, format_: Format, escaping: str = "underscores", taken: Iterable[str] = ()) -> None:
         """Escape names by that scheme: `underscores`, `allow-utf-8`, `dots` or `values`. `taken` are others' names."""
+        self._format = format_
         self._escaping = escaping
-        self._openmetrics = openmetrics
         self._taken = frozenset(taken)
         self._snapshot: Snapshot = ()
         self._texts: Sequence[_FamilyText] = ()
         self._chunks: Sequence[bytes] = ()
 
     def render(self, snapshot: Snapshot) -> Sequence[bytes]:
-        """Return a snapshot's text, in parts, without OpenMetrics' ending; the same object for the same snapshot."""
+        """Return a snapshot's text, in parts, without its ending; the same object for the same snapshot."""
         if snapshot is not self._snapshot:
             samples = [values.samples for values in snapshot]
             if len(samples) != len(self._texts) or not all(map(_FamilyText.has, self._texts, samples)):
@@ -98,9 +79,7 @@ class Renderer:
         taken = set(self._taken)
         self._texts = []
         for values in snapshot:
-            text = known.get(id(values.family)) or _FamilyText(
-                values.family, self._escaping, openmetrics=self._openmetrics
-            )
+            text = known.get(id(values.family)) or _FamilyText(values.family, self._format, self._escaping)
             text.lay_out(values.samples)
             text.is_shown = taken.isdisjoint(text.names)
             taken.update(text.names)
@@ -110,15 +89,14 @@ class Renderer:
 class _FamilyText:
     """The text of one family."""
 
-    def __init__(self, family: Family, escaping: str, *, openmetrics: bool) -> None:
-        header = _header(family.name, family.type, family.help, escaping, openmetrics=openmetrics)
+    def __init__(self, family: Family, format_: Format, escaping: str) -> None:
+        name = family_name(family.name, family.type, format_)
         self.family = family
         self.is_shown = True
         """Whether it has a text at all."""
-        self.names: Collection[str] = ()
-        """Every name that the text has, as it is written."""
-        self._name = header.split(" ", 3)[2]
-        self._header = header.encode()
+        self.names = {_escape_metric(taken, escaping) for taken in names(name, family.type, format_)}
+        """Every name that it takes up, as it is written."""
+        self._header = header(_escape_metric(name, escaping), family.type, family.help, format_)
         self._escaping = escaping
         self._samples: Sequence[Samples] = ()
         self._blocks: Sequence[_BlockText] = ()
@@ -137,7 +115,6 @@ class _FamilyText:
             seen: set[str] = set()
             self._blocks = [_BlockText(block, self._escaping, seen) for block in samples]
         self._samples = samples
-        self.names = {self._name}.union(*(block.names for block in self._blocks))
 
     def take(self, values: FamilyValues) -> Iterator["_Change"]:
         """Take the family's values; yield the blocks that are to be written."""
@@ -165,16 +142,13 @@ class _BlockText:
         self.text = b""
         self.is_plain = True
         """Whether no name had to be escaped, so that samples that differ have lines that differ."""
-        names = set()
         starts = []
         for name, labels in samples:
             start, is_plain = _sample_start(name, labels, escaping)
             self.is_plain = self.is_plain and is_plain
-            names.add(name)
             starts.append("" if seen is not None and start in seen else f"{start} ")
             if seen is not None:
                 seen.add(start)
-        self.names = {_escape_metric(name, escaping) for name in names}
         self.has_line = None if all(starts) else list(map(bool, starts))
         self._pieces = [piece for start in starts if start for piece in (b"\n" + start.encode(), b"")]
         if self._pieces:
@@ -217,19 +191,6 @@ def _format_odd(value: float) -> bytes:
     return text.encode()
 
 
-def _header(name: str, metric_type: str, help_text: str, escaping: str, *, openmetrics: bool) -> str:
-    """Return a family's HELP and TYPE lines."""
-    help_text = help_text.replace("\\", r"\\").replace("\n", r"\n")
-    if openmetrics:
-        help_text = help_text.replace('"', r"\"")
-    elif metric_type == "counter":
-        name += "_total"
-    elif metric_type == "unknown":
-        metric_type = "untyped"
-    name = _escape_metric(name, escaping)
-    return f"# HELP {name} {help_text}\n# TYPE {name} {metric_type}\n"
-
-
 def _sample_start(name: str, labels: Collection[tuple[str, str]], escaping: str) -> tuple[str, bool]:
     """Return a sample's line up to its value, and whether no name in it had to be escaped."""
     escaped = _escape_metric(name, escaping)
@@ -263,5 +224,4 @@ def _escape_metric(name: str, escaping: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _escape_pair(label: str, value: str, escaping: str) -> tuple[str, str]:
-    text = value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
-    return escape_label_name(label, escaping), text
+    return escape_label_name(label, escaping), escape(value)

@@ -7,16 +7,14 @@ from dataclasses import replace
 from functools import partial
 
 from aiohttp import hdrs, web
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import generate_latest
 
-from exporter.exposition.compression import Compressor
-from exporter.exposition.negotiation import Encoding, Escaping, Format, Offer, negotiate
-from exporter.fleet.merge import merge
+from exporter.exposition.compression import Encoder
+from exporter.exposition.negotiation import Escaping, Offer, negotiate
+from exporter.exposition.text import Renderer, ending
 from exporter.fleet.page import render
-from exporter.fleet.reading import read_own
 from exporter.fleet.status import Observer
-from exporter.threads import in_thread
+from exporter.service.own_metrics import OwnMetrics
+from exporter.threads import DaemonThread, in_thread
 from exporter.web.app import SEND_TIMEOUT, make_application, routes
 from exporter.web.metrics import MetricsHandler, MetricsSource
 from exporter.web.pages import Pages
@@ -28,7 +26,7 @@ SD_PATH = "/sd"
 
 def make_app(
     metrics: MetricsSource,
-    own: CollectorRegistry,
+    own: OwnMetrics,
     observer: Observer,
     *,
     max_requests: int,
@@ -49,7 +47,7 @@ def make_app(
         MetricsHandler, max_requests=max_requests, send_timeout=send_timeout, negotiate=_negotiate
     )
     workers = handler(metrics, on_response=on_response)
-    ours = handler(_OwnMetrics(own), on_response=lambda _: None)
+    ours = handler(_Own(own), on_response=lambda _: None)
     paths = {METRICS_PATH: workers.handle, OWN_PATH: ours.handle, SD_PATH: service_discovery}
     return make_application({**routes(pages), **paths}, send_timeout)
 
@@ -60,19 +58,19 @@ def _negotiate(accept: str | None, accept_encoding: str | None) -> Offer:
     return replace(offer, escaping=Escaping.UNDERSCORES) if offer.escaping is Escaping.DOTS else offer
 
 
-class _OwnMetrics:
-    """A registry as a source of bodies."""
+class _Own:
+    """Metrics of ours as a source of bodies."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry = registry
+    def __init__(self, metrics: OwnMetrics) -> None:
+        self._metrics = metrics
+        self._thread = DaemonThread()  # always the same: they are told one scrape at a time
 
     async def scrape(self, offer: Offer, timeout: float) -> list[bytes]:  # noqa: ARG002, ASYNC109 - the protocol's own
-        return await in_thread(lambda: self._body(offer))
+        return await self._thread.run(lambda: self._body(offer))
 
     def delay(self) -> str:
         return ""
 
     def _body(self, offer: Offer) -> list[bytes]:
-        own = read_own(generate_latest(self._registry))
-        chunks, _ = merge([], own, openmetrics=offer.format is Format.OPENMETRICS_1_0_0)
-        return [Compressor().gzip(chunks, b"")] if offer.encoding is Encoding.GZIP else chunks
+        chunks = Renderer(offer.format).render(self._metrics.tell())
+        return Encoder().encode(offer.encoding, chunks, ending(offer.format))

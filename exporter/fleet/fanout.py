@@ -14,14 +14,15 @@ from functools import partial
 from typing import Any
 
 from exporter.errors import ScrapeError
-from exporter.exposition.compression import Compressor
-from exporter.exposition.negotiation import Encoding, Format, Offer
+from exporter.exposition.compression import Encoder
+from exporter.exposition.negotiation import Offer
+from exporter.exposition.text import escape
 from exporter.fleet.client import TIMEOUT, Answer, TargetFailure
-from exporter.fleet.line import escape
 from exporter.fleet.merge import merge
-from exporter.fleet.reading import BadExpositionError, Reader, Reading, read_own
+from exporter.fleet.reading import BadExpositionError, Reader, Reading
 from exporter.fleet.targets import Target
 from exporter.logs import fields
+from exporter.model import Snapshot
 from exporter.service.coalescing import Coalescer
 from exporter.threads import DaemonThread
 
@@ -108,7 +109,7 @@ class Fanout:
         self,
         targets: Callable[[], Sequence[Target]],
         ask: Ask,
-        own_metrics: Callable[[Sequence[Target], Outcomes], bytes],
+        own_metrics: Callable[[Sequence[Target], Outcomes], Snapshot],
         *,
         labels: Mapping[str, str],
         target_timeout: float,
@@ -116,7 +117,7 @@ class Fanout:
         no_target: Callable[[], str],
         concurrency: int = CONCURRENCY,
     ) -> None:
-        """Scrape `targets` by `ask`, and add `own_metrics`: what is to be told of the targets, as text 0.0.4.
+        """Scrape `targets` by `ask`, and add `own_metrics`: what is to be told of the targets.
 
         `labels` are put on every series of the workers. `no_target` says why there is none.
         """
@@ -137,7 +138,7 @@ class Fanout:
         self._max_target_bytes = max_target_bytes
         self._places = asyncio.Semaphore(concurrency)
         self._no_target = no_target
-        self._reader = Reader(tuple((name.encode(), escape(value)) for name, value in labels.items()))
+        self._reader = Reader(tuple((name, escape(value)) for name, value in labels.items()))
         self._readings: dict[str, Reading] = {}
         """The last reading of each target, by its URL."""
         self._thread = DaemonThread()
@@ -267,11 +268,9 @@ class Fanout:
             for target in targets
             if (outcome := outcomes.get(target.metrics_url)) and outcome.reading is not None
         ]
-        own = read_own(self._own_metrics(targets, outcomes))
-        chunks, faults = merge(readings, own, openmetrics=offer.format is Format.OPENMETRICS_1_0_0)
+        chunks, faults = merge(readings, offer.format, self._own_metrics(targets, outcomes))
         merged = time.perf_counter()
-        if offer.encoding is Encoding.GZIP:
-            chunks = [Compressor().gzip(chunks, b"")]
+        chunks = Encoder().encode(offer.encoding, chunks)
         compressed = time.perf_counter()
         self.durations = {**self.durations, "merge": merged - start, "compress": compressed - merged}
         return chunks, faults

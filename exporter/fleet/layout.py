@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 
 from exporter.fleet.line import Broken, Header, Line, Sample
+from exporter.model import SUFFIXES, Format
 
 PIECES = 3
 """What a sample is written from: its head, the worker's address, its value."""
@@ -18,16 +19,15 @@ BROKEN_FAMILY = "broken_family"
 DUPLICATE_SERIES = "duplicate_series"
 STRAY_LINE = "stray_line"
 
-_SUFFIXES = {b"histogram": (b"_bucket", b"_count", b"_sum"), b"summary": (b"_count", b"_sum")}
+_SUFFIXES = SUFFIXES[Format.TEXT_0_0_4]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Family:
     """What the lines of one family say."""
 
-    name: bytes
-    type: bytes
-    """As the text format calls it: `untyped`, not `unknown`."""
+    name: str
+    type: str
     help: str
     lines: tuple[Line, ...]
     order: tuple[int, ...]
@@ -47,7 +47,7 @@ class Layout:
     lines: tuple[Line, ...]
     starts: list[bytes]
     """What each line begins with."""
-    families: dict[bytes, Family]
+    families: dict[str, Family]
     """By name."""
     shares: list[tuple[Family, slice]]
     """Each sound family, and where it is among the pieces of all samples, which stand family by family."""
@@ -102,15 +102,15 @@ def make_layout(lines: tuple[Line, ...], like: Layout | None = None) -> Layout:
     )
 
 
-def _by_family(lines: Iterable[Line]) -> tuple[dict[bytes, list[int]], list[int]]:
+def _by_family(lines: Iterable[Line]) -> tuple[dict[str, list[int]], list[int]]:
     """Return which lines are each family's, by its name, and which ones stand before any.
 
     A line that names none goes with the one before it.
     """
     headers = [line for line in lines if isinstance(line, Header)]
-    types = dict.fromkeys([header.family for header in headers], b"")
+    types = dict.fromkeys([header.family for header in headers], "")
     types |= {header.family: header.type for header in headers if header.type is not None}
-    places: dict[bytes, list[int]] = {name: [] for name in types}
+    places: dict[str, list[int]] = {name: [] for name in types}
     by_sample_name: dict[bytes, list[int]] = {}
     stray: list[int] = []
     current = stray
@@ -118,26 +118,27 @@ def _by_family(lines: Iterable[Line]) -> tuple[dict[bytes, list[int]], list[int]
         if line.name in by_sample_name:
             current = by_sample_name[line.name]
         elif line.name:
-            current = by_sample_name[line.name] = places.setdefault(_owner(line.name, types), [])
+            current = by_sample_name[line.name] = places.setdefault(_owner(line.name.decode(), types), [])
         elif isinstance(line, Header):
             current = places[line.family]
         current.append(place)
     return places, stray
 
 
-def _owner(name: bytes, types: Mapping[bytes, bytes]) -> bytes:
+def _owner(name: str, types: Mapping[str, str]) -> str:
     """Return the name of the family that samples of a name are of."""
-    if types.get(name, b"histogram") == b"histogram":  # which has no sample of its own name
-        for suffix in _SUFFIXES[b"histogram"]:
+    if types.get(name, "histogram") == "histogram":  # which has no sample of its own name
+        for suffix in _SUFFIXES["histogram"]:
             base = name.removesuffix(suffix)
-            if base != name and suffix in _SUFFIXES.get(types.get(base, b""), ()):
+            if base != name and suffix in _SUFFIXES.get(types.get(base, ""), ()):
                 return base
     return name
 
 
-def _read_family(name: bytes, lines: tuple[Line, ...]) -> Family:
+def _read_family(name: str, lines: tuple[Line, ...]) -> Family:
     type_, help_text, is_broken = _read_headers(lines)
-    bounded = {b"histogram": name + b"_bucket", b"summary": name}.get(type_)
+    own_name = name.encode()
+    bounded = {"histogram": own_name + b"_bucket", "summary": own_name}.get(type_)
     groups: dict[bytes, int] = {}
     series = set()
     samples: list[tuple[int, float, int, bytes, bytes]] = []
@@ -149,9 +150,9 @@ def _read_family(name: bytes, lines: tuple[Line, ...]) -> Family:
         bound = math.inf
         openmetrics_head = line.head
         if line.name == bounded:
-            bound = line.le if type_ == b"histogram" else line.quantile
+            bound = line.le if type_ == "histogram" else line.quantile
             openmetrics_head = line.openmetrics_head
-        elif bounded and line.name == name:  # a histogram has no sample of its own name
+        elif bounded and line.name == own_name:  # a histogram has no sample of its own name
             bound = math.nan
         if math.isnan(bound):
             is_broken = True
@@ -164,13 +165,13 @@ def _read_family(name: bytes, lines: tuple[Line, ...]) -> Family:
     samples.sort()  # those of a group together, bounds ascending; else as they stand
     order, heads, openmetrics_heads = (tuple(map(itemgetter(item), samples)) for item in (2, 3, 4))
     return Family(
-        name, type_ or b"untyped", help_text, lines, order, heads, openmetrics_heads, duplicates, is_broken
+        name, type_ or "unknown", help_text, lines, order, heads, openmetrics_heads, duplicates, is_broken
     )
 
 
-def _read_headers(lines: Iterable[Line]) -> tuple[bytes, str, bool]:
+def _read_headers(lines: Iterable[Line]) -> tuple[str, str, bool]:
     """Return a family's type and help text, empty where there is none, and whether its types contradict."""
     headers = [line for line in lines if isinstance(line, Header)]
     types = [header.type for header in headers if header.type is not None]
     helps = [header.help for header in headers if header.type is None]
-    return types[-1] if types else b"", helps[0] if helps else "", b"" in types or len(set(types)) > 1
+    return types[-1] if types else "", helps[0] if helps else "", "" in types or len(set(types)) > 1

@@ -10,12 +10,11 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from prometheus_client.utils import floatToGoString
 
-Labels: TypeAlias = tuple[tuple[bytes, bytes], ...]
-"""Names and values as they stand in an exposition: the values escaped, without their quotes."""
+from exporter.model import SUFFIXES, Format, Labels, relabel
 
 _NUMBER = (
     rb"(?:[0-9]++(?:\.[0-9]*+)?+(?:[eE][+-]?[0-9]++)?+"  # first, since nearly all are of this kind
@@ -33,14 +32,13 @@ _SAMPLE = re.compile(
     rb"((%b)(?:[ \t]*+\{(.*)\})?)[ \t]++(%b)(?:[ \t]++(%b))?+[ \t]*+\n" % (_NAME.pattern, _NUMBER, _TIMESTAMP)
 )
 _LABEL = re.compile(
-    rb'([a-zA-Z_][a-zA-Z0-9_]*+)[ \t]*+=[ \t]*+"((?:[^"\\]|\\[\\n"])*+)"[ \t]*+(?:,[ \t]*+|\Z)'
+    r'([a-zA-Z_][a-zA-Z0-9_]*+)[ \t]*+=[ \t]*+"((?:[^"\\]|\\[\\n"])*+)"[ \t]*+(?:,[ \t]*+|\Z)'
 )
-_LABELS = re.compile(rb"[ \t]*+(?:%b)*+" % _LABEL.pattern)
+_LABELS = re.compile(rf"[ \t]*+(?:{_LABEL.pattern})*+")
 _HEADER = re.compile(rb"\n?#\s*(HELP|TYPE)\s+(%b)(?:\s+(.*?))?\n?" % _NAME.pattern)
 _ESCAPE = re.compile(r"\\([\\n])")
-_TYPES = {name: name for name in (b"counter", b"gauge", b"histogram", b"summary", b"untyped")}
-_TYPES[b"unknown"] = b"untyped"
-_BOUNDS = (b"le", b"quantile")
+_TYPES = {name.encode(): name for name in SUFFIXES[Format.TEXT_0_0_4]} | {b"untyped": "unknown"}
+_BOUNDS = ("le", "quantile")
 _BEFORE_OWN_ADDRESS = (b"{", b",")
 
 
@@ -67,10 +65,10 @@ class Broken(Line):
 class Header(Line):
     """A HELP or TYPE line."""
 
-    family: bytes = b""
+    family: str = ""
     """The name that it has."""
-    type: bytes | None = None
-    """As the text format calls it: `untyped`, not `unknown`. Empty for what is no type; None in a HELP line."""
+    type: str | None = None
+    """Empty for what is no type; None in a HELP line."""
     help: str = ""
 
 
@@ -111,18 +109,15 @@ class _LabelSet(NamedTuple):
 class LineReader:
     """Reads lines of one body, of which many have the same labels."""
 
-    def __init__(
-        self, known: dict[bytes, Line], own_address: bytes, labels: Labels, *, keep_address: bool
-    ) -> None:
+    def __init__(self, known: dict[bytes, Line], own_address: bytes, labels: Labels) -> None:
         """Take from `known`, by start, what is there, and put there what is not; `own_address` is the worker's.
 
-        Every series is to get a `worker_addr` as its last label, so what the worker says of that goes, unless it is to
-        be kept. And it gets the `labels`; one of the same name that is there already is kept as `exported_<name>`.
+        Every series is to get a `worker_addr` as its last label, so what the worker says of that goes. And it gets the
+        `labels`, whose values are escaped.
         """
         self._known = known
         self._own_address = own_address
         self._labels = labels
-        self._keep_address = keep_address
         self._label_sets: dict[bytes, _LabelSet | None] = {}
         """By the text between the braces."""
         self._shared: dict[bytes, bytes] = {}
@@ -151,7 +146,7 @@ class LineReader:
         found = self._label_sets[labels]
         if found is None:
             return None
-        head = self._head(name, found.written)
+        head = _head(name, found.written)
         if head == start:
             head = start  # one object of the two
         sample = self._known[start] = Sample(
@@ -159,28 +154,27 @@ class LineReader:
             self._shared.setdefault(name, name),
             head,
             start.endswith(_BEFORE_OWN_ADDRESS),
-            head if found.openmetrics == found.written else self._head(name, found.openmetrics),
-            head if found.ordered == found.written else self._head(name, found.ordered),
+            head if found.openmetrics == found.written else _head(name, found.openmetrics),
+            head if found.ordered == found.written else _head(name, found.ordered),
             found.without_bound,
             found.le,
             found.quantile,
         )
         return sample
 
-    def _head(self, name: bytes, labels: bytes) -> bytes:
-        """Return what is written before the worker's address, or before the value where that is kept."""
-        if self._keep_address:
-            return b"%b{%b} " % (name, labels) if labels else name + b" "
-        return b"%b{%b," % (name, labels) if labels else name + b"{"
-
-    def _read_labels(self, text: bytes) -> _LabelSet | None:
-        if not _LABELS.fullmatch(text) or not _is_utf8(text):
+    def _read_labels(self, written: bytes) -> _LabelSet | None:
+        try:
+            text = written.decode()
+        except UnicodeDecodeError:
+            return None
+        if not _LABELS.fullmatch(text):
             return None
         found = _LABEL.findall(text)
         pairs = dict(found)
         if len(pairs) < len(found):
             return None
-        self._relabel(pairs)
+        pairs.pop("worker_addr", None)
+        pairs = relabel(pairs, self._labels)
         written = _write(pairs.items())
         names = [name for name in sorted(pairs) if pairs[name]]
         ordered = written if names == list(pairs) else _write([(name, pairs[name]) for name in names])
@@ -189,37 +183,26 @@ class LineReader:
         if bounds:
             without_bound = _write([(name, pairs[name]) for name in names if name not in bounds])
             without_bound = self._shared.setdefault(without_bound, without_bound)
-            numbers = {name: floatToGoString(bound).encode() for name, bound in bounds.items() if pairs[name]}
+            numbers = {name: floatToGoString(bound) for name, bound in bounds.items() if pairs[name]}
             if not numbers.items() <= pairs.items():
                 openmetrics = _write((pairs | numbers).items())
         le, quantile = [bounds.get(name, math.nan) for name in _BOUNDS]
         return _LabelSet(written, openmetrics, ordered, without_bound, le, quantile)
 
-    def _relabel(self, pairs: dict[bytes, bytes]) -> None:
-        """Drop the worker's address, and add the labels."""
-        if not self._keep_address:
-            pairs.pop(b"worker_addr", None)
-        for name, value in self._labels:
-            if name in pairs:
-                exported = b"exported_" + name
-                while exported in pairs:
-                    exported = b"exported_" + exported
-                pairs[exported] = pairs[name]
-            pairs[name] = value
 
-
-def escape(value: str) -> bytes:
-    """Return a label value as it stands in an exposition."""
-    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"").encode()
+def _head(name: bytes, labels: bytes) -> bytes:
+    """Return what is written before the worker's address."""
+    return b"%b{%b," % (name, labels) if labels else name + b"{"
 
 
 def _read_other(text: bytes) -> Line:
     """Return what a line says that is no sample's."""
     if header := _HEADER.fullmatch(text):
         keyword, name, rest = header.groups()
+        family = name.decode()
         if keyword == b"TYPE":
-            return Header(text, family=name, type=_TYPES.get((rest or b"").strip(b" \t"), b""))
-        return Header(text, family=name, help=_unescape_help(rest or b""))
+            return Header(text, family=family, type=_TYPES.get((rest or b"").strip(b" \t"), ""))
+        return Header(text, family=family, help=_unescape_help(rest or b""))
     said = text.lstrip(b"\n")  # which is in front of a line that is cut off
     if said.startswith(b"#") or not said.strip(b" \t\n"):
         return Line(text)
@@ -232,20 +215,12 @@ def _unescape_help(text: bytes) -> str:
     return _ESCAPE.sub(lambda match: "\n" if match[1] == "n" else "\\", text.decode(errors="replace"))
 
 
-def _write(labels: Iterable[tuple[bytes, bytes]]) -> bytes:
-    return b",".join([b'%b="%b"' % label for label in labels])
+def _write(labels: Iterable[tuple[str, str]]) -> bytes:
+    return ",".join([f'{name}="{value}"' for name, value in labels]).encode()
 
 
-def _bound(text: bytes) -> float:
+def _bound(text: str) -> float:
     try:
-        return float(text)
+        return float(text.encode())  # which takes no digits but ASCII's
     except ValueError:
         return math.nan
-
-
-def _is_utf8(text: bytes) -> bool:
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

@@ -1,11 +1,13 @@
 """Text expositions of several workers, read -> one. Its samples are joined from pieces that readings have."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from exporter.exposition.text import Renderer, ending, header
 from exporter.fleet.layout import BROKEN_FAMILY, DUPLICATE_SERIES, STRAY_LINE, Family
 from exporter.fleet.reading import Reading
+from exporter.model import Format, Snapshot, names
 
 TYPE_CONFLICT = "type_conflict"
 RESERVED_NAME = "reserved_name"
@@ -15,18 +17,6 @@ LEFT_OUT = (BROKEN_FAMILY, DUPLICATE_SERIES, STRAY_LINE, TYPE_CONFLICT, NAME_CLA
 
 _JOINED = 1024
 """Pieces of a chunk of an answer: some 60 kB. Chunks of one size find the place of the last answer's in memory."""
-
-_SUFFIXES = {
-    b"histogram": (b"", b"_bucket", b"_count", b"_sum"),
-    b"summary": (b"", b"_count", b"_sum"),
-}
-"""What sample names end in, after that of the family, by type; that itself for others."""
-
-_OPENMETRICS_SUFFIXES = {
-    b"counter": (b"", b"_total", b"_created"),
-    b"histogram": (b"", b"_bucket", b"_count", b"_sum", b"_created"),
-    b"summary": (b"", b"_count", b"_sum", b"_created"),
-}
 
 
 @dataclass(slots=True)
@@ -40,46 +30,54 @@ class _Merged:
 
 
 def merge(
-    readings: Sequence[Reading], own: Reading | None = None, *, openmetrics: bool
+    readings: Sequence[Reading], format_: Format, own: Snapshot = ()
 ) -> tuple[list[bytes], Counter[str]]:
     """Return one exposition of all readings, in chunks, and what was left out: how often, by reason.
 
-    Where workers give a family different types, the first one's counts. No worker adds to a family of `own`.
+    Where workers give a family different types, the first one's counts. The `own` families stand among the workers';
+    no worker has a family that needs a name of theirs.
     """
     faults: Counter[str] = Counter()
-    families = _gather(own, readings, faults)
-    pieces = [reading.pieces(openmetrics=openmetrics) for reading in (*readings, *filter(None, [own]))]
-    headers = _openmetrics_headers(families, faults) if openmetrics else _text_headers(families)
-    chunks = []
-    for name in sorted(headers):
-        chunk = [headers[name]]
-        for number, place in families[name].shares:
+    reserved = set().union(*(names(one.family.name, one.family.type) for one in own))
+    families = _gather(readings, reserved, faults)
+    if format_.is_openmetrics:
+        headers = _openmetrics_headers(families, reserved, faults)
+    else:
+        headers = {
+            name: header(name, merged.first.type, merged.first.help, format_)
+            for name, merged in families.items()
+        }
+    ours = {one.family.name: Renderer(format_).render([one]) for one in own}
+    pieces = [reading.pieces(format_) for reading in readings]
+    chunks: list[bytes] = []
+    for name in sorted({*headers, *ours}):
+        chunk = [*ours[name]] if name in ours else [headers[name]]
+        for number, place in families[name].shares if name in families else ():
             chunk += pieces[number][place]
         # Not all at once: the join of so many pieces takes more memory than they do.
         chunks += [b"".join(chunk[start : start + _JOINED]) for start in range(0, len(chunk), _JOINED)]
-    if openmetrics:
-        chunks.append(b"# EOF\n")
-    return chunks, faults
+    return [*chunks, ending(format_)], faults
 
 
-def _gather(own: Reading | None, readings: Sequence[Reading], faults: Counter[str]) -> dict[bytes, _Merged]:
+def _gather(
+    readings: Sequence[Reading], reserved: Collection[str], faults: Counter[str]
+) -> dict[str, _Merged]:
     """Return the families of all readings by name: those that go together."""
-    families: dict[bytes, _Merged] = {}
-    names: set[bytes] = set()
-    # Its number is that after the others'.
-    for number, reading in [*([(len(readings), own)] if own else []), *enumerate(readings)]:
+    families: dict[str, _Merged] = {}
+    taken: set[str] = set()
+    for number, reading in enumerate(readings):
         for family, place in reading.layout.shares:
             merged = families.get(family.name)
             if merged is None:
-                sample_names = {family.name + suffix for suffix in _SUFFIXES.get(family.type, (b"",))}
-                if sample_names & names:
+                wanted = names(family.name, family.type, Format.TEXT_0_0_4)
+                if not wanted.isdisjoint(reserved):
+                    faults[RESERVED_NAME] += 1
+                    continue
+                if not wanted.isdisjoint(taken):
                     faults[NAME_CLASH] += 1
                     continue
-                names |= sample_names
+                taken |= wanted
                 merged = families[family.name] = _Merged(family)
-            elif merged.shares[0][0] == len(readings):
-                faults[RESERVED_NAME] += 1
-                continue
             elif merged.first.type != family.type:
                 faults[TYPE_CONFLICT] += 1
                 continue
@@ -87,56 +85,45 @@ def _gather(own: Reading | None, readings: Sequence[Reading], faults: Counter[st
     return families
 
 
-def _text_headers(families: Mapping[bytes, _Merged]) -> dict[bytes, bytes]:
-    """Return HELP and TYPE of each family, by its name."""
-    return {
-        name: _header(name, family.first.type, family.first.help, openmetrics=False)
-        for name, family in families.items()
-    }
-
-
-def _openmetrics_headers(families: Mapping[bytes, _Merged], faults: Counter[str]) -> dict[bytes, bytes]:
+def _openmetrics_headers(
+    families: Mapping[str, _Merged], reserved: Iterable[str], faults: Counter[str]
+) -> dict[str, bytes]:
     """Return HELP and TYPE of each family that OpenMetrics can have, by its name in the text format.
 
     Sample names stay as they are. So a counter is one only if it ends in `_total`, and if no other family has a use
     for its name without that; else its type is unknown. Creation times, families of their own in the text format, are a
     part of others here, and go.
     """
-    headers: dict[bytes, bytes] = {}
-    names: set[bytes] = set()
+    headers: dict[str, bytes] = {}
+    taken = set(reserved)
 
-    def add(family: Family, name: bytes, type_: bytes) -> bool:
-        sample_names = {name + suffix for suffix in _OPENMETRICS_SUFFIXES.get(type_, (b"",))}
-        if sample_names & names:
+    def add(family: Family, name: str, type_: str) -> bool:
+        wanted = names(name, type_)
+        if not wanted.isdisjoint(taken):
             return False
-        names.update(sample_names)
-        headers[family.name] = _header(name, type_, family.help, openmetrics=True)
+        taken.update(wanted)
+        headers[family.name] = header(name, type_, family.help, Format.OPENMETRICS_1_0_0)
         return True
 
     counters = []
     for merged in families.values():
         family = merged.first
-        if family.type == b"counter":
+        if family.type == "counter":
             counters.append(family)
         elif not _is_creation_time(family.name, families):
-            add(family, family.name, b"unknown" if family.type == b"untyped" else family.type)
+            add(family, family.name, family.type)
     for family in counters:
-        short = family.name.removesuffix(b"_total")
-        is_counter = short != family.name and add(family, short, b"counter")
-        if not is_counter and not add(family, family.name, b"unknown"):
+        short = family.name.removesuffix("_total")
+        is_counter = short != family.name and add(family, short, "counter")
+        if not is_counter and not add(family, family.name, "unknown"):
             faults[NAME_CLASH] += 1
     return headers
 
 
-def _is_creation_time(name: bytes, families: Mapping[bytes, _Merged]) -> bool:
-    if not name.endswith(b"_created"):
+def _is_creation_time(name: str, families: Mapping[str, _Merged]) -> bool:
+    if not name.endswith("_created"):
         return False
-    base = name.removesuffix(b"_created")
-    return base + b"_total" in families or (base in families and families[base].first.type in _SUFFIXES)
-
-
-def _header(name: bytes, type_: bytes, help_text: str, *, openmetrics: bool) -> bytes:
-    text = help_text.replace("\\", r"\\").replace("\n", r"\n")
-    if openmetrics:
-        text = text.replace('"', r"\"")
-    return b"# HELP %b %b\n# TYPE %b %b\n" % (name, text.encode(), name, type_)
+    base = name.removesuffix("_created")
+    return f"{base}_total" in families or (
+        base in families and families[base].first.type in {"histogram", "summary"}
+    )

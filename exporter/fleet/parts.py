@@ -12,7 +12,7 @@ from exporter.fleet.fanout import Fanout
 from exporter.fleet.sources import FILE_INTERVAL, Discovery, SmgWorkers, Source, WorkersFile, every
 from exporter.fleet.status import Observer
 from exporter.fleet.targets import from_option
-from exporter.fleet.telemetry import Telemetry, target_text
+from exporter.fleet.telemetry import Telemetry, target_metrics
 from exporter.options import FleetOptions
 
 
@@ -40,7 +40,7 @@ class Fleet:
         self.fanout = Fanout(
             lambda: self.discovery.targets,
             partial(scrape, session, limit=options.max_target_bytes),
-            target_text,
+            target_metrics,
             labels=options.label,
             target_timeout=options.target_timeout,
             max_target_bytes=options.max_target_bytes,

@@ -12,7 +12,8 @@ from operator import ne
 from weakref import WeakValueDictionary
 
 from exporter.fleet.layout import PIECES, Layout, make_layout
-from exporter.fleet.line import OWN_ADDRESS, VALUE, Labels, Line, LineReader
+from exporter.fleet.line import OWN_ADDRESS, VALUE, Line, LineReader
+from exporter.model import Format, Labels
 
 _value = re.compile(VALUE)
 _values = re.compile(rb"(?:%b)*+" % VALUE)
@@ -39,23 +40,22 @@ class Reading:
     address: bytes
     """What is written between a head and a value."""
 
-    def pieces(self, *, openmetrics: bool) -> list[bytes]:
+    def pieces(self, format_: Format) -> list[bytes]:
         """Return what to write, `PIECES` for each sample."""
         layout = self.layout
         values = layout.pick(self.values)
         pieces = [self.address] * (PIECES * len(values))
-        pieces[::PIECES] = layout.openmetrics_heads if openmetrics else layout.heads
-        pieces[2::PIECES] = _in_seconds(values) if openmetrics and self.timestamps else values
+        pieces[::PIECES] = layout.openmetrics_heads if format_.is_openmetrics else layout.heads
+        pieces[2::PIECES] = _in_seconds(values) if format_.is_openmetrics and self.timestamps else values
         return pieces
 
 
 class Reader:
     """Reads the expositions of several workers; those that are alike share what they have in common."""
 
-    def __init__(self, labels: Labels = (), *, keep_address: bool = False) -> None:
-        """Put `labels` on every series, beside `worker_addr`; or leave all as it is."""
+    def __init__(self, labels: Labels = ()) -> None:
+        """Put `labels`, their values escaped, on every series, beside `worker_addr`."""
         self._labels = labels
-        self._keep_address = keep_address
         self._by_length: WeakValueDictionary[int, Reading] = WeakValueDictionary()
         """The last one of each number of lines, unless nobody has it any more."""
 
@@ -65,7 +65,7 @@ class Reader:
         BadExpositionError where nothing of it can be read.
         """
         texts = _split(body)
-        address = b"" if self._keep_address else b'worker_addr="%b"} ' % worker_addr
+        address = b'worker_addr="%b"} ' % worker_addr
         reading = _read_again(texts, len(body), before, address)
         if reading is None:
             alike = self._nearest(len(texts))
@@ -83,14 +83,14 @@ class Reader:
 
     def _read(self, texts: list[bytes], body: bytes, like: Reading | None, address: bytes) -> Reading:
         """Return a reading that takes from `like` the lines and families that are in both."""
-        match = None if self._keep_address else OWN_ADDRESS.search(body)
+        match = OWN_ADDRESS.search(body)
         own_address = match[0] if match else b""
         layout = like.layout if like else None
         known = dict(zip(layout.starts, layout.lines, strict=True)) if layout else {}
         begins = [text[: text.rfind(b" ") + 1] for text in texts]
         lines = [known.get(begin.removesuffix(own_address), _UNKNOWN) for begin in begins]
         values = list(map(bytes.removeprefix, texts, begins))
-        reader = LineReader(known, own_address, self._labels, keep_address=self._keep_address)
+        reader = LineReader(known, own_address, self._labels)
         for index, line in enumerate(lines):
             if line is _UNKNOWN:
                 lines[index], values[index] = reader.read(texts[index])
@@ -104,11 +104,6 @@ class Reader:
         )
         size = sum(map(len, layout.starts)) + sum(map(len, own_addresses))
         return Reading(layout, own_addresses, size, values, b" " in b"".join(values), address)
-
-
-def read_own(body: bytes) -> Reading:
-    """Return what an exposition of our own says; its labels stay as they are."""
-    return Reader(keep_address=True).read(body, b"")
 
 
 def _split(body: bytes) -> list[bytes]:

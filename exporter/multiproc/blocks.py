@@ -12,7 +12,7 @@ from itertools import chain, groupby
 from operator import attrgetter, itemgetter
 from typing import NamedTuple, TypeAlias
 
-from exporter.multiproc.keys import Labels
+from exporter.model import FamilyValues, Labels
 from exporter.multiproc.merge import Cell, Row, Rule, as_they_are
 from exporter.multiproc.placement import Cells, Placement, Source
 from exporter.multiproc.series import Family, Series, SeriesKey
@@ -44,16 +44,6 @@ class Samples:
     def __iter__(self) -> Iterator[tuple[str, Labels]]:
         """Make them: nobody asks often."""
         return chain.from_iterable(series.samples for series in self.series)
-
-
-class FamilyValues(NamedTuple):
-    """A family and the values of its samples at one moment."""
-
-    family: Family
-    samples: Sequence[Samples]
-    """By block; another object when one of them is."""
-    values: Sequence[Sequence[float]]
-    """By block, those of its samples; another object when a value is another."""
 
 
 class Block:

@@ -7,7 +7,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from exporter.multiproc.engine import DEFAULT_MAX_FILE_SIZE, Engine, Snapshot
+from exporter.model import Snapshot
+from exporter.multiproc.engine import DEFAULT_MAX_FILE_SIZE, Engine
 from exporter.multiproc.fileset import FileSet, every_file
 
 

@@ -8,9 +8,8 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
-from exporter.multiproc.blocks import FamilyValues
 from exporter.multiproc.faults import FILE_REASONS, SAMPLE_REASONS, Fault
 from exporter.multiproc.fileset import File, FileSet, Plan
 from exporter.multiproc.kind import Change, Findings, Kind
@@ -18,10 +17,10 @@ from exporter.multiproc.names import Names
 from exporter.multiproc.refusals import Refusals
 from exporter.multiproc.series import Family
 
-DEFAULT_MAX_FILE_SIZE = 256 * 2**20
+if TYPE_CHECKING:
+    from exporter.model import Snapshot
 
-Snapshot: TypeAlias = Sequence[FamilyValues]
-"""The families by name, and what they say at one moment; another object when anything changed."""
+DEFAULT_MAX_FILE_SIZE = 256 * 2**20
 
 
 class Progress(NamedTuple):

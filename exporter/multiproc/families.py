@@ -7,8 +7,9 @@ from math import inf
 from typing import TypeAlias
 from weakref import WeakValueDictionary
 
+from exporter.model import Labels, add_labels
 from exporter.multiproc.faults import BadKeyError, Fault
-from exporter.multiproc.keys import SUM, Labels, add_labels, read_key
+from exporter.multiproc.keys import SUM, read_key
 from exporter.multiproc.merge import RULES
 from exporter.multiproc.names import Names
 from exporter.multiproc.placement import Placement

@@ -2,25 +2,14 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping
-from functools import lru_cache
-from typing import NamedTuple, TypeAlias
+from collections.abc import Mapping
+from typing import NamedTuple
 
+from exporter.model import STORED_SUFFIXES
 from exporter.multiproc.faults import BadKeyError
-
-Labels: TypeAlias = tuple[tuple[str, str], ...]
-"""Label names and values, sorted by name."""
 
 SUM = -math.inf
 """The column of a histogram's sum, ahead of its buckets, whose columns are their bounds."""
-
-_SAMPLE_SUFFIXES = {
-    "counter": ("_total",),
-    "gauge": ("",),
-    "histogram": ("_bucket", "_sum"),
-    "summary": ("_count", "_sum"),
-}
-"""What follows the family's name in the names of the samples that a file of a type holds."""
 
 _decode_json = json.JSONDecoder().decode
 
@@ -42,7 +31,7 @@ def read_key(key: bytes, metric_type: str) -> Meaning:
     """Return what a key in a file of that type means; BadKeyError where it means nothing."""
     family, sample, labels, help_text = _parse(key)
     suffix = sample.removeprefix(family)
-    if not sample.startswith(family) or suffix not in _SAMPLE_SUFFIXES[metric_type]:
+    if not sample.startswith(family) or suffix not in STORED_SUFFIXES[metric_type]:
         raise BadKeyError("bad_key", f"{sample!r} is no sample of a {metric_type} {family!r}")
     if metric_type != "histogram":
         return Meaning(family, help_text, sample, labels, 0.0)
@@ -57,19 +46,6 @@ def read_key(key: bytes, metric_type: str) -> Meaning:
     return Meaning(family, help_text, family, labels, bound)
 
 
-def add_labels(own: Mapping[str, str], added: Iterable[tuple[str, str]]) -> Labels:
-    """Add labels; an own one of an added name moves to `exported_<name>`, as Prometheus does it."""
-    labels = dict(own)
-    for name, value in added:
-        if name in labels:
-            kept = name
-            while kept in labels:
-                kept = f"exported_{kept}"
-            labels[kept] = labels[name]
-        labels[name] = value
-    return tuple(map(_pair, sorted(labels.items())))
-
-
 def _parse(key: bytes) -> tuple[str, str, dict[str, str], str]:
     try:
         family, sample, labels, help_text = _decode_json(key.decode())
@@ -80,8 +56,3 @@ def _parse(key: bytes) -> tuple[str, str, dict[str, str], str]:
     if not (family and sample and all(labels)):
         raise BadKeyError("bad_key", "a key has an empty name")
     return family, sample, labels, help_text
-
-
-@lru_cache(maxsize=4096)
-def _pair(label: tuple[str, str]) -> tuple[str, str]:
-    return label  # the same object for equal labels: most series share most of theirs

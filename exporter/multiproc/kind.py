@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from itertools import chain
 from operator import itemgetter
+from typing import TYPE_CHECKING
 
-from exporter.multiproc.blocks import Block, FamilyValues, Layout
+from exporter.multiproc.blocks import Block, Layout
 from exporter.multiproc.dbfile import DbFile, Found, Look, read_once
 from exporter.multiproc.dead import Dead
 from exporter.multiproc.families import Families
@@ -29,6 +30,9 @@ from exporter.multiproc.placement import Placement
 from exporter.multiproc.refusals import Refusals
 from exporter.multiproc.series import Family, Series
 from exporter.multiproc.shape import Shapes
+
+if TYPE_CHECKING:
+    from exporter.model import FamilyValues
 
 _LINGER = 5.0
 """Seconds for which a dead writer's files are still followed: one with the same pid may write and die unseen."""

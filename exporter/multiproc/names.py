@@ -2,16 +2,9 @@
 
 from collections.abc import Iterable
 
+from exporter import model
 from exporter.multiproc.faults import Fault
 from exporter.multiproc.series import Family
-
-_SUFFIXES = {
-    "counter": ("", "_total"),
-    "gauge": ("",),
-    "histogram": ("", "_bucket", "_count", "_sum"),
-    "summary": ("", "_count", "_sum"),
-}
-"""What follows a family's name in all the names that it takes up in some exposition."""
 
 
 class Names:
@@ -44,7 +37,7 @@ class Names:
 
 
 def _names(family: Family) -> list[str]:
-    return [family.name + suffix for suffix in _SUFFIXES[family.type]]
+    return sorted(model.names(family.name, family.type))
 
 
 def _conflict(family: Family, name: str, user: Family | None) -> Fault:

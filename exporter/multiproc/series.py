@@ -6,7 +6,8 @@ from typing import TypeAlias
 
 from prometheus_client.utils import floatToGoString
 
-from exporter.multiproc.keys import Labels
+from exporter import model
+from exporter.model import Labels
 from exporter.multiproc.merge import Row
 
 SeriesKey: TypeAlias = tuple[Labels, str]
@@ -64,15 +65,13 @@ class Series:
             self.columns = ordered
 
 
-class Family:
-    """One metric family of one kind of file: a name, a type, a help text, and its series."""
+class Family(model.Family):
+    """One metric family of one kind of file, and its series."""
 
     def __init__(self, name: str, help_text: str, kind: str, metric_type: str) -> None:
-        self.name = name
-        self.help = help_text
+        super().__init__(name, metric_type, help_text)
         self.kind = kind
         """What the names of its files say before the writer: a key of `RULES`."""
-        self.type = metric_type
         self._series: dict[SeriesKey, Series] = {}
 
     def __iter__(self) -> Iterator[Series]:

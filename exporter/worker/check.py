@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from exporter.errors import ScrapeError
@@ -18,11 +19,8 @@ def check(options: ServeOptions) -> int:
     access = load_access(options.web_config)
     worker = Worker(options, quiet=True)
     asyncio.run(worker.watcher.look())
-    try:
+    with suppress(ScrapeError):  # which the status tells
         worker.scraper.bodies([])
-        found, can_read = "readable", True
-    except ScrapeError as error:
-        found, can_read = str(error), False
     status = worker.status()
     is_down = status.worker_up is False and not status.problem
 
@@ -37,14 +35,15 @@ def check(options: ServeOptions) -> int:
     print(f"port        {where.port}, {where.rule}: {port}")
     for url in urls(where, access, options.telemetry_path):
         print(f"url         {url}")
-    print(f"directory   {status.problem or f'{status.directory}: {found}'}")
+    print(f"collector   {status.collector}")
+    print(f"directory   {status.problem or f'{status.directory}: readable'}")
     print(f"processes   {_counts(status.process_counts)}{': the worker is down' if is_down else ''}")
     print(f"files       {_counts(status.file_counts)}")
     for file in status.files:
         if file.reason:
             print(f"            {printable(file.name)} {file.reason}")
     print(f"series      {status.series}")
-    return 0 if can_listen and can_read and status.ready and not is_down else 1
+    return 0 if can_listen and status.ready and not is_down else 1
 
 
 def _counts(counts: Mapping[str, int]) -> str:

@@ -4,7 +4,8 @@ import asyncio
 import sys
 
 from exporter.errors import ScrapeError
-from exporter.exposition.negotiation import Encoding, Escaping, Format, Offer
+from exporter.exposition.negotiation import Encoding, Escaping, Offer
+from exporter.model import Format
 from exporter.options import DumpOptions
 from exporter.printable import printable
 from exporter.worker.parts import Worker

@@ -19,6 +19,7 @@ def render(status: Status, *, telemetry_path: str, now: float) -> str:
         details={
             "Worker": html.text(status.worker_addr),
             "Directory": html.text(status.directory) + html.problem(status.problem),
+            "Collector": html.text(status.collector),
         },
         figures=_figures(status, now),
         sections=[

@@ -13,9 +13,9 @@ from exporter.multiproc.engine import Engine
 from exporter.multiproc.faults import Fault
 from exporter.multiproc.fileset import FileSet, Liveness
 from exporter.options import DumpOptions, ServeOptions
-from exporter.worker.scrape import Scraper
+from exporter.worker.scrape import Collector, Scraper
 from exporter.worker.status import PROCESS_STATES, FileStatus, ProcessStatus, Status, Summary
-from exporter.worker.stock import StockEngine
+from exporter.worker.stock import StockCollector
 from exporter.worker.telemetry import Telemetry
 from exporter.worker.watch import Watcher
 
@@ -30,6 +30,7 @@ class Worker:
 
     def __init__(self, options: ServeOptions | DumpOptions, *, quiet: bool = False) -> None:
         """Wire them together; what happens to the worker is logged, unless they are to be `quiet`."""
+        self._collector = options.collector
         labels = tuple(options.static_labels.items())
         self._worker_addr = options.static_labels.get("worker_addr", "")
         self._started = time.time()
@@ -47,9 +48,9 @@ class Worker:
         self.watcher = Watcher(str(options.directory), Liveness(options.liveness), quiet=quiet)
         self.telemetry = Telemetry(self.summary, labels)
         names = set() if options.no_self_metrics else self.telemetry.names
-        self.engine: Engine | StockEngine = (
-            StockEngine(self.watcher.fresh, labels)
-            if options.collector == "stock"
+        self.engine: Collector = (
+            StockCollector(self.watcher.fresh, labels)
+            if self._collector == "stock"
             else Engine(
                 self.watcher.fresh,
                 labels=labels,
@@ -75,7 +76,7 @@ class Worker:
             else FileStatus(name, file.state, left_out[name].text if name in left_out else "")
             for name, file in files.files.items()
         ]
-        of_files += (FileStatus(name, "skipped", fault.text) for name, fault in files.skipped.items())
+        of_files += (FileStatus(name, "skipped", fault.text) for name, fault in self._unread(files).items())
         return Status(
             **vars(self.summary()),
             processes=tuple(
@@ -91,6 +92,7 @@ class Worker:
         return Summary(
             version=__version__,
             worker_addr=self._worker_addr,
+            collector=self._collector,
             directory=files.directory,
             directory_readable=files.listing is not None,
             problem=self._problem(files, readable=sum(counts.get(state, 0) for state in PROCESS_STATES)),
@@ -121,6 +123,10 @@ class Worker:
                 return f"{work} {self.watcher.current.directory}"
         return ""
 
+    def _unread(self, files: FileSet) -> Mapping[str, Fault]:
+        """Return the entries that are not read, and why; the stock collector reads whatever is called `.db`."""
+        return {} if self._collector == "stock" else files.skipped
+
     def _count_files(self, files: FileSet, refused: Mapping[str, Fault]) -> Mapping[str, int]:
         """Return how many files there are, by state; counted once for the same files."""
         counted = self._counted
@@ -128,7 +134,7 @@ class Worker:
             skipped = [name for name in refused if name in files.files]
             counts = Counter(files.states)
             counts.subtract(files.files[name].state for name in skipped)
-            others = {"removed": files.removed, "skipped": len(skipped) + len(files.skipped)}
+            others = {"removed": files.removed, "skipped": len(skipped) + len(self._unread(files))}
             counted = self._counted = (
                 files,
                 refused,
@@ -138,8 +144,8 @@ class Worker:
 
     def _problem(self, files: FileSet, readable: int) -> str:
         """Return why there is nothing to serve of the worker, or an empty text."""
-        if files.problem:
-            return files.problem
+        if problem := files.problem or self.scraper.problem:
+            return problem
         if not files.listing:
             return f"{files.directory}: not looked at yet"
         if files.files and (progress := self.engine.progress):
@@ -161,7 +167,7 @@ class Worker:
         if self.engine.snapshot is not self._snapshot:
             self._snapshot = self.engine.snapshot
             self._series = sum(map(len, chain.from_iterable(one.values for one in self.engine.snapshot)))
-        faults = self.watcher.current.skipped, self.engine.refused
+        faults = self._unread(self.watcher.current), self.engine.refused
         if any(map(is_not, faults, self._faults)) and not self._quiet:
             self._faults = faults
             self._log_skipped({name: fault for some_faults in faults for name, fault in some_faults.items()})

@@ -6,35 +6,52 @@ read that has begun takes nobody else on, so that no answer is older than its qu
 
 import asyncio
 import time
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Protocol, TypeAlias
 
-from exporter.exposition.compression import Compressor
-from exporter.exposition.negotiation import Encoding, Escaping, Format, Offer
-from exporter.exposition.text import OPENMETRICS_END, Renderer, Snapshot
+from exporter.errors import ScrapeError
+from exporter.exposition.compression import Encoder
+from exporter.exposition.negotiation import Escaping, Offer
+from exporter.exposition.text import Renderer, ending
+from exporter.model import Format, Snapshot
+from exporter.multiproc.engine import Progress
+from exporter.multiproc.faults import Fault
 from exporter.service.coalescing import Coalescer
 from exporter.threads import DaemonThread, settle
 
 
-class Engine(Protocol):
-    """Where the worker's metrics come from."""
+class Collector(Protocol):
+    """What merges a worker's files, as `--collector` names it. What it found can be asked for at any time."""
+
+    snapshot: Snapshot
+    """What the files said at the last update."""
+    errors: Counter[str]
+    """How much was left out since the start, by reason."""
+    refused: Mapping[str, Fault]
+    """Why files cannot be read, by name."""
+    left_out: Mapping[str, Fault]
+    """Why samples of a file are left out, by its name."""
+    last_stamp: float
+    """The newest time at which a gauge was set, in Unix seconds; 0 where none tells."""
+    moved: Collection[str]
+    """Writers not known to live, a file of which changed between the last two reads."""
+    observed_change: bool
+    """Whether the last update found a value other than that of the update before."""
+    read_seconds: float
+    """What reading took, of the last update."""
 
     @property
-    def snapshot(self) -> Snapshot:
-        """What there was at the last update."""
+    def progress(self) -> Progress | None:
+        """How far the first read of a worker's files is; None when it has ended."""
 
     @property
-    def read_seconds(self) -> float:
-        """What reading took, of the last update."""
-
-    @property
-    def progress(self) -> tuple[int, int] | None:
-        """How many files of how many the first read of a worker has read; None when it has ended."""
+    def overdue(self) -> bool:
+        """Whether refused files are to be looked at that did not fit the last update."""
 
     def update(self) -> None:
-        """Read and merge the files as they are now."""
+        """Read and merge the files as they are now; ScrapeError where that fails as a whole."""
 
 
 Bodies: TypeAlias = Mapping[Offer, bytes]
@@ -48,12 +65,21 @@ class _Batch:
         self.waiters: list[asyncio.Future[Bodies]] = []
 
 
+class _Writer:
+    """What writes bodies in one format and under one escaping scheme. Each part keeps what it wrote last."""
+
+    def __init__(self, format_: Format, escaping: Escaping, own_names: Collection[str]) -> None:
+        self.worker = Renderer(format_, escaping, own_names)
+        self.own = Renderer(format_, escaping)
+        self.encoder = Encoder()
+
+
 class Scraper:
     """Answers scrapes with the worker's metrics and the exporter's own."""
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Collector,
         own_metrics: Callable[[], Snapshot],
         on_update: Callable[[], None],
         own_names: Collection[str] = (),
@@ -66,15 +92,15 @@ class Scraper:
         """Seconds that the last scrape took, by phase."""
         self.last_scrape: float | None = None
         """When it was, in Unix seconds."""
+        self.problem = ""
+        """Why the last read failed; empty where it did not."""
         self.busy_since: float | None = None
         """When the read under way began, in seconds of the monotonic clock; None while there is none."""
         self._engine = engine
         self._own_metrics = own_metrics
         self._own_names = own_names
         self._on_update = on_update
-        self._renderers: dict[tuple[Escaping, bool], tuple[Renderer, Renderer]] = {}
-        """For the worker's metrics, and for our own."""
-        self._compressors: defaultdict[tuple[Format, Escaping], Compressor] = defaultdict(Compressor)
+        self._writers: dict[tuple[Format, Escaping], _Writer] = {}
         self._thread = DaemonThread()  # always the same: each thread has memory of its own
         self._batches = Coalescer(_Batch, self._begin)
 
@@ -89,7 +115,9 @@ class Scraper:
     def delay(self) -> str:
         """Say what a scrape may have to wait for; empty where it is nothing out of the ordinary."""
         progress = self._engine.progress
-        return f"read {progress[0]:,} of {progress[1]:,} files so far" if progress and progress[1] else ""
+        if progress is None or not progress.total:
+            return ""
+        return f"read {progress.read:,} of {progress.total:,} files so far"
 
     def refresh(self) -> None:
         """See to it that the files are read soon, whether or not somebody scrapes."""
@@ -116,7 +144,12 @@ class Scraper:
     def bodies(self, offers: Iterable[Offer]) -> dict[Offer, bytes]:
         """Perform one scrape for all `offers`, or only read where there is none; blocks."""
         start = time.perf_counter()
-        self._engine.update()
+        try:
+            self._engine.update()
+        except ScrapeError as error:
+            self.problem = str(error)
+            raise
+        self.problem = ""
         self._on_update()
         spent = {
             "read": self._engine.read_seconds,
@@ -126,9 +159,11 @@ class Scraper:
         bodies = {}
         for offer in offers:
             start = time.perf_counter()
-            worker, own = self._render(offer)
+            writer = self._writer(offer)
+            own = b"".join([*writer.own.render(self._own_metrics()), ending(offer.format)])
+            worker = writer.worker.render(self._engine.snapshot)
             rendered = time.perf_counter()
-            bodies[offer] = self._encode(worker, own, offer)
+            bodies[offer] = b"".join(writer.encoder.encode(offer.encoding, worker, own))
             spent["render"] += rendered - start
             spent["compress"] += time.perf_counter() - rendered
         if bodies:
@@ -136,20 +171,8 @@ class Scraper:
             self.last_scrape = time.time()
         return bodies
 
-    def _render(self, offer: Offer) -> tuple[Sequence[bytes], bytes]:
-        """Return the worker's part of a body in chunks, the same object as last time where equal, and the rest."""
-        openmetrics = offer.format is Format.OPENMETRICS_1_0_0
-        key = offer.escaping, openmetrics
-        if key not in self._renderers:
-            self._renderers[key] = (
-                Renderer(offer.escaping, openmetrics=openmetrics, taken=self._own_names),
-                Renderer(offer.escaping, openmetrics=openmetrics),
-            )
-        worker, own = self._renderers[key]
-        rest = b"".join(own.render(self._own_metrics()))
-        return worker.render(self._engine.snapshot), rest + OPENMETRICS_END if openmetrics else rest
-
-    def _encode(self, worker: Sequence[bytes], rest: bytes, offer: Offer) -> bytes:
-        if offer.encoding is Encoding.IDENTITY:
-            return b"".join([*worker, rest])
-        return self._compressors[offer.format, offer.escaping].gzip(worker, rest)
+    def _writer(self, offer: Offer) -> _Writer:
+        key = offer.format, offer.escaping
+        if key not in self._writers:
+            self._writers[key] = _Writer(*key, self._own_names)
+        return self._writers[key]

@@ -35,6 +35,8 @@ class Summary:
 
     version: str
     worker_addr: str
+    collector: str
+    """`incremental` or `stock`."""
     directory: str
     problem: str
     """Why the directory cannot be read or holds nothing readable, or how far the first read is; empty when ready."""

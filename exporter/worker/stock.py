@@ -1,39 +1,43 @@
-"""prometheus_client's own merge behind the interface of ours, for comparison."""
+"""`--collector stock`: prometheus_client's own merge at each scrape, behind the interface of ours."""
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from exporter.errors import ScrapeError
+from exporter.model import Family, FamilyValues, Snapshot, add_labels
 from exporter.multiproc.fileset import FileSet
-from exporter.multiproc.keys import add_labels
-from exporter.service.own_metrics import OwnFamily, OwnValues
 
 if TYPE_CHECKING:
     from exporter.multiproc.faults import Fault
 
+FAILED = "stock_failed"
+"""The reason that is counted when it fails. It does not tell which file it fails at."""
 
-class StockEngine:
+
+class StockCollector:
     """Serves the stock collector's families as they are, with labels added and in our order."""
 
     last_stamp = 0.0
-    observed_change = False
     progress = None
     overdue = False
 
     def __init__(self, file_set: Callable[[], FileSet], labels: Collection[tuple[str, str]]) -> None:
-        self.snapshot: Sequence[OwnValues] = ()
+        self.snapshot: Snapshot = ()
         self.read_seconds = 0.0
-        self.errors: Counter[str] = Counter()
+        self.errors = Counter({FAILED: 0})
         self.refused: Mapping[str, Fault] = {}
         self.left_out: Mapping[str, Fault] = {}
         self.moved: Collection[str] = ()
+        self.observed_change = False
         self._file_set = file_set
         self._labels = labels
+        self._files: FileSet | None = None
 
     def update(self) -> None:
         """Merge everything anew; ScrapeError where the stock collector fails, as it does at one bad file."""
@@ -42,15 +46,29 @@ class StockEngine:
         try:
             metrics = [] if files.problem else list(MultiProcessCollector(None, files.directory).collect())
         except Exception as error:
-            raise ScrapeError(
-                f"prometheus_client's own merge failed: {type(error).__name__}: {error}"
-            ) from error
-        self.snapshot = [
-            OwnValues(
-                OwnFamily(metric.name, metric.type, metric.documentation),
-                [[(sample.name, add_labels(sample.labels, self._labels)) for sample in metric.samples]],
-                [[float(sample.value) for sample in metric.samples]],
-            )
-            for metric in sorted(metrics, key=attrgetter("name"))
-        ]
+            self.errors[FAILED] += 1
+            fault = f"{type(error).__name__}: {error}"
+            raise ScrapeError(f"{files.directory}: prometheus_client's own merge failed: {fault}") from error
+        before, self.snapshot = self.snapshot, _snapshot(metrics, self._labels)
+        self.observed_change = files is self._files and _values(before) != _values(self.snapshot)
+        # Which file changed it does not tell. That one did tells enough where no writer's pid was ever found.
+        is_sign = self.observed_change and not (files.seen_alive or files.watched)
+        self.moved = files.writers if is_sign else ()
+        self._files = files
         self.read_seconds = time.perf_counter() - start
+
+
+def _snapshot(metrics: Iterable[Metric], labels: Collection[tuple[str, str]]) -> Snapshot:
+    return [
+        FamilyValues(
+            Family(metric.name, metric.type, metric.documentation),
+            [[(sample.name, add_labels(sample.labels, labels)) for sample in metric.samples]],
+            [[float(sample.value) for sample in metric.samples]],
+        )
+        for metric in sorted(metrics, key=attrgetter("name"))
+    ]
+
+
+def _values(snapshot: Snapshot) -> str:
+    """Return all values as text, in which a NaN is equal to another."""
+    return str([one.values for one in snapshot])

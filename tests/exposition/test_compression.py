@@ -8,16 +8,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.exposition import compression
-from exporter.exposition.compression import Compressor
+from exporter.exposition.compression import Encoder
+from exporter.exposition.negotiation import Encoding
 
 chunks = st.binary(max_size=300) | st.integers(0, 100_000).map(lambda size: b"sample 1.0\n" * (size // 11))
 
 
+def gzipped(encoder: Encoder, first: Sequence[bytes], rest: bytes) -> bytes:
+    (body,) = encoder.encode(Encoding.GZIP, first, rest)
+    return body
+
+
 @given(first=st.lists(chunks, max_size=4), rests=st.lists(chunks, min_size=1, max_size=4))
 def test_what_goes_in_comes_out(first: list[bytes], rests: list[bytes]) -> None:
-    compressor = Compressor()
+    encoder = Encoder()
     for rest in rests:
-        body = compressor.gzip(first, rest)
+        body = gzipped(encoder, first, rest)
         assert gzip.decompress(body) == b"".join(first) + rest
         decoder = zlib.decompressobj(16 + zlib.MAX_WBITS)
         assert decoder.decompress(body) + decoder.flush() == b"".join(first) + rest
@@ -26,9 +32,9 @@ def test_what_goes_in_comes_out(first: list[bytes], rests: list[bytes]) -> None:
 
 
 def test_another_first_part() -> None:
-    compressor = Compressor()
+    encoder = Encoder()
     for first in ([b"one" * 1000], [b"two", b"two" * 1000], [], [b"one"] * 1000):
-        assert gzip.decompress(compressor.gzip(first, b"rest")) == b"".join(first) + b"rest"
+        assert gzip.decompress(gzipped(encoder, first, b"rest")) == b"".join(first) + b"rest"
 
 
 def test_an_equal_first_part_is_not_compressed_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,20 +46,24 @@ def test_an_equal_first_part_is_not_compressed_again(monkeypatch: pytest.MonkeyP
         return run(chunks)
 
     monkeypatch.setattr(compression, "_run", noted)
-    compressor = Compressor()
+    encoder = Encoder()
     for first in ([b"first" * 100], [b"second"] * 1000):
         for rest in (b"a", b"bb", b"ccc"):
-            assert gzip.decompress(compressor.gzip(first, rest)) == b"".join(first) + rest
+            assert gzip.decompress(gzipped(encoder, first, rest)) == b"".join(first) + rest
     assert [len(chunks) for chunks in runs] == [1, 1000]
 
 
 def test_it_is_smaller_and_the_same_each_time() -> None:
     text = [b'sglang:metric{rank="%d"} %d.0\n' % (number % 8, number) for number in range(10_000)]
-    body = Compressor().gzip(text, b"rest")
+    body = gzipped(Encoder(), text, b"rest")
     assert len(body) < sum(map(len, text)) / 4
-    assert Compressor().gzip(text, b"rest") == body  # no time, no name
+    assert gzipped(Encoder(), text, b"rest") == body  # no time, no name
 
 
 def test_what_cannot_be_compressed() -> None:
     noise = random.Random(1).randbytes(200_000)  # noqa: S311 - to be repeatable is the point
-    assert gzip.decompress(Compressor().gzip([noise], noise)) == noise * 2
+    assert gzip.decompress(gzipped(Encoder(), [noise], noise)) == noise * 2
+
+
+def test_identity_is_the_chunks_as_they_are() -> None:
+    assert Encoder().encode(Encoding.IDENTITY, [b"one", b"two"], b"rest") == [b"one", b"two", b"rest"]

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.exposition.negotiation import Encoding, Escaping, Format, Offer, negotiate
+from exporter.exposition.negotiation import Encoding, Escaping, Offer, negotiate
+from exporter.model import Format
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 TEXT_1 = "text/plain; version=1.0.0; charset=utf-8; escaping="

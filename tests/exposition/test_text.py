@@ -14,8 +14,11 @@ from prometheus_client.metrics_core import (
 from prometheus_client.utils import floatToGoString
 
 from exporter.exposition import text
-from exporter.exposition.text import OPENMETRICS_END, Renderer
-from tests.support.compare import Told, Values, facts, of_openmetrics, of_text, snapshot_of, text_of
+from exporter.exposition.text import Renderer, ending
+from exporter.model import Family, FamilyValues, Format
+from tests.support.compare import facts, of_openmetrics, of_text, snapshot_of, text_of
+
+TEXT, OPENMETRICS = Format.TEXT_0_0_4, Format.OPENMETRICS_1_0_0
 
 
 def metric(
@@ -30,10 +33,10 @@ def metric(
 def rendered(
     *metrics: Metric,
     escaping: str = "underscores",
-    openmetrics: bool = False,
+    format_: Format = TEXT,
     labels: Sequence[tuple[str, str]] = (),
 ) -> str:
-    return text_of(Renderer(escaping, openmetrics=openmetrics), snapshot_of(metrics, labels)).decode()
+    return text_of(Renderer(format_, escaping), snapshot_of(metrics, labels)).decode()
 
 
 def sample_line(name: str = "a", escaping: str = "underscores", **labels: str) -> str:
@@ -71,7 +74,7 @@ def value_text(value: float) -> str:
 def test_the_two_formats(metric_type: str, suffix: str, text: str, openmetrics: str) -> None:
     made = metric("s:x", metric_type, (f"s:x{suffix}", {}, 1.0))
     assert rendered(made) == text
-    assert rendered(made, openmetrics=True) == openmetrics
+    assert rendered(made, format_=OPENMETRICS) == openmetrics
 
 
 def test_families_by_name_with_labels_added() -> None:
@@ -123,11 +126,11 @@ def test_numbers(value: float, text: str) -> None:
 def test_numbers_are_those_of_the_stock_encoder_first_and_when_they_change(
     values: list[float], data: st.DataObject
 ) -> None:
-    family = Told("a", "gauge", "Help.")
+    family = Family("a", "gauge", "Help.")
     samples = [[("a", (("i", str(i)),)) for i in range(len(values))]]
-    renderer = Renderer("underscores", openmetrics=False)
+    renderer = Renderer(TEXT)
     for _ in range(3):
-        lines = text_of(renderer, [Values(family, samples, [values])]).decode().splitlines()[2:]
+        lines = text_of(renderer, [FamilyValues(family, samples, [values])]).decode().splitlines()[2:]
         expected = [f'a{{i="{i}"}} {floatToGoString(value)}' for i, value in enumerate(values)]
         assert [line.replace(" -0.0", " 0.0") for line in lines] == [
             line.replace(" -0.0", " 0.0") for line in expected
@@ -171,7 +174,7 @@ def test_label_values(value: str, text: str) -> None:
 def test_help(help_text: str, text: str, openmetrics: str) -> None:
     made = metric("a", "gauge", help_text=help_text)
     assert rendered(made).splitlines()[0] == f"# HELP a {text}"
-    assert rendered(made, openmetrics=True).splitlines()[0] == f"# HELP a {openmetrics}"
+    assert rendered(made, format_=OPENMETRICS).splitlines()[0] == f"# HELP a {openmetrics}"
 
 
 @pytest.mark.parametrize(
@@ -188,13 +191,11 @@ def test_names_beyond_the_legacy_characters(escaping: str, line: str) -> None:
 
 
 @pytest.mark.parametrize("escaping", ["underscores", "allow-utf-8", "dots", "values"])
-@pytest.mark.parametrize("openmetrics", [False, True])
-def test_a_colon_stays_in_every_scheme(escaping: str, *, openmetrics: bool) -> None:
-    text = rendered(
-        metric("s:x", "counter", ("s:x_total", {}, 1.0)), escaping=escaping, openmetrics=openmetrics
-    )
+@pytest.mark.parametrize("format_", Format)
+def test_a_colon_stays_in_every_scheme(escaping: str, format_: Format) -> None:
+    text = rendered(metric("s:x", "counter", ("s:x_total", {}, 1.0)), escaping=escaping, format_=format_)
     total = "__total" if escaping == "dots" else "_total"
-    name = "s:x" if openmetrics else f"s:x{total}"
+    name = "s:x" if format_ is OPENMETRICS else f"s:x{total}"
     assert text == f"# HELP {name} Help.\n# TYPE {name} counter\ns:x{total} 1.0\n"
 
 
@@ -211,7 +212,7 @@ def test_families_that_escaping_makes_equal_are_not_served_twice() -> None:
         metric(name, "gauge", (name, {}, value)) for name, value in (("a.b", 1), ("a_b", 2), ("c", 3))
     )
     snapshot = snapshot_of([plain, other, dotted])
-    renderer = Renderer("underscores", openmetrics=False)
+    renderer = Renderer(TEXT)
     text = text_of(renderer, snapshot).decode()
     assert [line for line in text.splitlines() if "#" not in line] == ["a_b 1.0", "c 3.0"]
     later = [values._replace(values=[[5.0 + at]]) for at, values in enumerate(snapshot)]
@@ -221,7 +222,7 @@ def test_families_that_escaping_makes_equal_are_not_served_twice() -> None:
 
 def test_unchanged_text_is_the_same_object_and_what_was_given_out_stays() -> None:
     snapshot = snapshot_of([metric("a", "gauge", ("a", {}, 1.0))])
-    renderer = Renderer("underscores", openmetrics=False)
+    renderer = Renderer(TEXT)
     before = renderer.render(snapshot)
     kept = list(before)
     assert renderer.render(snapshot) is before
@@ -230,7 +231,7 @@ def test_unchanged_text_is_the_same_object_and_what_was_given_out_stays() -> Non
 
 
 def test_other_families() -> None:
-    renderer = Renderer("underscores", openmetrics=False)
+    renderer = Renderer(TEXT)
     for size in (1, 3, 0, 200, 2):
         metrics = [metric(f"m{i:03}", "gauge", (f"m{i:03}", {}, float(i))) for i in range(size)]
         text = text_of(renderer, snapshot_of(metrics))
@@ -240,10 +241,10 @@ def test_other_families() -> None:
 
 def test_other_families_with_the_same_values() -> None:
     values = [1.0, 2.0]
-    renderer = Renderer("underscores", openmetrics=False)
+    renderer = Renderer(TEXT)
     for name in "ab":
         samples = [(name, (("l", "1"),)), (name, (("l", "2"),))]
-        text = text_of(renderer, [Values(Told(name, "gauge", "Help."), [samples], [values])]).decode()
+        text = text_of(renderer, [FamilyValues(Family(name, "gauge", "Help."), [samples], [values])]).decode()
         assert text.splitlines()[2:] == [f'{name}{{l="1"}} 1.0', f'{name}{{l="2"}} 2.0']
 
 
@@ -258,14 +259,14 @@ names = st.lists(st.sampled_from(["a.b", "a_b", "c", "d", "e"]), unique=True)
 @given(st.data())
 def test_a_kept_text_is_what_a_new_renderer_gives(data: st.DataObject) -> None:
     """Whatever comes, goes, or changes: families, samples of them in some of their blocks, values."""
-    kept = Renderer("underscores", openmetrics=True)
-    snapshot: list[Values] = []
+    kept = Renderer(OPENMETRICS)
+    snapshot: list[FamilyValues] = []
     for _ in range(5):
-        families: dict[str, Values] = {values.family.name: values for values in snapshot}
+        families: dict[str, FamilyValues] = {values.family.name: values for values in snapshot}
         for name in data.draw(names, "gone"):
             families.pop(name, None)
         for name in data.draw(names, "new"):
-            families[name] = Values(Told(name, "gauge", "Help."), [], [])
+            families[name] = FamilyValues(Family(name, "gauge", "Help."), [], [])
         for name in data.draw(names, "other samples"):
             if name in families:
                 families[name] = with_another_block(families[name], data)
@@ -276,10 +277,10 @@ def test_a_kept_text_is_what_a_new_renderer_gives(data: st.DataObject) -> None:
                 values[at] = data.draw(st.lists(numbers, min_size=len(values[at]), max_size=len(values[at])))
                 families[name] = families[name]._replace(values=values)
         snapshot = [families[name] for name in sorted(families)]
-        assert text_of(kept, snapshot) == text_of(Renderer("underscores", openmetrics=True), snapshot)
+        assert text_of(kept, snapshot) == text_of(Renderer(OPENMETRICS), snapshot)
 
 
-def with_another_block(values: Values, data: st.DataObject) -> Values:
+def with_another_block(values: FamilyValues, data: st.DataObject) -> FamilyValues:
     """Return a family with a block more, or with another one in its place."""
     labels = data.draw(st.lists(st.sampled_from(["x.y", "x_y", "z"]), max_size=4, unique=True))
     number = next(UNIQUE)
@@ -287,7 +288,7 @@ def with_another_block(values: Values, data: st.DataObject) -> Values:
     block_values = data.draw(st.lists(numbers, min_size=len(block), max_size=len(block)))
     at = data.draw(st.integers(0, len(values.samples)))
     rest = at + data.draw(st.integers(0, 1))
-    return Values(
+    return FamilyValues(
         values.family,
         [*values.samples[:at], block, *values.samples[rest:]],
         [*values.values[:at], block_values, *values.values[rest:]],
@@ -295,43 +296,45 @@ def with_another_block(values: Values, data: st.DataObject) -> Values:
 
 
 def test_samples_of_two_blocks_that_are_alike_when_escaped_are_one() -> None:
-    renderer = Renderer("underscores", openmetrics=False)
-    family = Told("a", "gauge", "Help.")
+    renderer = Renderer(TEXT)
+    family = Family("a", "gauge", "Help.")
     plain, dotted = ([("a", ((label, "1"),))] for label in ("x_y", "x.y"))
     for samples in ([plain], [dotted, plain], [plain, dotted], [plain]):
-        lines = text_of(renderer, [Values(family, samples, [[float(at)] for at, _ in enumerate(samples)])])
+        lines = text_of(
+            renderer, [FamilyValues(family, samples, [[float(at)] for at, _ in enumerate(samples)])]
+        )
         assert lines.splitlines()[2:] == [b'a{x_y="1"} 0.0']
 
 
 def test_a_block_that_comes_leaves_the_texts_of_others_alone() -> None:
-    renderer = Renderer("underscores", openmetrics=False)
-    family, values = Told("a", "gauge", "Help."), [1.0]
+    renderer = Renderer(TEXT)
+    family, values = Family("a", "gauge", "Help."), [1.0]
     first, second, third = ([("a", (("i", i),))] for i in "123")
-    before = renderer.render([Values(family, [first, third], [values, values])])
-    after = renderer.render([Values(family, [first, second, third], [values, values, values])])
+    before = renderer.render([FamilyValues(family, [first, third], [values, values])])
+    after = renderer.render([FamilyValues(family, [first, second, third], [values, values, values])])
     assert len(after) == len(before) + 1
     assert all(any(chunk is other for other in after) for chunk in before)
 
 
 def test_a_family_that_comes_leaves_the_texts_of_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    renderer = Renderer("underscores", openmetrics=False)
+    renderer = Renderer(TEXT)
     snapshot = snapshot_of([metric(name, "gauge", (name, {}, 1.0)) for name in "ac"])
     before = renderer.render(snapshot)
     prepared: list[str] = []
-    header = text._header
+    header = text.header
 
-    def noted(name: str, *args: str, openmetrics: bool) -> str:
+    def noted(name: str, metric_type: str, help_text: str, format_: Format) -> bytes:
         prepared.append(name)
-        return header(name, *args, openmetrics=openmetrics)
+        return header(name, metric_type, help_text, format_)
 
-    monkeypatch.setattr(text, "_header", noted)
+    monkeypatch.setattr(text, "header", noted)
     after = renderer.render([snapshot[0], *snapshot_of([metric("b", "gauge", ("b", {}, 2.0))]), snapshot[1]])
     assert prepared == ["b"]
     assert all(any(chunk is other for other in after) for chunk in before)
 
 
 def test_a_family_is_shown_once_its_name_is_free() -> None:
-    renderer = Renderer("underscores", openmetrics=False)
+    renderer = Renderer(TEXT)
     dotted, plain = snapshot_of([metric(name, "gauge", (name, {}, 1.0)) for name in ("a.b", "a_b")])
     assert text_of(renderer, [dotted, plain]).count(b"a_b 1.0") == 1
     assert text_of(renderer, [plain]).count(b"a_b 1.0") == 1
@@ -342,15 +345,15 @@ def test_a_family_is_shown_once_its_name_is_free() -> None:
 
 def test_a_change_of_one_value_rewrites_one_line() -> None:
     size = 1000
-    family = Told("a", "gauge", "Help.")
+    family = Family("a", "gauge", "Help.")
     samples = [[("a", (("i", str(i)),)) for i in range(size)]]
-    renderer = Renderer("underscores", openmetrics=False)
+    renderer = Renderer(TEXT)
     values = [0.0] * size
-    before = text_of(renderer, [Values(family, samples, [values])]).splitlines()
+    before = text_of(renderer, [FamilyValues(family, samples, [values])]).splitlines()
     for i in (0, 63, 64, 65, size - 1):
         changed = list(values)
         changed[i] = 5e6
-        lines = text_of(renderer, [Values(family, samples, [changed])]).splitlines()
+        lines = text_of(renderer, [FamilyValues(family, samples, [changed])]).splitlines()
         assert [line for line, old in zip(lines, before, strict=True) if line != old] == [
             b'a{i="%d"} 5e+06' % i
         ]
@@ -363,9 +366,9 @@ def test_both_formats_are_read_back_as_they_were() -> None:
     gauge = GaugeMetricFamily("g", "A gauge.", value=math.nan)
     metrics = [histogram, counter, gauge]
     snapshot = snapshot_of(metrics)
-    assert of_text(text_of(Renderer("underscores", openmetrics=False), snapshot)) == facts(metrics)
-    openmetrics = text_of(Renderer("underscores", openmetrics=True), snapshot)
-    assert of_openmetrics(openmetrics + OPENMETRICS_END) == facts(metrics)
+    assert of_text(text_of(Renderer(TEXT), snapshot)) == facts(metrics)
+    openmetrics = text_of(Renderer(OPENMETRICS), snapshot)
+    assert of_openmetrics(openmetrics + ending(OPENMETRICS)) == facts(metrics)
 
 
 @pytest.mark.parametrize(
@@ -394,5 +397,5 @@ def test_a_sample_that_escaping_makes_another_one_is_left_out() -> None:
 
 def test_taken_names_are_left_to_others() -> None:
     snapshot = snapshot_of([metric("a.b", "gauge", ("a.b", {}, 1.0))])
-    assert text_of(Renderer("underscores", openmetrics=False, taken={"a_b"}), snapshot) == b""
-    assert text_of(Renderer("allow-utf-8", openmetrics=False, taken={"a_b"}), snapshot)
+    assert text_of(Renderer(TEXT, "underscores", taken={"a_b"}), snapshot) == b""
+    assert text_of(Renderer(TEXT, "allow-utf-8", taken={"a_b"}), snapshot)

@@ -18,7 +18,7 @@ from exporter.fleet.fanout import Fanout
 from exporter.fleet.sources import Discovery, Source, SourceError
 from exporter.fleet.status import Observer
 from exporter.fleet.targets import Target, from_option, from_smg
-from exporter.fleet.telemetry import Telemetry, target_text
+from exporter.fleet.telemetry import Telemetry, target_metrics
 from exporter.web.listen import open_sockets
 from exporter.web.server import Server
 from tests.fleet.targets import answer, serving
@@ -55,7 +55,7 @@ async def fleet(*targets: Target, source: Source | None = None) -> AsyncIterator
         fanout = Fanout(
             lambda: discovery.targets,
             partial(scrape, session, limit=1 << 20),
-            target_text,
+            target_metrics,
             labels={},
             target_timeout=2.0,
             max_target_bytes=1 << 20,

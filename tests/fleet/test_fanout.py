@@ -11,11 +11,12 @@ from functools import partial
 import pytest
 
 from exporter.errors import ScrapeError
-from exporter.exposition.negotiation import Encoding, Escaping, Format, Offer
+from exporter.exposition.negotiation import Encoding, Escaping, Offer
 from exporter.fleet.client import make_session, scrape
 from exporter.fleet.fanout import Fanout, Outcome
 from exporter.fleet.targets import Target, from_option
-from exporter.fleet.telemetry import target_text
+from exporter.fleet.telemetry import target_metrics
+from exporter.model import Format
 from tests.fleet import targets
 from tests.fleet.targets import Behaviour, Server, answer, serving
 from tests.support.compare import of_openmetrics, types
@@ -36,7 +37,7 @@ async def fan_out(
         made = Fanout(
             lambda: known,
             partial(scrape, session, limit=LIMIT),
-            target_text,
+            target_metrics,
             labels={},
             target_timeout=target_timeout,
             max_target_bytes=LIMIT,

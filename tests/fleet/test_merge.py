@@ -7,19 +7,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.fleet.merge import merge
-from exporter.fleet.reading import BadExpositionError, Reader, Reading, read_own
+from exporter.fleet.reading import BadExpositionError, Reader, Reading
+from exporter.model import Format
+from exporter.service.own_metrics import Metric
 from tests.fleet.expositions import expositions, recorded_text, slow_merge
 from tests.support.compare import flat, of_openmetrics, of_text, types
 
+TEXT, OPENMETRICS = Format.TEXT_0_0_4, Format.OPENMETRICS_1_0_0
 ADDRESSES = ("grpc://10.0.0.1:8001", "grpc://10.0.0.2:8001", "http://[::1]:30000")
 
 
-def merged(*bodies: bytes, openmetrics: bool = False, labels: Iterable[tuple[bytes, bytes]] = ()) -> str:
+def merged(*bodies: bytes, format_: Format = TEXT, labels: Iterable[tuple[str, str]] = ()) -> str:
     """Return the merge of bodies of workers grpc://w0:1, grpc://w1:1, ..."""
-    return b"".join(merge(read_all(bodies, labels), openmetrics=openmetrics)[0]).decode()
+    return b"".join(merge(read_all(bodies, labels), format_)[0]).decode()
 
 
-def read_all(bodies: Iterable[bytes], labels: Iterable[tuple[bytes, bytes]] = ()) -> list[Reading]:
+def read_all(bodies: Iterable[bytes], labels: Iterable[tuple[str, str]] = ()) -> list[Reading]:
     reader = Reader(tuple(labels))
     return [reader.read(body, b"grpc://w%d:1" % number) for number, body in enumerate(bodies)]
 
@@ -27,7 +30,7 @@ def read_all(bodies: Iterable[bytes], labels: Iterable[tuple[bytes, bytes]] = ()
 def faults(*bodies: bytes) -> dict[str, int]:
     """Return what is left out, in reading and in merging."""
     readings = read_all(bodies)
-    total = merge(readings, openmetrics=False)[1]
+    total = merge(readings, TEXT)[1]
     for reading in readings:
         total.update(reading.layout.faults)
     return dict(total)
@@ -46,7 +49,7 @@ def test_the_merge_says_what_a_slow_merge_of_objects_says(bodies: list[bytes]) -
     addresses = ADDRESSES[: len(bodies)]
     reader = Reader()
     readings = [reader.read(body, address.encode()) for body, address in zip(bodies, addresses, strict=True)]
-    chunks, _ = merge(readings, openmetrics=False)
+    chunks, _ = merge(readings, TEXT)
     assert of_text(b"".join(chunks)) == slow_merge(bodies, addresses)
 
 
@@ -59,8 +62,8 @@ def finite(body: bytes) -> bytes:
 def test_openmetrics_is_strict_and_says_the_same(bodies: list[bytes]) -> None:
     reader = Reader()
     readings = [reader.read(body, address.encode()) for body, address in zip(bodies, ADDRESSES, strict=False)]
-    in_text = of_text(b"".join(merge(readings, openmetrics=False)[0]))
-    in_openmetrics = of_openmetrics(b"".join(merge(readings, openmetrics=True)[0]))
+    in_text = of_text(b"".join(merge(readings, TEXT)[0]))
+    in_openmetrics = of_openmetrics(b"".join(merge(readings, OPENMETRICS)[0]))
     assert flat(in_text) == flat(in_openmetrics)
 
 
@@ -98,13 +101,13 @@ def test_the_lines_of_a_histogram_are_put_in_order() -> None:
         for x in (b"", b',x="1"')
     )
     body += b'h_count 9\nh_count{x="1"} 9\nh_sum{x="1"} 2\n'
-    assert types(of_openmetrics(merged(body, openmetrics=True).encode())) == {"h": "histogram"}
+    assert types(of_openmetrics(merged(body, format_=OPENMETRICS).encode())) == {"h": "histogram"}
 
 
 @pytest.mark.parametrize("name", ["sglang:x", "Capital", "max_running_requests_under_SLO", ":", "_"])
 def test_names_stay_as_they_are(name: str) -> None:
-    for openmetrics in (False, True):
-        text = merged(f"# TYPE {name} gauge\n{name} 1\n".encode(), openmetrics=openmetrics)
+    for format_ in Format:
+        text = merged(f"# TYPE {name} gauge\n{name} 1\n".encode(), format_=format_)
         assert f'\n{name}{{worker_addr="grpc://w0:1"}} 1\n' in text
 
 
@@ -138,13 +141,23 @@ def test_a_family_whose_name_is_a_sample_of_another_is_left_out() -> None:
     assert faults(histogram, b"# TYPE h_count gauge\nh_count 1\n") == {"name_clash": 1}
 
 
-def test_no_worker_adds_to_a_family_of_our_own() -> None:
-    own = read_own(b'# TYPE up gauge\nup{worker_addr="x"} 1\n')
-    chunks, left_out = merge(read_all([b"# TYPE up gauge\nup 5\n", b"other 1\n"]), own, openmetrics=False)
-    text = b"".join(chunks)
-    assert b'up{worker_addr="x"} 1\n' in text
-    assert b"5" not in text
+@pytest.mark.parametrize("format_", Format)
+def test_our_own_families_stand_among_the_workers(format_: Format) -> None:
+    own = [Metric("up", "Ours.", "worker_addr").tell({("x",): 1.0})]
+    chunks, left_out = merge(read_all([b"z 1\n", b"a 2\nup_to 3\n"]), format_, own)
+    text = b"".join(chunks).decode()
+    assert not left_out
+    assert re.findall("(?m)^# TYPE ([a-z_]+)", text) == ["a", "up", "up_to", "z"]
+    assert '# HELP up Ours.\n# TYPE up gauge\nup{worker_addr="x"} 1.0\n' in text
+
+
+@pytest.mark.parametrize("format_", Format)
+@pytest.mark.parametrize("body", [b"# TYPE up gauge\nup 5\n", b"# TYPE u summary\nu_sum 5\n"])
+def test_no_worker_has_a_name_of_our_own(format_: Format, body: bytes) -> None:
+    own = [Metric(name, "Ours.").tell({(): 1.0}) for name in ("u_sum", "up")]
+    chunks, left_out = merge(read_all([body, b"other 1\n"]), format_, own)
     assert left_out == {"reserved_name": 1}
+    assert b"5" not in b"".join(chunks)
 
 
 # --- Labels ---
@@ -174,7 +187,7 @@ def test_a_duplicate_is_dropped_however_it_is_written(second: bytes) -> None:
 
 def test_a_label_that_we_add_stays_as_exported() -> None:
     body = b'a{cluster="own"} 1\nb{cluster="own",exported_cluster="older"} 2\nc 3\n'
-    lines = merged(body, labels=[(b"cluster", b"x")]).splitlines()
+    lines = merged(body, labels=[("cluster", "x")]).splitlines()
     assert [line for line in lines if line[0] != "#"] == [
         'a{cluster="x",exported_cluster="own",worker_addr="grpc://w0:1"} 1',
         'b{cluster="x",exported_cluster="older",exported_exported_cluster="own",worker_addr="grpc://w0:1"} 2',
@@ -237,7 +250,15 @@ def test_a_broken_line_costs_its_family_and_no_other(line: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [b"h 1", b"h_bucket 1", b'h_bucket{le="x"} 1', b'h_bucket{le="NaN"} 1'], ids=bytes.decode
+    "line",
+    [
+        b"h 1",
+        b"h_bucket 1",
+        b'h_bucket{le="x"} 1',
+        b'h_bucket{le="NaN"} 1',
+        'h_bucket{le="\u0661"} 1'.encode(),
+    ],
+    ids=bytes.decode,
 )
 def test_a_histogram_with_a_sample_that_it_cannot_have_is_broken(line: bytes) -> None:
     body = b'# TYPE h histogram\nh_bucket{le="+Inf"} 1\nh_sum 1\nh_count 1\n%b\ngood 1\n' % line
@@ -275,7 +296,7 @@ def test_an_empty_exposition_is_none_the_less_one(body: bytes) -> None:
 
 def test_a_counter_is_named_without_total_in_openmetrics() -> None:
     body = b'# HELP a_total Say "hi".\n# TYPE a_total counter\na_total 1\n'
-    assert merged(body, openmetrics=True) == (
+    assert merged(body, format_=OPENMETRICS) == (
         '# HELP a Say \\"hi\\".\n# TYPE a counter\na_total{worker_addr="grpc://w0:1"} 1\n# EOF\n'
     )
 
@@ -294,13 +315,13 @@ def test_a_counter_is_named_without_total_in_openmetrics() -> None:
     ],
 )
 def test_openmetrics_has_names_for_all_families(body: bytes) -> None:
-    of_openmetrics(merged(body, body, openmetrics=True).encode())
+    of_openmetrics(merged(body, body, format_=OPENMETRICS).encode())
 
 
 def test_timestamps_are_milliseconds_in_text_and_seconds_in_openmetrics() -> None:
     body = b"a 1 1700000000123\nb 2 -1500\n"
     assert 'a{worker_addr="grpc://w0:1"} 1 1700000000123\n' in merged(body)
-    text = merged(body, openmetrics=True)
+    text = merged(body, format_=OPENMETRICS)
     assert 'a{worker_addr="grpc://w0:1"} 1 1700000000.123\n' in text
     assert 'b{worker_addr="grpc://w0:1"} 2 -1.500\n' in text
 
@@ -312,6 +333,6 @@ def test_timestamps_are_milliseconds_in_text_and_seconds_in_openmetrics() -> Non
 def test_recorded_workers_merge_to_what_they_say(recorded: dict[str, Path], name: str) -> None:
     body = recorded_text(recorded[name])
     assert faults(body) == {}
-    text = b"".join(merge(read_all([body, body]), openmetrics=False)[0])
+    text = b"".join(merge(read_all([body, body]), TEXT)[0])
     assert of_text(text) == slow_merge([body, body], ["grpc://w0:1", "grpc://w1:1"])
-    of_openmetrics(b"".join(merge(read_all([body, body]), openmetrics=True)[0]))
+    of_openmetrics(b"".join(merge(read_all([body, body]), OPENMETRICS)[0]))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from exporter.fleet.merge import merge
 from exporter.fleet.reading import BadExpositionError, Reader, Reading
+from exporter.model import Format
 from tests.fleet.expositions import expositions
 
 ADDRESS = b"grpc://10.0.0.1:8001"
@@ -33,7 +34,7 @@ def says(reading: Reading | None) -> object:
     return [
         dict(layout.faults),
         [(family.name, family.type, family.help) for family, _ in layout.shares],
-        *(merge([reading], openmetrics=openmetrics) for openmetrics in (False, True)),
+        *(merge([reading], format_) for format_ in Format),
     ]
 
 
@@ -125,9 +126,9 @@ def histories(draw: st.DrawFn) -> list[bytes]:
     return bodies
 
 
-@given(histories(), histories(), st.sampled_from([(), ((b"x", b"added"),)]))
+@given(histories(), histories(), st.sampled_from([(), (("x", "added"),)]))
 def test_a_body_after_any_others_is_read_as_if_it_came_first(
-    one: list[bytes], other: list[bytes], labels: tuple[tuple[bytes, bytes], ...]
+    one: list[bytes], other: list[bytes], labels: tuple[tuple[str, str], ...]
 ) -> None:
     reader = Reader(labels)
     last: dict[int, Reading] = {}
@@ -201,7 +202,7 @@ def test_timestamps_may_come_with_the_values() -> None:
     before = reader.read(b"a 1\n", ADDRESS)
     again = reader.read(b"a 1 1500\n", ADDRESS, before)
     assert again.layout is before.layout
-    assert b"".join(again.pieces(openmetrics=True)) == b'a{worker_addr="%b"} 1 1.500\n' % ADDRESS
+    assert b"".join(again.pieces(Format.OPENMETRICS_1_0_0)) == b'a{worker_addr="%b"} 1 1.500\n' % ADDRESS
 
 
 @pytest.mark.parametrize(
@@ -226,7 +227,7 @@ def test_workers_that_are_alike_share_a_layout() -> None:
     one = reader.read(b'a{x="1",worker_addr="grpc://one:1"} 1\nb 2\n', b"grpc://one:1")
     two = reader.read(b'a{x="1",worker_addr="grpc://two:1"} 7\nb 8\n', b"grpc://two:1")
     assert two.layout is one.layout
-    assert b"".join(merge([one, two], openmetrics=False)[0]) == (
+    assert b"".join(merge([one, two], Format.TEXT_0_0_4)[0]) == (
         b'# HELP a \n# TYPE a untyped\na{x="1",worker_addr="grpc://one:1"} 1\na{x="1",worker_addr="grpc://two:1"} 7\n'
         b'# HELP b \n# TYPE b untyped\nb{worker_addr="grpc://one:1"} 2\nb{worker_addr="grpc://two:1"} 8\n'
     )
@@ -260,7 +261,7 @@ def test_a_target_may_become_another_worker() -> None:
     reader = Reader()
     before = reader.read(b"a 1\n", b"grpc://one:1")
     after = reader.read(b"a 2\n", b"grpc://two:1", before)
-    assert b"".join(after.pieces(openmetrics=False)) == b'a{worker_addr="grpc://two:1"} 2\n'
+    assert b"".join(after.pieces(Format.TEXT_0_0_4)) == b'a{worker_addr="grpc://two:1"} 2\n'
 
 
 # --- Nothing else is kept ---
@@ -272,7 +273,7 @@ def test_readings_that_nobody_has_any_more_are_not_kept() -> None:
     assert len(reader._by_length) == 20
     del readings[1:]
     assert list(reader._by_length.values()) == readings
-    assert vars(reader).keys() == {"_labels", "_keep_address", "_by_length"}, "another cache, another test"
+    assert vars(reader).keys() == {"_labels", "_by_length"}, "another cache, another test"
 
 
 def test_memory_stays_as_it_is_though_series_come_and_go_for_ever() -> None:

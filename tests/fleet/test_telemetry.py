@@ -7,14 +7,20 @@ from functools import partial
 from itertools import count
 
 import pytest
-from prometheus_client.exposition import generate_latest
 
+from exporter.exposition.text import Renderer
 from exporter.fleet.client import REASONS, scrape
 from exporter.fleet.fanout import Fanout
 from exporter.fleet.merge import LEFT_OUT
 from exporter.fleet.sources import Discovery
-from exporter.fleet.telemetry import Telemetry, target_text
+from exporter.fleet.telemetry import Telemetry, target_metrics
+from exporter.model import Format
+from tests.support.compare import text_of
 from tests.support.expositions import Exposition
+
+
+def text(telemetry: Telemetry) -> str:
+    return text_of(Renderer(Format.TEXT_0_0_4), telemetry.registry.tell()).decode()
 
 
 @pytest.fixture
@@ -22,7 +28,7 @@ def fanout() -> Iterator[Fanout]:
     made = Fanout(
         lambda: (),
         partial(scrape, None, limit=0),  # type: ignore[arg-type]
-        target_text,
+        target_metrics,
         labels={},
         target_timeout=1.0,
         max_target_bytes=0,
@@ -33,7 +39,7 @@ def fanout() -> Iterator[Fanout]:
 
 
 def test_every_reason_and_code_is_there_from_the_start(fanout: Fanout) -> None:
-    own = Exposition(generate_latest(Telemetry(Discovery([], []), fanout).registry).decode())
+    own = Exposition(text(Telemetry(Discovery([], []), fanout)))
     for name, label, values in (
         ("target_failures", "reason", REASONS),
         ("left_out", "reason", LEFT_OUT),
@@ -69,6 +75,6 @@ def test_what_is_counted_meanwhile_is_no_trouble(fanout: Fanout) -> None:
         reason = Reason("one")
         reason.counts = counts
         counts[reason] += 1
-    own = Exposition(generate_latest(telemetry.registry).decode())
+    own = Exposition(text(telemetry))
     assert own.value("smg_exporter_scrapes_total", code="418") == 1
     assert next(others) == 1003, "each was counted once while metrics were written"

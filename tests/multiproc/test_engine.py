@@ -11,11 +11,12 @@ import pytest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from exporter.model import Snapshot
 from exporter.multiproc import blocks, dbfile
 from exporter.multiproc import kind as kind_engine
 from exporter.multiproc.collector import metrics
 from exporter.multiproc.dbfile import DbFile, Found
-from exporter.multiproc.engine import Engine, Snapshot
+from exporter.multiproc.engine import Engine
 from exporter.multiproc.fileset import FileSet, Liveness, decide
 from exporter.multiproc.listing import list_directory
 from exporter.multiproc.processes import Process

@@ -15,13 +15,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from prometheus_client.mmap_dict import MmapedDict
 
 from exporter.exposition.text import Renderer
+from exporter.model import Format, Labels
 from exporter.multiproc.collector import metrics
 from exporter.multiproc.engine import Engine
 from exporter.multiproc.fileset import FileSet, Liveness, decide
 from exporter.multiproc.listing import list_directory
 from exporter.multiproc.merge import RULES
 from exporter.multiproc.processes import Process
-from tests.support.compare import Facts, Labels, facts, of_stock, of_text, rendered, text_of
+from tests.support.compare import Facts, facts, of_stock, of_text, rendered, text_of
 from tests.support.files import HELP, Processes, raw_entry, raw_file, write
 from tests.support.metrics import KINDS, Family, Series, entries
 
@@ -56,9 +57,9 @@ class Worker(RuleBasedStateMachine):
         self.clock = 0.0
         self.engine = self.new_engine()
         self.renderers = {
-            (escaping, openmetrics): Renderer(escaping, openmetrics=openmetrics)
+            (format_, escaping): Renderer(format_, escaping)
             for escaping in ("underscores", "allow-utf-8")
-            for openmetrics in (False, True)
+            for format_ in (Format.TEXT_0_0_4, Format.OPENMETRICS_1_0_0)
         }
         self.last_sums: dict[tuple[str, Labels], float] = {}
         self.steps = self.scrapes = 0
@@ -237,11 +238,10 @@ class Worker(RuleBasedStateMachine):
         self.assert_no_sum_fell(said)
         snapshot = self.engine.snapshot
         self.scrapes += 1
-        for every, ((escaping, openmetrics), renderer) in enumerate(self.renderers.items(), 1):
+        for every, (written, renderer) in enumerate(self.renderers.items(), 1):
             if self.scrapes % every == 0:  # one that is not asked for long must catch up
-                fresh_renderer = Renderer(escaping, openmetrics=openmetrics)
-                assert text_of(renderer, snapshot) == text_of(fresh_renderer, snapshot)
-        text = text_of(self.renderers["underscores", False], snapshot)
+                assert text_of(renderer, snapshot) == text_of(Renderer(*written), snapshot)
+        text = text_of(self.renderers[Format.TEXT_0_0_4, "underscores"], snapshot)
         assert of_text(text) == said
         if not any(self.gone.iterdir()):  # of which a new collector knows nothing
             fresh = self.new_engine()

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from exporter.multiproc.faults import BadKeyError
-from exporter.multiproc.keys import SUM, add_labels, read_key
+from exporter.multiproc.keys import SUM, read_key
 from tests.support.files import HELP, bucket, counter, gauge, sample_key, total
 
 INF = math.inf
@@ -95,29 +95,3 @@ def test_samples_of_the_wrong_shape(metric_type: str, key: str) -> None:
 )
 def test_keys_of_the_wrong_form(key: bytes) -> None:
     assert refused(key) == "bad_key"
-
-
-def test_labels_are_sorted_and_added() -> None:
-    assert add_labels({"zone": "z", "area": "a"}, [("worker_addr", "w"), ("dc", "x")]) == (
-        ("area", "a"),
-        ("dc", "x"),
-        ("worker_addr", "w"),
-        ("zone", "z"),
-    )
-
-
-def test_a_label_of_an_added_name_is_kept_as_exported() -> None:
-    assert dict(add_labels({"worker_addr": "theirs"}, [("worker_addr", "ours")])) == {
-        "worker_addr": "ours",
-        "exported_worker_addr": "theirs",
-    }
-
-
-def test_exported_labels_form_a_chain() -> None:
-    own = {"worker_addr": "1", "exported_worker_addr": "2", "exported_exported_worker_addr": "3"}
-    assert dict(add_labels(own, [("worker_addr", "ours")])) == {
-        "worker_addr": "ours",
-        "exported_worker_addr": "2",
-        "exported_exported_worker_addr": "3",
-        "exported_exported_exported_worker_addr": "1",
-    }

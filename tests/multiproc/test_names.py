@@ -34,6 +34,7 @@ def test_a_gauge_with_two_modes_keeps_the_first() -> None:
     [
         (("a", "counter"), ("a_total", "gauge_all")),
         (("a_total", "gauge_all"), ("a", "counter")),
+        (("a", "counter"), ("a_created", "gauge_all")),
         (("a", "histogram"), ("a_bucket", "gauge_all")),
         (("a", "histogram"), ("a_count", "gauge_all")),
         (("a", "summary"), ("a_sum", "gauge_all")),

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.exposition.negotiation import Encoding, Escaping, Format, Offer
+from exporter.exposition.negotiation import Encoding, Escaping, Offer
+from exporter.model import Format
 from exporter.options import ServeOptions
 from exporter.service.run import serve
 from exporter.service.systemd import PassedSocketError, ServiceManager, _listening, take

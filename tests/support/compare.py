@@ -1,20 +1,19 @@
 """What metrics say, in a form that can be compared."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from operator import attrgetter
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.exposition.text import OPENMETRICS_END, Renderer, Snapshot
-from exporter.multiproc.keys import add_labels
+from exporter.exposition.text import Renderer, ending
+from exporter.model import Family, FamilyValues, Format, Labels, Snapshot, add_labels
 
-Labels: TypeAlias = tuple[tuple[str, str], ...]
 Samples: TypeAlias = dict[tuple[str, Labels], float | str]
 Facts: TypeAlias = dict[tuple[str, str, str], Samples]
 """(family, type, help) -> sample name and labels -> value."""
@@ -66,32 +65,17 @@ def of_openmetrics(text: bytes) -> Facts:
 def rendered(snapshot: Snapshot, escaping: str = "underscores") -> tuple[bytes, bytes]:
     """Return the text format and OpenMetrics of a snapshot, from a new renderer."""
     text, openmetrics = (
-        text_of(Renderer(escaping, openmetrics=openmetrics), snapshot) for openmetrics in (False, True)
+        text_of(Renderer(format_, escaping), snapshot) + ending(format_)
+        for format_ in (Format.TEXT_0_0_4, Format.OPENMETRICS_1_0_0)
     )
-    return text, openmetrics + OPENMETRICS_END
+    return text, openmetrics
 
 
-class Told(NamedTuple):
-    """A family, but for the samples, as a renderer wants it."""
-
-    name: str
-    type: str
-    help: str
-
-
-class Values(NamedTuple):
-    """A family, its samples and their values in blocks."""
-
-    family: Told
-    samples: Sequence[Sequence[tuple[str, Labels]]]
-    values: Sequence[Sequence[float]]
-
-
-def snapshot_of(metrics: Iterable[Metric], labels: Iterable[tuple[str, str]] = ()) -> list[Values]:
+def snapshot_of(metrics: Iterable[Metric], labels: Iterable[tuple[str, str]] = ()) -> list[FamilyValues]:
     """Return prometheus_client's families as a snapshot, by name, with labels added."""
     return [
-        Values(
-            Told(metric.name, metric.type, metric.documentation),
+        FamilyValues(
+            Family(metric.name, metric.type, metric.documentation),
             [[(sample.name, add_labels(sample.labels, labels)) for sample in metric.samples]],
             [[float(sample.value) for sample in metric.samples]],
         )

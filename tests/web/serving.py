@@ -72,6 +72,7 @@ def a_status(**facts: object) -> Status:
     well: dict[str, object] = {
         "version": "1.2.3",
         "worker_addr": "grpc://127.0.0.1:8001",
+        "collector": "incremental",
         "directory": "/run/prom",
         "problem": "",
         "worker_up": True,

@@ -7,7 +7,8 @@ import aiohttp
 import pytest
 
 from exporter.errors import ScrapeError
-from exporter.exposition.negotiation import Encoding, Format
+from exporter.exposition.negotiation import Encoding
+from exporter.model import Format
 from exporter.web.metrics import time_budget
 from tests.web.serving import DEADLINE, connected, serving
 

@@ -63,6 +63,7 @@ def test_all_is_well(recorded: dict[str, Path], checks: Checks) -> None:
         "labels": [f"worker_addr={worker}, zone=a"],
         "port": [f"{port}, derived from --grpc-port {port - 10_000} (+10000): free"],
         "url": [f"http://127.0.0.1:{port}/metrics"],
+        "collector": ["incremental"],
         "directory": [f"{recorded['tp1']}: readable"],
         "processes": ["2 unknown"],
         "files": ["7 unknown"],
@@ -117,6 +118,13 @@ def test_only_bad_files(tmp_path: Path, checks: Checks) -> None:
     code, said = checks.run(tmp_path)
     assert code == 1
     assert said["files"] == ["1 skipped"]
+
+
+def test_a_merge_that_fails_as_a_whole(tmp_path: Path, checks: Checks) -> None:
+    (tmp_path / "counter_1.db").write_bytes(files.raw_file(files.raw_entry(b"no JSON")))
+    code, said = checks.run(tmp_path, collector="stock")
+    assert (code, said["collector"]) == (1, ["stock"])
+    assert "prometheus_client's own merge failed: JSONDecodeError" in said["directory"][0]
 
 
 # --- The port of the exporter that runs now ---

@@ -70,6 +70,10 @@ def test_the_facts() -> None:
         assert fact in text
 
 
+def test_the_collector_is_named() -> None:
+    assert "Collector stock" in visible(page(collector="stock"))
+
+
 def test_the_directorys_problem_stands_by_the_directory() -> None:
     text = visible(page(problem="no such directory", worker_up=None))
     assert "Directory /run/prom no such directory" in text

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from exporter.exposition.negotiation import Encoding, Escaping, Format, Offer
+from exporter.errors import ScrapeError
+from exporter.exposition.negotiation import Encoding, Escaping, Offer
+from exporter.model import Format
 from exporter.multiproc.engine import Engine, Progress
 from exporter.options import ServeOptions
 from exporter.settings import load
@@ -348,3 +350,21 @@ def test_the_stock_collector(assemble: Assemble, directory: Path) -> None:
     assert (served.value("x_total"), served.value("g")) == (1, 1)
     assert served.value("smg_exporter_up") == 1
     assert it.status().ready
+    assert it.status().collector == "stock"
+
+
+def test_the_stock_collector_tells_that_it_fails(assemble: Assemble, directory: Path) -> None:
+    bad = directory / "counter_1.db"
+    bad.write_bytes(files.raw_file(files.raw_entry(b"no JSON")))
+    (directory / "odd.db").mkdir()
+    it = assemble(collector="stock")
+    with pytest.raises(ScrapeError):
+        it.look_and_scrape()
+    status = it.status()
+    assert "prometheus_client's own merge failed" in status.problem
+    assert status.file_errors == {"stock_failed": 1}
+    assert status.file_counts["skipped"] == 0, "it reads whatever it is"
+    bad.unlink()
+    (directory / "odd.db").rmdir()
+    assert it.look_and_scrape().value("smg_exporter_file_errors_total", reason="stock_failed") == 1
+    assert "prometheus_client" not in it.status().problem

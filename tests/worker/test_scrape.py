@@ -14,8 +14,8 @@ import pytest
 from blockbuster import blockbuster_ctx
 from prometheus_client.core import GaugeMetricFamily
 
-from exporter.exposition.negotiation import Encoding, Escaping, Format, Offer
-from exporter.exposition.text import Snapshot
+from exporter.exposition.negotiation import Encoding, Escaping, Offer
+from exporter.model import Format, Snapshot
 from exporter.multiproc.engine import Engine, Progress
 from exporter.multiproc.fileset import FileSet, every_file
 from exporter.web.listen import open_sockets

@@ -1,23 +1,31 @@
 """The facts, and their form for programs."""
 
 import json
+from dataclasses import replace
 
 from exporter.worker.status import FILE_STATES, PROCESS_STATES, FileStatus, ProcessStatus, Status
 
-BARE = Status(version="1", worker_addr="w", directory="/d", problem="", worker_up=None, started=1.0)
+BARE = Status(
+    version="1",
+    worker_addr="w",
+    collector="incremental",
+    directory="/d",
+    problem="",
+    worker_up=None,
+    started=1.0,
+)
 
 
 def test_ready_is_without_a_problem() -> None:
     assert BARE.ready
-    assert not Status(
-        version="1", worker_addr="w", directory="/d", problem="no file", worker_up=None, started=1.0
-    ).ready
+    assert not replace(BARE, problem="no file").ready
 
 
 def test_json_holds_every_fact() -> None:
     status = Status(
         version="1",
         worker_addr="w",
+        collector="stock",
         directory="/d",
         problem="",
         worker_up=True,
@@ -36,6 +44,7 @@ def test_json_holds_every_fact() -> None:
         "ready": True,
         "version": "1",
         "worker_addr": "w",
+        "collector": "stock",
         "directory": "/d",
         "directory_readable": True,
         "problem": "",

@@ -8,7 +8,8 @@ import pytest
 from prometheus_client import ProcessCollector
 
 from exporter import __version__
-from exporter.exposition.text import OPENMETRICS_END, Renderer
+from exporter.exposition.text import Renderer, ending
+from exporter.model import Format
 from exporter.worker.status import Summary
 from exporter.worker.telemetry import Telemetry
 from tests.support.compare import text_of
@@ -17,6 +18,7 @@ from tests.support.expositions import Exposition
 SUMMARY = Summary(
     version="1",
     worker_addr="w",
+    collector="incremental",
     directory="/d",
     problem="",
     worker_up=True,
@@ -37,9 +39,8 @@ class Own:
         self.summary = SUMMARY
         self.telemetry = Telemetry(lambda: self.summary, [("zone", "z")])
 
-    def text(self, *, openmetrics: bool = False) -> str:
-        text = text_of(Renderer("underscores", openmetrics=openmetrics), self.telemetry.tell())
-        return (text + OPENMETRICS_END * openmetrics).decode()
+    def text(self, format_: Format = Format.TEXT_0_0_4) -> str:
+        return (text_of(Renderer(format_), self.telemetry.tell()) + ending(format_)).decode()
 
     def exposition(self) -> Exposition:
         return Exposition(self.text())
@@ -122,7 +123,7 @@ def test_the_process_is_what_prometheus_client_says_of_it(own: Own) -> None:
 
 
 def test_names_and_units_are_as_openmetrics_wants_them(own: Own) -> None:
-    Exposition(own.text(openmetrics=True), openmetrics=True).check()
+    Exposition(own.text(Format.OPENMETRICS_1_0_0), openmetrics=True).check()
 
 
 def test_reasons_and_codes_are_there_before_the_first_one(own: Own) -> None:
