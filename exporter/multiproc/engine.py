@@ -156,7 +156,8 @@ class Engine:
                 self._kind(file).drop(name)
             else:
                 room -= 1
-                self._kind(file).take(file, stays_open=room > 0)
+                # What was not there at the first read has come since.
+                self._kind(file).take(file, is_young=self._is_read, stays_open=room > 0)
 
     def _kind(self, file: File) -> Kind:
         name = file.listed.kind

@@ -153,12 +153,15 @@ class Kind:
         for one in self._followed.values():
             one.db.close()
 
-    def take(self, file: File, *, stays_open: bool) -> None:
-        """Count a file from now on, or otherwise than before, or read it again."""
+    def take(self, file: File, *, is_young: bool, stays_open: bool) -> None:
+        """Count a file from now on, or otherwise than before, or read it again.
+
+        A young file of a dead writer is followed for a while, as if the writer had just been seen to die.
+        """
         name = file.name
         if name in self._followed:
             self._followed[name].file = file
-        elif file.plan is Plan.FOLLOW:
+        elif file.plan is Plan.FOLLOW or (is_young and name not in self._dead):
             db = DbFile(
                 f"{self._directory}/{name}",
                 file.identity,

@@ -69,6 +69,7 @@ class Worker(RuleBasedStateMachine):
                 self.directory / f"counter_{pid}.db",
                 entries(FAMILIES["counter"][0], Series({"lx": ""}, [1.0], (), 0.0)),
             )
+        self.scrape()  # the exporter starts beside living writers
 
     def teardown(self) -> None:
         if hasattr(self, "temporary"):

@@ -52,8 +52,8 @@ class Alone:
         listed = Listed(path.name, info.st_dev, info.st_ino, self.kind_name, writer)
         return File(listed, State.LIVE, Plan.FOLLOW, None)
 
-    def take(self, file: File) -> File:
-        self.kind.take(file, stays_open=True)
+    def take(self, file: File, *, is_young: bool = False) -> File:
+        self.kind.take(file, is_young=is_young, stays_open=True)
         return file
 
     def update(self) -> Change:
@@ -116,6 +116,19 @@ def test_a_dead_writers_file_is_followed_no_more(alone: Alone) -> None:
     alone.write("1", a=3.0)
     alone.update()
     assert (alone.said(), alone.kind.followed) == ({"a_total": 3.0}, 1)
+
+
+@pytest.mark.parametrize("is_young", [False, True])
+def test_a_young_file_of_a_dead_writer_is_followed_for_a_while(alone: Alone, *, is_young: bool) -> None:
+    alone.take(dead(alone.write("1", a=1.0)), is_young=is_young)
+    alone.update()
+    assert (alone.said(), alone.kind.followed) == ({"a_total": 1.0}, is_young)
+    alone.write("1", a=2.0)
+    alone.update()
+    assert alone.said() == {"a_total": 2.0 if is_young else 1.0}
+    alone.now += kind._LINGER
+    alone.update()
+    assert alone.kind.followed == 0
 
 
 def test_a_writer_that_dies_before_anybody_sees_it_counts_if_it_comes_soon(alone: Alone) -> None:
