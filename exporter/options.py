@@ -164,7 +164,7 @@ class StaticLabels(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading(Options):
+class FileOptions(Options):
     """What of a worker's files counts."""
 
     liveness: Liveness = option(
@@ -177,7 +177,7 @@ class Reading(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkerExposition(WorkerPort, StaticLabels, Reading):
+class WorkerExposition(WorkerPort, StaticLabels, FileOptions):
     """What a worker's metrics look like."""
 
     grpc_host: Host = option("worker", "the worker's host, for worker_addr", "HOST", default="127.0.0.1")
@@ -335,7 +335,7 @@ class DumpOptions(WorkerExposition, WorkerDirectory):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerifyOptions(Reading, WorkerDirectory):
+class VerifyOptions(FileOptions, WorkerDirectory):
     """Options of `verify`."""
 
     rounds: Rounds = option("merging", "how often to compare", "N", default=1)

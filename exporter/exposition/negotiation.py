@@ -31,8 +31,8 @@ class Encoding(StrEnum):
 
 
 @dataclass(frozen=True)
-class Offer:
-    """What one scrape is answered in. Equal offers have equal bodies, so an offer is a cache key."""
+class Representation:
+    """What one scrape is answered in. Equal representations have equal bodies, so a representation is a cache key."""
 
     format: Format
     escaping: Escaping
@@ -52,11 +52,11 @@ class Offer:
 
 
 @lru_cache(maxsize=64)  # a scraper says the same each time
-def negotiate(accept: str | None, accept_encoding: str | None) -> Offer:
-    """Return the best offer for the two headers; None stands for an absent one. Never fails."""
+def negotiate(accept: str | None, accept_encoding: str | None) -> Representation:
+    """Return the best representation for the two headers; None stands for an absent one. Never fails."""
     best = max(_candidates(accept or ""), key=_rank, default=_FALLBACK)
     encoding = _negotiate_encoding(accept_encoding or "")
-    return Offer(best.format, best.escaping, encoding, names_escaping=best.names_escaping)
+    return Representation(best.format, best.escaping, encoding, names_escaping=best.names_escaping)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from functools import partial
 from aiohttp import hdrs, web
 
 from exporter.exposition.compression import Encoder
-from exporter.exposition.negotiation import Escaping, Offer, negotiate
+from exporter.exposition.negotiation import Escaping, Representation, negotiate
 from exporter.exposition.text import Renderer, ending
 from exporter.fleet.page import render
 from exporter.fleet.status import Observer
@@ -52,10 +52,10 @@ def make_app(
     return make_application({**routes(pages), **paths}, send_timeout)
 
 
-def _negotiate(accept: str | None, accept_encoding: str | None) -> Offer:
-    """Return the best offer that is ours: names are written as they are, which escaping by dots does not leave."""
-    offer = negotiate(accept, accept_encoding)
-    return replace(offer, escaping=Escaping.UNDERSCORES) if offer.escaping is Escaping.DOTS else offer
+def _negotiate(accept: str | None, accept_encoding: str | None) -> Representation:
+    """Return the best representation that keeps names as they are, which escaping by dots does not."""
+    wanted = negotiate(accept, accept_encoding)
+    return replace(wanted, escaping=Escaping.UNDERSCORES) if wanted.escaping is Escaping.DOTS else wanted
 
 
 class _Own:
@@ -65,12 +65,12 @@ class _Own:
         self._metrics = metrics
         self._thread = DaemonThread()  # always the same: they are told one scrape at a time
 
-    async def scrape(self, offer: Offer, timeout: float) -> list[bytes]:  # noqa: ARG002, ASYNC109 - the protocol's own
-        return await self._thread.run(lambda: self._body(offer))
+    async def scrape(self, wanted: Representation, timeout: float) -> list[bytes]:  # noqa: ARG002, ASYNC109 - the protocol's own
+        return await self._thread.run(lambda: self._body(wanted))
 
     def delay(self) -> str:
         return ""
 
-    def _body(self, offer: Offer) -> list[bytes]:
-        chunks = Renderer(offer.format).render(self._metrics.tell())
-        return Encoder().encode(offer.encoding, chunks, ending(offer.format))
+    def _body(self, wanted: Representation) -> list[bytes]:
+        chunks = Renderer(wanted.format).render(self._metrics.tell())
+        return Encoder().encode(wanted.encoding, chunks, ending(wanted.format))

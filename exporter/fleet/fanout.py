@@ -15,11 +15,11 @@ from typing import Any
 
 from exporter.errors import ScrapeError
 from exporter.exposition.compression import Encoder
-from exporter.exposition.negotiation import Offer
+from exporter.exposition.negotiation import Representation
 from exporter.exposition.text import escape
 from exporter.fleet.client import TIMEOUT, Answer, TargetFailure
 from exporter.fleet.merge import merge
-from exporter.fleet.reading import BadExpositionError, Reader, Reading
+from exporter.fleet.reading import BadExpositionError, BodyReader, Reading
 from exporter.fleet.targets import Target
 from exporter.logs import fields
 from exporter.model import Snapshot
@@ -73,7 +73,7 @@ class _Round:
         self.targets: tuple[Target, ...] = ()
         self.outcomes: dict[str, Outcome] = {}
         self.done = asyncio.Event()
-        self.bodies: dict[Offer, asyncio.Future[list[bytes]]] = {}
+        self.bodies: dict[Representation, asyncio.Future[list[bytes]]] = {}
 
 
 class _Turn:
@@ -138,15 +138,15 @@ class Fanout:
         self._max_target_bytes = max_target_bytes
         self._places = asyncio.Semaphore(concurrency)
         self._no_target = no_target
-        self._reader = Reader(tuple((name, escape(value)) for name, value in labels.items()))
+        self._reader = BodyReader(tuple((name, escape(value)) for name, value in labels.items()))
         self._readings: dict[str, Reading] = {}
         """The last reading of each target, by its URL."""
         self._thread = DaemonThread()
         self._rounds = Coalescer(_Round, self._begin)
         self._task: asyncio.Task[None] | None = None
 
-    async def scrape(self, offer: Offer, timeout: float) -> list[bytes]:  # noqa: ASYNC109 - the caller cancels at its end
-        """Return a body's chunks in the offer's format and encoding, of a fan-out that starts after this call."""
+    async def scrape(self, wanted: Representation, timeout: float) -> list[bytes]:  # noqa: ASYNC109 - the caller cancels at its end
+        """Return the chunks of a body in the representation `wanted`, of a fan-out that starts after this call."""
         deadline = asyncio.get_running_loop().time() + timeout - min(_MERGE_RESERVE, _MERGE_SHARE * timeout)
         fan_out = self._rounds.join()
         fan_out.deadline = max(fan_out.deadline, deadline)
@@ -156,11 +156,11 @@ class Fanout:
         except TimeoutError:
             if not fan_out.begun:
                 raise ScrapeError("the scrape before this one still waits for its targets") from None
-            return await self._body(fan_out, offer)
-        if offer not in fan_out.bodies:
-            body = fan_out.bodies[offer] = asyncio.ensure_future(self._body(fan_out, offer))
+            return await self._body(fan_out, wanted)
+        if wanted not in fan_out.bodies:
+            body = fan_out.bodies[wanted] = asyncio.ensure_future(self._body(fan_out, wanted))
             body.add_done_callback(_look_at)  # nobody may be waiting any more, and that is no fault
-        return await asyncio.shield(fan_out.bodies[offer])
+        return await asyncio.shield(fan_out.bodies[wanted])
 
     def delay(self) -> str:
         """Say what a scrape may have to wait for: nothing out of the ordinary."""
@@ -181,7 +181,7 @@ class Fanout:
         fan_out.targets = tuple(self._targets())
         async with asyncio.TaskGroup() as group:
             for target in fan_out.targets:
-                group.create_task(self._settle(fan_out, target))
+                group.create_task(self._scrape(fan_out, target))
         urls = {target.metrics_url for target in fan_out.targets}
         self._readings = {url: reading for url, reading in self._readings.items() if url in urls}
         self.outcomes = fan_out.outcomes
@@ -197,7 +197,7 @@ class Fanout:
         else:
             self.left_out.update(outcome.reading.layout.faults)
 
-    async def _settle(self, fan_out: _Round, target: Target) -> None:
+    async def _scrape(self, fan_out: _Round, target: Target) -> None:
         """Scrape one target, and put down what came of it."""
         start = time.perf_counter()
         reading = None
@@ -249,17 +249,17 @@ class Fanout:
         address = target.worker_addr.encode()  # of characters that need no escape
         return self._reader.read(body, address, self._readings.get(target.metrics_url))
 
-    async def _body(self, fan_out: _Round, offer: Offer) -> list[bytes]:
+    async def _body(self, fan_out: _Round, wanted: Representation) -> list[bytes]:
         """Return an answer made of what there is."""
         if not fan_out.targets:
             raise ScrapeError(self._no_target() or "no target")
         outcomes = dict(fan_out.outcomes)
-        chunks, faults = await self._thread.run(lambda: self._merge(fan_out.targets, outcomes, offer))
+        chunks, faults = await self._thread.run(lambda: self._merge(fan_out.targets, outcomes, wanted))
         self.left_out.update(faults)
         return chunks
 
     def _merge(
-        self, targets: Sequence[Target], outcomes: Outcomes, offer: Offer
+        self, targets: Sequence[Target], outcomes: Outcomes, wanted: Representation
     ) -> tuple[list[bytes], Counter[str]]:
         """Return an answer, and what was left out of it: how often, by reason."""
         start = time.perf_counter()
@@ -268,9 +268,9 @@ class Fanout:
             for target in targets
             if (outcome := outcomes.get(target.metrics_url)) and outcome.reading is not None
         ]
-        chunks, faults = merge(readings, offer.format, self._own_metrics(targets, outcomes))
+        chunks, faults = merge(readings, wanted.format, self._own_metrics(targets, outcomes))
         merged = time.perf_counter()
-        chunks = Encoder().encode(offer.encoding, chunks)
+        chunks = Encoder().encode(wanted.encoding, chunks)
         compressed = time.perf_counter()
         self.durations = {**self.durations, "merge": merged - start, "compress": compressed - merged}
         return chunks, faults

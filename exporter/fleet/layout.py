@@ -23,7 +23,7 @@ _SUFFIXES = SUFFIXES[Format.TEXT_0_0_4]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Family:
+class FamilyLines:
     """What the lines of one family say."""
 
     name: str
@@ -41,15 +41,15 @@ class Family:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Layout:
+class BodyLayout:
     """What the lines of a body say, but for their values."""
 
     lines: tuple[Line, ...]
     starts: list[bytes]
     """What each line begins with."""
-    families: dict[str, Family]
+    families: dict[str, FamilyLines]
     """By name."""
-    shares: list[tuple[Family, slice]]
+    shares: list[tuple[FamilyLines, slice]]
     """Each sound family, and where it is among the pieces of all samples, which stand family by family."""
     pick: Callable[[Sequence[bytes]], Sequence[bytes]]
     """Gives, of the values of all lines, those of the samples."""
@@ -64,7 +64,7 @@ class Layout:
         return len(self.heads)
 
 
-def make_layout(lines: tuple[Line, ...], like: Layout | None = None) -> Layout:
+def make_layout(lines: tuple[Line, ...], like: BodyLayout | None = None) -> BodyLayout:
     """Return the layout of a body; where it does not differ from `like`, nothing is made anew."""
     if like and lines == like.lines:
         return like
@@ -90,7 +90,7 @@ def make_layout(lines: tuple[Line, ...], like: Layout | None = None) -> Layout:
             heads += family.heads
             openmetrics_heads += family.openmetrics_heads
             shares.append((family, slice(PIECES * begin, PIECES * len(order))))
-    return Layout(
+    return BodyLayout(
         lines,
         [line.start for line in lines],
         families,
@@ -135,7 +135,7 @@ def _owner(name: str, types: Mapping[str, str]) -> str:
     return name
 
 
-def _read_family(name: str, lines: tuple[Line, ...]) -> Family:
+def _read_family(name: str, lines: tuple[Line, ...]) -> FamilyLines:
     type_, help_text, is_broken = _read_headers(lines)
     own_name = name.encode()
     bounded = {"histogram": own_name + b"_bucket", "summary": own_name}.get(type_)
@@ -164,7 +164,7 @@ def _read_family(name: str, lines: tuple[Line, ...]) -> Family:
             samples.append((group, bound, index, line.head, openmetrics_head))
     samples.sort()  # those of a group together, bounds ascending; else as they stand
     order, heads, openmetrics_heads = (tuple(map(itemgetter(item), samples)) for item in (2, 3, 4))
-    return Family(
+    return FamilyLines(
         name, type_ or "unknown", help_text, lines, order, heads, openmetrics_heads, duplicates, is_broken
     )
 

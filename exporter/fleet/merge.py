@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from exporter.exposition.text import Renderer, ending, header
-from exporter.fleet.layout import BROKEN_FAMILY, DUPLICATE_SERIES, STRAY_LINE, Family
+from exporter.fleet.layout import BROKEN_FAMILY, DUPLICATE_SERIES, STRAY_LINE, FamilyLines
 from exporter.fleet.reading import Reading
 from exporter.model import Format, Snapshot, names
 
@@ -23,7 +23,7 @@ _JOINED = 1024
 class _Merged:
     """A family of several workers."""
 
-    first: Family
+    first: FamilyLines
     """Whose type and help text are that of all."""
     shares: list[tuple[int, slice]] = field(default_factory=list)
     """The readings that have samples of it, by number, and where these are among its pieces."""
@@ -97,7 +97,7 @@ def _openmetrics_headers(
     headers: dict[str, bytes] = {}
     taken = set(reserved)
 
-    def add(family: Family, name: str, type_: str) -> bool:
+    def add(family: FamilyLines, name: str, type_: str) -> bool:
         wanted = names(name, type_)
         if not wanted.isdisjoint(taken):
             return False

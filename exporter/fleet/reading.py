@@ -11,7 +11,7 @@ from itertools import compress
 from operator import ne
 from weakref import WeakValueDictionary
 
-from exporter.fleet.layout import PIECES, Layout, make_layout
+from exporter.fleet.layout import PIECES, BodyLayout, make_layout
 from exporter.fleet.line import OWN_ADDRESS, VALUE, Line, LineReader
 from exporter.model import Format, Labels
 
@@ -28,7 +28,7 @@ class BadExpositionError(ValueError):
 class Reading:
     """One worker's exposition, read."""
 
-    layout: Layout
+    layout: BodyLayout
     own_addresses: list[bytes]
     """By line, the own address between start and value, or nothing; an empty list where no line has one."""
     size: int
@@ -50,7 +50,7 @@ class Reading:
         return pieces
 
 
-class Reader:
+class BodyReader:
     """Reads the expositions of several workers; those that are alike share what they have in common."""
 
     def __init__(self, labels: Labels = ()) -> None:

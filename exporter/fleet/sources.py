@@ -33,7 +33,7 @@ class SourceError(Exception):
     """A source that cannot be read; its str is one line."""
 
 
-class Reader(Protocol):
+class TargetReader(Protocol):
     """What a source is read by."""
 
     async def read(self) -> Iterable[Target | TargetError]:
@@ -43,7 +43,7 @@ class Reader(Protocol):
 class Source:
     """The targets of one origin, as of its last good reading."""
 
-    def __init__(self, name: str, reader: Reader, *, quiet: bool = False) -> None:
+    def __init__(self, name: str, reader: TargetReader, *, quiet: bool = False) -> None:
         """Name it, for metrics and logs: `file`, `smg`. What is read is logged, unless it is to be `quiet`."""
         self.name = name
         self.targets: tuple[Target, ...] = ()

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias
 
 from exporter.model import FamilyValues, Labels
 from exporter.multiproc.merge import Cell, Row, Rule, as_they_are
-from exporter.multiproc.placement import Cells, Placement, Source
+from exporter.multiproc.placement import Cells, FollowedFile, Placement
 from exporter.multiproc.series import Family, Series, SeriesKey
 
 _LONGEST_RUN = 32
@@ -163,26 +163,26 @@ def _likeness(rule: Rule, part: _Part) -> Hashable:
 def _cells(part: _Part) -> Iterator[Cell]:
     """Yield what is said of a series that is a single number."""
     for placement, cells in part.shares:
-        yield from (source.cells[cells[0]] for source in placement.sources)
+        yield from (source.cells[cells[0]] for source in placement.followed)
     yield from (row[0] for row in part.constants)
 
 
 def _has_one_source(part: _Part) -> bool:
-    return len(part.shares) == 1 and len(part.shares[0][0].sources) == 1
+    return len(part.shares) == 1 and len(part.shares[0][0].followed) == 1
 
 
 def _block(family: Family, run: Sequence[_Part], rule: Rule) -> Block:
     """Return a block of a run, and tell the cells that it is theirs."""
     rows: list[Callable[[], Row]] = []
-    owned: list[tuple[Source, Sequence[int]]] = []
+    owned: list[tuple[FollowedFile, Sequence[int]]] = []
     for of_each in zip(*(part.shares for part in run), strict=True):
         placement = of_each[0][0]
         if all(other is placement for other, _ in of_each):
             cells = [cell for _, some in of_each for cell in some]
-            rows += (_from_one(source, cells) for source in placement.sources)
-            owned += ((source, cells) for source in placement.sources)
+            rows += (_from_one(source, cells) for source in placement.followed)
+            owned += ((source, cells) for source in placement.followed)
         else:
-            pairs = [(other.sources[0], some[0]) for other, some in of_each]
+            pairs = [(other.followed[0], some[0]) for other, some in of_each]
             rows.append(_from_many(pairs))
             owned += ((source, [cell]) for source, cell in pairs)
     block = Block(family, tuple(part.series for part in run), _reader(rows, _constants(run), rule))
@@ -204,7 +204,7 @@ def _reader(
     return row if finish is as_they_are else lambda: finish(row())
 
 
-def _from_one(source: Source, cells: Sequence[int]) -> Callable[[], Row]:
+def _from_one(source: FollowedFile, cells: Sequence[int]) -> Callable[[], Row]:
     """Return what picks cells of a file."""
     if _LACKING in cells:
         return lambda: [0.0 if cell == _LACKING else source.cells[cell] for cell in cells]
@@ -216,7 +216,7 @@ def _from_one(source: Source, cells: Sequence[int]) -> Callable[[], Row]:
     return lambda: pick(source.cells)
 
 
-def _from_many(pairs: Sequence[tuple[Source, int]]) -> Callable[[], Row]:
+def _from_many(pairs: Sequence[tuple[FollowedFile, int]]) -> Callable[[], Row]:
     """Return what picks one cell each of several files."""
     return lambda: [source.cells[cell] for source, cell in pairs]
 

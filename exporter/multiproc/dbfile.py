@@ -73,7 +73,7 @@ class DbFile:
         self._data = bytearray()
         """The bytes in use, as of the last good read."""
         self._known: list[memoryview] = []
-        """The bytes of each block, in `_data`."""
+        """The bytes of each group, in `_data`."""
 
     def read(self) -> Found:
         """Read the bytes in use now, and say what is new.
@@ -130,33 +130,33 @@ class DbFile:
             found = Found.ANOTHER
             shape = self._shapes.find(data)
             self.cells, self._known, self._mtime = [], [], 0
-        self._take_blocks(data, shape)
+        self._take_groups(data, shape)
         self._scratch.extend(bytes(max(0, len(data) - len(self._scratch))))
         return found
 
     def _take_numbers(self) -> None:
-        """Take in the blocks of the scratch buffer that are not as they were."""
+        """Take in the groups of the scratch buffer that are not as they were."""
         scratch, fresh, shape, changes = self._scratch, memoryview(self._scratch), self.shape, []
-        for (start, places, numbers), known in zip(self.shape.blocks, self._known, strict=True):
+        for (start, places, numbers), known in zip(self.shape.groups, self._known, strict=True):
             if not scratch.startswith(known, start):
                 known[:] = fresh[start : start + numbers.size]
                 self.cells[places] = shape.cells(numbers.unpack_from(known))
                 changes.append(places)
         self.changes = changes
 
-    def _take_blocks(self, data: bytearray, shape: Shape) -> None:
-        """Take in all bytes; blocks that are as they were stay."""
+    def _take_groups(self, data: bytearray, shape: Shape) -> None:
+        """Take in all bytes; groups that are as they were stay."""
         changes = []
-        for number, block in enumerate(shape.blocks):
-            same = number < len(self._known) and block is self.shape.blocks[number]
-            if not (same and data.startswith(self._known[number], block.start)):
-                self.cells[block.cells] = shape.cells(block.numbers.unpack_from(data, block.start))
-                changes.append(block.cells)
+        for number, group in enumerate(shape.groups):
+            same = number < len(self._known) and group is self.shape.groups[number]
+            if not (same and data.startswith(self._known[number], group.start)):
+                self.cells[group.cells] = shape.cells(group.numbers.unpack_from(data, group.start))
+                changes.append(group.cells)
         self.changes = changes
         self.shape = shape
         self._data = data
         view = memoryview(data)
-        self._known = [view[block.start : block.start + block.numbers.size] for block in shape.blocks]
+        self._known = [view[group.start : group.start + group.numbers.size] for group in shape.groups]
 
     def _has_known_keys(self, data: bytearray) -> bool:
         """Whether the known entries stand in `data` too; only a rewrite, which moves the mtime, changes them."""

@@ -45,7 +45,7 @@ class Dead:
         return self._buried[name].placement
 
     def bury(self, name: str, placement: Placement, row: Row) -> None:
-        """Keep what a file said last; it is a part of the constants once `settle` is called."""
+        """Keep what a file said last; it is a part of the constants once `apply` is called."""
         buried = _Buried(placement, numbers := self._pack(row))
         if self._buried.get(name) == buried:
             return
@@ -59,7 +59,7 @@ class Dead:
             self._add(placement, pending)
             pending.clear()
 
-    def settle(self) -> None:
+    def apply(self) -> None:
         """Make the constants of the series what all files say that are here."""
         self._add_pending()
         self._find_lost()

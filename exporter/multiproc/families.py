@@ -16,11 +16,11 @@ from exporter.multiproc.placement import Placement
 from exporter.multiproc.series import Family, Series
 from exporter.multiproc.shape import Shape
 
-_Place: TypeAlias = tuple[Family, Series, float]
+_Slot: TypeAlias = tuple[Family, Series, float]
 """The family, series and column of an entry."""
 
-_MOST_PLACES = 8192
-"""Entries whose place is remembered for the other files that hold them."""
+_MOST_SLOTS = 8192
+"""Entries whose slot is remembered for the other files that hold them."""
 
 
 class Families:
@@ -47,7 +47,7 @@ class Families:
         self._families: dict[str, Family] = {}
         self._placements: WeakValueDictionary[Shape, Placement] = WeakValueDictionary()
         """That of each shape, where processes are not told apart."""
-        self._places: dict[bytes, _Place | Fault] = {}
+        self._slots: dict[bytes, _Slot | Fault] = {}
         """Where entries belong, where processes are not told apart."""
 
     def __contains__(self, family: Family) -> bool:
@@ -67,16 +67,16 @@ class Families:
         return placement
 
     def extend(self, placement: Placement, keys: Iterable[bytes], pid: str) -> None:
-        """Place the entries that follow those that have a place."""
+        """Place the entries that follow those that have a slot."""
         held = set(placement.series)
         columns: defaultdict[Series, set[float]] = defaultdict(set)
         known_faults = Counter(fault.reason for fault in self.faults(placement))
         for key in keys:
-            place = self._place(key, pid)
-            if isinstance(place, Fault):
-                placement.leave_out(place)
+            slot = self._slot(key, pid)
+            if isinstance(slot, Fault):
+                placement.leave_out(slot)
                 continue
-            family, series, column = place
+            family, series, column = slot
             if series not in held:
                 held.add(series)
                 series.holders += 1
@@ -106,14 +106,14 @@ class Families:
                 if not series.holders and not series.outlives:
                     family.remove(series)
                     self.dirty.add(series)
-                    self._places.clear()  # which may lead there
+                    self._slots.clear()  # which may lead there
             if not family:
                 del self._families[family.name]
                 self._names.release(family)
 
-    def forget_places(self) -> None:
+    def forget_slots(self) -> None:
         """Let go of what is remembered for files that are read together."""
-        self._places.clear()
+        self._slots.clear()
 
     def faults(self, placement: Placement) -> list[Fault]:
         """Return why entries of a file are left out, one by one."""
@@ -124,16 +124,16 @@ class Families:
         )
         return [*placement.bad_keys, *chain.from_iterable(conflicts)]
 
-    def _place(self, key: bytes, pid: str) -> _Place | Fault:
+    def _slot(self, key: bytes, pid: str) -> _Slot | Fault:
         """Return where an entry belongs, or what is wrong with it."""
-        place = self._places.get(key)
-        if place is None:
-            place = self._find_place(key, pid)
-            if len(self._places) < _MOST_PLACES and not self._tells_processes_apart:
-                self._places[key] = place
-        return place
+        slot = self._slots.get(key)
+        if slot is None:
+            slot = self._find_slot(key, pid)
+            if len(self._slots) < _MOST_SLOTS and not self._tells_processes_apart:
+                self._slots[key] = slot
+        return slot
 
-    def _find_place(self, key: bytes, pid: str) -> _Place | Fault:
+    def _find_slot(self, key: bytes, pid: str) -> _Slot | Fault:
         try:
             meaning = read_key(key, self._rule.type)
         except BadKeyError as error:

@@ -209,8 +209,8 @@ def decide(
     elif not changes.keys() <= news.writers - before.idle:  # files of theirs are known already
         concerned += (listed for listed in listing.files.values() if listed.writer in changes)
     # Where no writer has ever been seen alive, the pids may be another namespace's: keep reading, and see who moves.
-    settled = seen_alive or liveness is Liveness.ON
-    for file in _count(concerned, writers, settled=settled):
+    pids_are_ours = seen_alive or liveness is Liveness.ON
+    for file in _count(concerned, writers, pids_are_ours=pids_are_ours):
         if file != files.get(file.name):
             files[file.name] = file
     return FileSet(
@@ -348,16 +348,20 @@ def _writer(
     return Writer(State.DEAD, known, suspect=True)
 
 
-def _count(concerned: Iterable[Listed], writers: Mapping[str, Writer], *, settled: bool) -> Iterator[File]:
+def _count(
+    concerned: Iterable[Listed], writers: Mapping[str, Writer], *, pids_are_ours: bool
+) -> Iterator[File]:
     """Yield files as what they count."""
     for listed in concerned:
         writer = writers.get(listed.writer, _UNKNOWN)
-        yield File(listed, writer.state, _plan(listed.kind, writer, settled=settled), writer.process)
+        yield File(
+            listed, writer.state, _plan(listed.kind, writer, pids_are_ours=pids_are_ours), writer.process
+        )
 
 
-def _plan(kind: str, writer: Writer, *, settled: bool) -> Plan:
+def _plan(kind: str, writer: Writer, *, pids_are_ours: bool) -> Plan:
     if writer.state is not State.DEAD:
         return Plan.FOLLOW
     if RULES[kind].live_only:
         return Plan.LEAVE
-    return Plan.ONCE if settled and not writer.suspect else Plan.FOLLOW
+    return Plan.ONCE if pids_are_ours and not writer.suspect else Plan.FOLLOW

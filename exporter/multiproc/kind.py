@@ -209,8 +209,8 @@ class Kind:
 
     def arrange(self) -> Change:
         """Merge what the files say now; return how that differs from what they said before."""
-        self._dead.settle()
-        self._families.forget_places()
+        self._dead.apply()
+        self._families.forget_slots()
         self._shapes.shrink()
         touched, self._touched = self._touched, set()
         dirty, self._families.dirty = self._families.dirty, set()
@@ -299,11 +299,11 @@ class Kind:
         pid, db = self._pid(one.file), one.db
         if found is Found.GROWTH and one.placement:
             placement = self._families.grown(one.placement, db.keys(len(one.placement.series)), pid)
-            placement.sources.append(one)
+            placement.followed.append(one)
             self._leave(one)
         else:
             placement = self._families.placement_of(db.shape, db.keys(), pid)
-            placement.sources.append(one)  # before it leaves the other one, which may be the same
+            placement.followed.append(one)  # before it leaves the other one, which may be the same
             self._let_go(one, before)
             self._families.dirty.update(placement.held)
             one.blocks.clear()
@@ -353,7 +353,7 @@ class Kind:
         """Take a file out of its placement."""
         placement, one.placement = one.placement, None
         if placement:
-            placement.sources.remove(one)
+            placement.followed.remove(one)
             self._families.release(placement)
 
     def _refuse(self, file: File, fault: Fault, seen: Look | None) -> bool:

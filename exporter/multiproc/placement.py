@@ -14,7 +14,7 @@ Cells: TypeAlias = Mapping[float, int]
 """Which entries of a file make up a row of a series, by column."""
 
 
-class Source(Protocol):
+class FollowedFile(Protocol):
     """A file that is read again and again."""
 
     cells: Row
@@ -35,7 +35,7 @@ class Placement:
         """The cells of each family."""
         self.bad_keys: list[Fault] = []
         """Why entries are left out, one by one."""
-        self.sources: list[Source] = []
+        self.followed: list[FollowedFile] = []
         """The files that are read again and again."""
         self.dead = 0
         """How many files of dead writers there are."""
@@ -43,7 +43,7 @@ class Placement:
     @property
     def is_used(self) -> bool:
         """Whether there is such a file."""
-        return bool(self.sources or self.dead)
+        return bool(self.followed or self.dead)
 
     @property
     def held(self) -> Iterable[Series]:

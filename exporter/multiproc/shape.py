@@ -29,11 +29,11 @@ USED = Struct("=i")
 
 _LENGTH = Struct("=i")
 _NUMBERS_BYTES = 16
-_BLOCK = 32
+_GROUP = 32
 """Entries that are compared, and unpacked, as one: few enough to leave most of a file alone when little changed."""
 
 
-class Block(NamedTuple):
+class EntryGroup(NamedTuple):
     """Some neighbouring entries."""
 
     start: int
@@ -45,22 +45,22 @@ class Block(NamedTuple):
 class Shape:
     """Where the numbers of a file are, between its keys. Files with the same keys may share it."""
 
-    def __init__(self, skips: Sequence[int], *, stamped: bool, blocks: Sequence[Block] = ()) -> None:
-        """Take how many bytes there are from the start of each entry to its value; `blocks` are the first of its own.
+    def __init__(self, skips: Sequence[int], *, stamped: bool, groups: Sequence[EntryGroup] = ()) -> None:
+        """Take how many bytes there are from the start of each entry to its value; `groups` are the first of its own.
 
         A cell is a number, or a number and its stamp where they are `stamped`.
         """
         self.skips = skips
         self.stamped = stamped
-        self.blocks: Sequence[Block] = [*blocks, *_blocks(skips, blocks, stamped=stamped)]
+        self.groups: Sequence[EntryGroup] = [*groups, *_groups(skips, groups, stamped=stamped)]
         self.used = HEADER_BYTES + sum(skips) + _NUMBERS_BYTES * len(skips)
         """Bytes in use of a file of this shape."""
 
     def grown(self, data: bytearray) -> "Shape":
         """Return the shape of bytes that begin with this one; BadFileError where what follows are no entries."""
         more = [skip for _, skip in _entries(data, self.used)]
-        whole = self.blocks[: len(self.skips) // _BLOCK]
-        return Shape([*self.skips, *more], stamped=self.stamped, blocks=whole)
+        whole = self.groups[: len(self.skips) // _GROUP]
+        return Shape([*self.skips, *more], stamped=self.stamped, groups=whole)
 
     def keys(self, data: bytearray, start: int = 0) -> Iterator[bytes]:
         """Yield the keys in bytes of this shape, from entry number `start` on."""
@@ -73,8 +73,8 @@ class Shape:
     def all_cells(self, data: bytearray) -> list[Any]:
         """Return the cells of bytes of this shape."""
         cells: list[Any] = []
-        for block in self.blocks:
-            cells += self.cells(block.numbers.unpack_from(data, block.start))
+        for group in self.groups:
+            cells += self.cells(group.numbers.unpack_from(data, group.start))
         return cells
 
     def cells(self, numbers: Sequence[float]) -> Iterable[Any]:
@@ -149,14 +149,14 @@ def _digest(found: Iterable[bytes]) -> bytes:
     return blake2b(b"".join(found), digest_size=16).digest()
 
 
-def _blocks(skips: Sequence[int], before: Sequence[Block], *, stamped: bool) -> Iterator[Block]:
-    """Yield the blocks, after those `before`, of a file with so many bytes from each entry's start to its value."""
+def _groups(skips: Sequence[int], before: Sequence[EntryGroup], *, stamped: bool) -> Iterator[EntryGroup]:
+    """Yield the groups, after those `before`, of a file with so many bytes from each entry's start to its value."""
     entry = "dd" if stamped else "d8x"
-    start = HEADER_BYTES + sum(block.numbers.size for block in before)
-    for cell in range(_BLOCK * len(before), len(skips), _BLOCK):
-        some = skips[cell : cell + _BLOCK]
+    start = HEADER_BYTES + sum(group.numbers.size for group in before)
+    for cell in range(_GROUP * len(before), len(skips), _GROUP):
+        some = skips[cell : cell + _GROUP]
         numbers = Struct("=" + "".join(f"{skip}x{entry}" for skip in some))
-        yield Block(start, slice(cell, cell + len(some)), numbers)
+        yield EntryGroup(start, slice(cell, cell + len(some)), numbers)
         start += numbers.size
 
 

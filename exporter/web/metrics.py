@@ -9,7 +9,7 @@ from typing import Protocol
 from aiohttp import hdrs, web
 
 from exporter.errors import ScrapeError
-from exporter.exposition.negotiation import Encoding, Offer, negotiate
+from exporter.exposition.negotiation import Encoding, Representation, negotiate
 from exporter.web.answers import LargeBody, line, send
 
 logger = logging.getLogger(__name__)
@@ -25,8 +25,8 @@ class MetricsSource(Protocol):
     """Where bodies come from."""
 
     # A budget to plan with: the caller cancels at its end anyway.
-    async def scrape(self, offer: Offer, timeout: float) -> bytes | list[bytes]:  # noqa: ASYNC109
-        """Return a whole body, or its chunks, in the offer's format and encoding; ScrapeError where there is none.
+    async def scrape(self, wanted: Representation, timeout: float) -> bytes | list[bytes]:  # noqa: ASYNC109
+        """Return a whole body, or its chunks, in the representation `wanted`; ScrapeError where there is none.
 
         It is cancelled when `timeout` seconds have passed or the client goes away.
         """
@@ -45,7 +45,7 @@ class MetricsHandler:
         max_requests: int,
         on_response: Callable[[int], None],
         send_timeout: float,
-        negotiate: Callable[[str | None, str | None], Offer] = negotiate,
+        negotiate: Callable[[str | None, str | None], Representation] = negotiate,
     ) -> None:
         self._source = source
         self._negotiate = negotiate
@@ -71,11 +71,11 @@ class MetricsHandler:
         return response
 
     async def _answer(self, request: web.Request) -> web.Response:
-        offer = self._negotiate(_header(request, hdrs.ACCEPT), _header(request, hdrs.ACCEPT_ENCODING))
+        wanted = self._negotiate(_header(request, hdrs.ACCEPT), _header(request, hdrs.ACCEPT_ENCODING))
         budget = time_budget(request.headers.get(TIMEOUT_HEADER))
         try:
             async with asyncio.timeout(budget):
-                body = await self._source.scrape(offer, budget)
+                body = await self._source.scrape(wanted, budget)
         except ScrapeError as error:
             return line(503, str(error))
         except TimeoutError:
@@ -86,7 +86,7 @@ class MetricsHandler:
             logger.exception("scrape failed")
             return line(500, "internal error: the log says more")
         chunks = [body] if isinstance(body, bytes) else body
-        return web.Response(body=LargeBody(chunks), headers=_headers(offer))
+        return web.Response(body=LargeBody(chunks), headers=_headers(wanted))
 
 
 def time_budget(header: str | None) -> float:
@@ -109,8 +109,11 @@ def _header(request: web.Request, name: str) -> str | None:
     return ",".join(values) if values else None
 
 
-def _headers(offer: Offer) -> dict[str, str]:
-    headers: dict[str, str] = {hdrs.CONTENT_TYPE: offer.content_type, hdrs.VARY: "Accept, Accept-Encoding"}
-    if offer.encoding is not Encoding.IDENTITY:
-        headers[hdrs.CONTENT_ENCODING] = offer.encoding
+def _headers(wanted: Representation) -> dict[str, str]:
+    headers: dict[str, str] = {
+        hdrs.CONTENT_TYPE: wanted.content_type,
+        hdrs.VARY: "Accept, Accept-Encoding",
+    }
+    if wanted.encoding is not Encoding.IDENTITY:
+        headers[hdrs.CONTENT_ENCODING] = wanted.encoding
     return headers

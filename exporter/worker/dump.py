@@ -4,7 +4,7 @@ import asyncio
 import sys
 
 from exporter.errors import ScrapeError
-from exporter.exposition.negotiation import Encoding, Escaping, Offer
+from exporter.exposition.negotiation import Encoding, Escaping, Representation
 from exporter.model import Format
 from exporter.options import DumpOptions
 from exporter.printable import printable
@@ -17,9 +17,9 @@ def dump(options: DumpOptions) -> int:
     """Print what a scrape would be answered with; exit code 1 where there is nothing to read."""
     worker = Worker(options, quiet=True)
     asyncio.run(worker.watcher.look())
-    offer = Offer(_FORMATS[options.format], Escaping.UNDERSCORES, Encoding.IDENTITY)
+    wanted = Representation(_FORMATS[options.format], Escaping.UNDERSCORES, Encoding.IDENTITY)
     try:
-        body = worker.scraper.bodies([offer])[offer]
+        body = worker.scraper.bodies([wanted])[wanted]
     except ScrapeError as error:
         print(f"smg-exporter: error: {error}", file=sys.stderr)
         return 1

@@ -13,7 +13,7 @@ from typing import Protocol, TypeAlias
 
 from exporter.errors import ScrapeError
 from exporter.exposition.compression import Encoder
-from exporter.exposition.negotiation import Escaping, Offer
+from exporter.exposition.negotiation import Escaping, Representation
 from exporter.exposition.text import Renderer, ending
 from exporter.model import Format, Snapshot
 from exporter.multiproc.engine import Progress
@@ -54,18 +54,18 @@ class Collector(Protocol):
         """Read and merge the files as they are now; ScrapeError where that fails as a whole."""
 
 
-Bodies: TypeAlias = Mapping[Offer, bytes]
+Bodies: TypeAlias = Mapping[Representation, bytes]
 
 
 class _Batch:
     """Scrapes that wait for the same read."""
 
     def __init__(self) -> None:
-        self.offers: set[Offer] = set()
+        self.representations: set[Representation] = set()
         self.waiters: list[asyncio.Future[Bodies]] = []
 
 
-class _Writer:
+class _Output:
     """What writes bodies in one format and under one escaping scheme. Each part keeps what it wrote last."""
 
     def __init__(self, format_: Format, escaping: Escaping, own_names: Collection[str]) -> None:
@@ -100,17 +100,17 @@ class Scraper:
         self._own_metrics = own_metrics
         self._own_names = own_names
         self._on_update = on_update
-        self._writers: dict[tuple[Format, Escaping], _Writer] = {}
+        self._outputs: dict[tuple[Format, Escaping], _Output] = {}
         self._thread = DaemonThread()  # always the same: each thread has memory of its own
         self._batches = Coalescer(_Batch, self._begin)
 
-    async def scrape(self, offer: Offer, timeout: float) -> bytes:  # noqa: ARG002, ASYNC109 - the caller cancels at its end
-        """Return a body in the offer's format and encoding, of a read that starts after this call."""
+    async def scrape(self, wanted: Representation, timeout: float) -> bytes:  # noqa: ARG002, ASYNC109 - the caller cancels at its end
+        """Return a body in the representation's format and encoding, of a read that starts after this call."""
         bodies: asyncio.Future[Bodies] = asyncio.get_running_loop().create_future()
         batch = self._batches.join()
-        batch.offers.add(offer)
+        batch.representations.add(wanted)
         batch.waiters.append(bodies)
-        return (await bodies)[offer]
+        return (await bodies)[wanted]
 
     def delay(self) -> str:
         """Say what a scrape may have to wait for; empty where it is nothing out of the ordinary."""
@@ -132,7 +132,7 @@ class Scraper:
 
     def _begin(self, batch: _Batch) -> None:
         self.busy_since = time.monotonic()
-        self._thread.submit(partial(self.bodies, batch.offers), partial(self._finish, batch))
+        self._thread.submit(partial(self.bodies, batch.representations), partial(self._finish, batch))
 
     def _finish(self, batch: _Batch, bodies: Bodies | None, error: BaseException | None) -> None:
         """Tell those who waited for a read."""
@@ -141,8 +141,8 @@ class Scraper:
             settle(waiter, bodies, error)
         self._batches.done()
 
-    def bodies(self, offers: Iterable[Offer]) -> dict[Offer, bytes]:
-        """Perform one scrape for all `offers`, or only read where there is none; blocks."""
+    def bodies(self, representations: Iterable[Representation]) -> dict[Representation, bytes]:
+        """Perform one scrape for all `representations`, or only read where there is none; blocks."""
         start = time.perf_counter()
         try:
             self._engine.update()
@@ -157,13 +157,13 @@ class Scraper:
         }
         spent["render"] = spent["compress"] = 0.0
         bodies = {}
-        for offer in offers:
+        for wanted in representations:
             start = time.perf_counter()
-            writer = self._writer(offer)
-            own = b"".join([*writer.own.render(self._own_metrics()), ending(offer.format)])
-            worker = writer.worker.render(self._engine.snapshot)
+            output = self._output(wanted)
+            own = b"".join([*output.own.render(self._own_metrics()), ending(wanted.format)])
+            worker = output.worker.render(self._engine.snapshot)
             rendered = time.perf_counter()
-            bodies[offer] = b"".join(writer.encoder.encode(offer.encoding, worker, own))
+            bodies[wanted] = b"".join(output.encoder.encode(wanted.encoding, worker, own))
             spent["render"] += rendered - start
             spent["compress"] += time.perf_counter() - rendered
         if bodies:
@@ -171,8 +171,8 @@ class Scraper:
             self.last_scrape = time.time()
         return bodies
 
-    def _writer(self, offer: Offer) -> _Writer:
-        key = offer.format, offer.escaping
-        if key not in self._writers:
-            self._writers[key] = _Writer(*key, self._own_names)
-        return self._writers[key]
+    def _output(self, wanted: Representation) -> _Output:
+        key = wanted.format, wanted.escaping
+        if key not in self._outputs:
+            self._outputs[key] = _Output(*key, self._own_names)
+        return self._outputs[key]

@@ -1,4 +1,4 @@
-"""Accept and Accept-Encoding -> the offer, for real scrapers' headers and odd ones."""
+"""Accept and Accept-Encoding -> the representation, for real scrapers' headers and odd ones."""
 
 import time
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.exposition.negotiation import Encoding, Escaping, Offer, negotiate
+from exporter.exposition.negotiation import Encoding, Escaping, Representation, negotiate
 from exporter.model import Format
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
@@ -144,10 +144,12 @@ def test_encoding(accept_encoding: str | None, encoding: Encoding) -> None:
     assert negotiate(None, accept_encoding).encoding is encoding
 
 
-def test_offers_that_differ_in_nothing_but_the_named_default_share_a_body() -> None:
+def test_representations_that_differ_in_nothing_but_the_named_default_share_a_body() -> None:
     named = negotiate("application/openmetrics-text;escaping=underscores", None)
     unnamed = negotiate("application/openmetrics-text", None)
-    assert named == unnamed == Offer(Format.OPENMETRICS_1_0_0, Escaping.UNDERSCORES, Encoding.IDENTITY)
+    assert (
+        named == unnamed == Representation(Format.OPENMETRICS_1_0_0, Escaping.UNDERSCORES, Encoding.IDENTITY)
+    )
     assert hash(named) == hash(unnamed)
     assert named.content_type != unnamed.content_type
 
@@ -190,9 +192,9 @@ _HEADERS = st.none() | st.text() | st.lists(_PIECES).map("".join)
 
 @given(_HEADERS, _HEADERS)
 def test_any_header_gets_an_offer(accept: str | None, accept_encoding: str | None) -> None:
-    offer = negotiate(accept, accept_encoding)
-    assert isinstance(offer, Offer)
-    assert offer.content_type.startswith(
+    wanted = negotiate(accept, accept_encoding)
+    assert isinstance(wanted, Representation)
+    assert wanted.content_type.startswith(
         ("text/plain; version=", "application/openmetrics-text; version=1.0.0")
     )
 

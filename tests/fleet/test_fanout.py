@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 
 from exporter.errors import ScrapeError
-from exporter.exposition.negotiation import Encoding, Escaping, Offer
+from exporter.exposition.negotiation import Encoding, Escaping, Representation
 from exporter.fleet.client import make_session, scrape
 from exporter.fleet.fanout import Fanout, Outcome
 from exporter.fleet.targets import Target, from_option
@@ -22,9 +22,9 @@ from tests.fleet.targets import Behaviour, Server, answer, serving
 from tests.support.compare import of_openmetrics, types
 from tests.support.expositions import Exposition
 
-TEXT = Offer(Format.TEXT_0_0_4, Escaping.UNDERSCORES, Encoding.IDENTITY)
-GZIPPED = Offer(Format.TEXT_0_0_4, Escaping.UNDERSCORES, Encoding.GZIP)
-OPENMETRICS = Offer(Format.OPENMETRICS_1_0_0, Escaping.UNDERSCORES, Encoding.IDENTITY)
+TEXT = Representation(Format.TEXT_0_0_4, Escaping.UNDERSCORES, Encoding.IDENTITY)
+GZIPPED = Representation(Format.TEXT_0_0_4, Escaping.UNDERSCORES, Encoding.GZIP)
+OPENMETRICS = Representation(Format.OPENMETRICS_1_0_0, Escaping.UNDERSCORES, Encoding.IDENTITY)
 LIMIT = 1 << 20
 
 
@@ -67,9 +67,9 @@ async def fleet_of(
         yield running, fanout
 
 
-async def ask(fanout: Fanout, offer: Offer = TEXT, timeout: float = 10.0) -> Exposition:  # noqa: ASYNC109
+async def ask(fanout: Fanout, wanted: Representation = TEXT, timeout: float = 10.0) -> Exposition:  # noqa: ASYNC109
     async with asyncio.timeout(timeout):
-        body = b"".join(await fanout.scrape(offer, timeout))
+        body = b"".join(await fanout.scrape(wanted, timeout))
     exposition = Exposition(body.decode())
     exposition.check()
     return exposition
@@ -117,13 +117,13 @@ async def test_a_family_with_invalid_utf_8_costs_that_family() -> None:
         assert fanout.left_out == {"broken_family": 1}
 
 
-@pytest.mark.parametrize("offer", [TEXT, GZIPPED, OPENMETRICS])
-async def test_the_answer_is_what_was_offered(offer: Offer) -> None:
+@pytest.mark.parametrize("wanted", [TEXT, GZIPPED, OPENMETRICS])
+async def test_the_answer_is_what_was_offered(wanted: Representation) -> None:
     async with servers([answer()]) as (server,), fan_out([server.worker]) as fanout:
-        body = b"".join(await fanout.scrape(offer, 10.0))
-        if offer is GZIPPED:
+        body = b"".join(await fanout.scrape(wanted, 10.0))
+        if wanted is GZIPPED:
             body = gzip.decompress(body)
-        if offer is OPENMETRICS:
+        if wanted is OPENMETRICS:
             assert types(of_openmetrics(body))["up_to"] == "gauge"
         assert f'up_to{{worker_addr="{server.worker}"}} 1\n'.encode() in body
 

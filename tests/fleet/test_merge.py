@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.fleet.merge import merge
-from exporter.fleet.reading import BadExpositionError, Reader, Reading
+from exporter.fleet.reading import BadExpositionError, BodyReader, Reading
 from exporter.model import Format
 from exporter.service.own_metrics import Metric
 from tests.fleet.expositions import expositions, recorded_text, slow_merge
@@ -23,7 +23,7 @@ def merged(*bodies: bytes, format_: Format = TEXT, labels: Iterable[tuple[str, s
 
 
 def read_all(bodies: Iterable[bytes], labels: Iterable[tuple[str, str]] = ()) -> list[Reading]:
-    reader = Reader(tuple(labels))
+    reader = BodyReader(tuple(labels))
     return [reader.read(body, b"grpc://w%d:1" % number) for number, body in enumerate(bodies)]
 
 
@@ -38,7 +38,7 @@ def faults(*bodies: bytes) -> dict[str, int]:
 
 def one_by_one(bodies: Sequence[bytes]) -> list[Reading]:
     """Read bodies by readers that have seen nothing else."""
-    return [Reader().read(body, ADDRESSES[0].encode()) for body in bodies]
+    return [BodyReader().read(body, ADDRESSES[0].encode()) for body in bodies]
 
 
 # --- Against a slow merge, through prometheus_client's parsers ---
@@ -47,7 +47,7 @@ def one_by_one(bodies: Sequence[bytes]) -> list[Reading]:
 @given(st.lists(expositions(), min_size=1, max_size=3))
 def test_the_merge_says_what_a_slow_merge_of_objects_says(bodies: list[bytes]) -> None:
     addresses = ADDRESSES[: len(bodies)]
-    reader = Reader()
+    reader = BodyReader()
     readings = [reader.read(body, address.encode()) for body, address in zip(bodies, addresses, strict=True)]
     chunks, _ = merge(readings, TEXT)
     assert of_text(b"".join(chunks)) == slow_merge(bodies, addresses)
@@ -60,7 +60,7 @@ def finite(body: bytes) -> bytes:
 
 @given(st.lists(expositions().map(finite), min_size=1, max_size=3))
 def test_openmetrics_is_strict_and_says_the_same(bodies: list[bytes]) -> None:
-    reader = Reader()
+    reader = BodyReader()
     readings = [reader.read(body, address.encode()) for body, address in zip(bodies, ADDRESSES, strict=False)]
     in_text = of_text(b"".join(merge(readings, TEXT)[0]))
     in_openmetrics = of_openmetrics(b"".join(merge(readings, OPENMETRICS)[0]))
@@ -283,7 +283,7 @@ def test_a_cut_off_line_costs_its_family() -> None:
 )
 def test_a_body_with_nothing_to_read_is_a_failure(body: bytes) -> None:
     with pytest.raises(BadExpositionError, match="not a text exposition"):
-        Reader().read(body, b"w")
+        BodyReader().read(body, b"w")
 
 
 @pytest.mark.parametrize("body", [b"", b"\n", b"# a comment\n# EOF\n"])

@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.fleet.merge import merge
-from exporter.fleet.reading import BadExpositionError, Reader, Reading
+from exporter.fleet.reading import BadExpositionError, BodyReader, Reading
 from exporter.model import Format
 from tests.fleet.expositions import expositions
 
 ADDRESS = b"grpc://10.0.0.1:8001"
 
 
-def read(reader: Reader, body: bytes, before: Reading | None = None) -> Reading | None:
+def read(reader: BodyReader, body: bytes, before: Reading | None = None) -> Reading | None:
     """Return a reading; None where there is nothing to read."""
     try:
         return reader.read(body, ADDRESS, before)
@@ -130,12 +130,12 @@ def histories(draw: st.DrawFn) -> list[bytes]:
 def test_a_body_after_any_others_is_read_as_if_it_came_first(
     one: list[bytes], other: list[bytes], labels: tuple[tuple[str, str], ...]
 ) -> None:
-    reader = Reader(labels)
+    reader = BodyReader(labels)
     last: dict[int, Reading] = {}
     for bodies in zip(one, other, strict=False):
         for worker, body in enumerate(bodies):
             reading = read(reader, body, last.get(worker))
-            assert says(reading) == says(read(Reader(labels), body))
+            assert says(reading) == says(read(BodyReader(labels), body))
             if reading:
                 last[worker] = reading
 
@@ -151,10 +151,10 @@ def test_a_body_that_a_few_bytes_make_different_is_read_as_if_it_came_first(
         other[position : position + data.draw(st.integers(0, 3))] = data.draw(
             st.one_of(st.binary(max_size=2), some)
         )
-    reader = Reader()
+    reader = BodyReader()
     before = read(reader, body)
     for known in (before, None):  # that worker's, and any other's
-        assert says(read(reader, bytes(other), known)) == says(read(Reader(), bytes(other)))
+        assert says(read(reader, bytes(other), known)) == says(read(BodyReader(), bytes(other)))
 
 
 @given(
@@ -162,10 +162,10 @@ def test_a_body_that_a_few_bytes_make_different_is_read_as_if_it_came_first(
     st.sampled_from(["grpc://own:1", "grpc://10.0.0.2:8001", "grpc://127.0.0.1:8001"]),
 )
 def test_a_body_like_another_workers_is_read_as_if_there_were_none(body: bytes, own: str) -> None:
-    reader = Reader()
+    reader = BodyReader()
     other = read(reader, body)
     body = body.replace(b"grpc://own:1", own.encode()).replace(b"} ", f',worker_addr="{own}"}} '.encode())
-    assert says(read(reader, body)) == says(read(Reader(), body))
+    assert says(read(reader, body)) == says(read(BodyReader(), body))
     del other
 
 
@@ -190,7 +190,7 @@ def known(reading: Reading, before: Reading) -> tuple[int, int]:
 
 
 def test_values_alone_leave_the_layout_as_it_is() -> None:
-    reader = Reader()
+    reader = BodyReader()
     before = reader.read(b"a 1\nb 2 1700000000000\n", ADDRESS)
     again = reader.read(b"a 10\nb 2.5e3 1700000001000\n", ADDRESS, before)
     assert again.layout is before.layout
@@ -198,7 +198,7 @@ def test_values_alone_leave_the_layout_as_it_is() -> None:
 
 
 def test_timestamps_may_come_with_the_values() -> None:
-    reader = Reader()
+    reader = BodyReader()
     before = reader.read(b"a 1\n", ADDRESS)
     again = reader.read(b"a 1 1500\n", ADDRESS, before)
     assert again.layout is before.layout
@@ -217,13 +217,13 @@ def test_timestamps_may_come_with_the_values() -> None:
     ids=["comes", "goes", "restart", "order", "family"],
 )
 def test_lines_and_families_are_known_from_the_last_body(after: bytes, lines: int, families: int) -> None:
-    reader = Reader()
+    reader = BodyReader()
     before = reader.read(body_of([b"1", b"2"], [b"1", b"2"], [b"1"]), ADDRESS)
     assert known(reader.read(after, ADDRESS, before), before) == (lines, families)
 
 
 def test_workers_that_are_alike_share_a_layout() -> None:
-    reader = Reader()
+    reader = BodyReader()
     one = reader.read(b'a{x="1",worker_addr="grpc://one:1"} 1\nb 2\n', b"grpc://one:1")
     two = reader.read(b'a{x="1",worker_addr="grpc://two:1"} 7\nb 8\n', b"grpc://two:1")
     assert two.layout is one.layout
@@ -234,7 +234,7 @@ def test_workers_that_are_alike_share_a_layout() -> None:
 
 
 def test_a_label_whose_name_only_ends_in_that_of_the_address_is_not_taken_for_it() -> None:
-    reader = Reader()
+    reader = BodyReader()
     one = reader.read(b'a{xworker_addr="one"} 1\n', ADDRESS)
     two = reader.read(b'a{xworker_addr="two"} 1\n', ADDRESS)
     assert [reading.layout.heads for reading in (one, two)] == [
@@ -244,21 +244,21 @@ def test_a_label_whose_name_only_ends_in_that_of_the_address_is_not_taken_for_it
 
 
 def test_workers_that_are_nearly_alike_share_what_they_have_in_common() -> None:
-    reader = Reader()
+    reader = BodyReader()
     one = reader.read(body_of([b"1", b"2"], [b"1"]), ADDRESS)
     two = reader.read(body_of([b"1", b"2"], [b"1", b"new"]), ADDRESS)
     assert known(two, one) == (5, 1)
 
 
 def test_workers_that_get_the_same_new_series_still_share_a_layout() -> None:
-    reader = Reader()
+    reader = BodyReader()
     before = [reader.read(body_of([b"1"]), ADDRESS) for _ in range(2)]
     one, two = (reader.read(body_of([b"1", b"new"]), ADDRESS, last) for last in before)
     assert two.layout is one.layout
 
 
 def test_a_target_may_become_another_worker() -> None:
-    reader = Reader()
+    reader = BodyReader()
     before = reader.read(b"a 1\n", b"grpc://one:1")
     after = reader.read(b"a 2\n", b"grpc://two:1", before)
     assert b"".join(after.pieces(Format.TEXT_0_0_4)) == b'a{worker_addr="grpc://two:1"} 2\n'
@@ -268,7 +268,7 @@ def test_a_target_may_become_another_worker() -> None:
 
 
 def test_readings_that_nobody_has_any_more_are_not_kept() -> None:
-    reader = Reader()
+    reader = BodyReader()
     readings = [reader.read(b"a 1\n" + b"\n" * number, ADDRESS) for number in range(20)]
     assert len(reader._by_length) == 20
     del readings[1:]
@@ -277,7 +277,7 @@ def test_readings_that_nobody_has_any_more_are_not_kept() -> None:
 
 
 def test_memory_stays_as_it_is_though_series_come_and_go_for_ever() -> None:
-    reader = Reader()
+    reader = BodyReader()
     last: dict[int, Reading] = {}
     number = count()
 

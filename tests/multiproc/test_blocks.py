@@ -40,7 +40,7 @@ class Laid:
         placement = Placement()
         for series, column in cells:
             placement.add(self.family, series, column)
-        placement.sources += files
+        placement.followed += files
         self.placements.append(placement)
 
     def layout(self) -> Layout:

@@ -32,7 +32,7 @@ class Cemetery:
 
     def constants(self) -> dict[str, Row]:
         """Return what the constants of each series merge to."""
-        self.dead.settle()
+        self.dead.apply()
         return {
             series.name: self.rule.merge(series.constants) if series.constants else ()
             for family in self.families._families.values()

@@ -26,7 +26,7 @@ class Kind:
         self.errors: Counter[str] = Counter()
         self.families = Families(kind, names or Names(), self.errors, labels=labels, per_process=per_process)
 
-    def place(self, *keys: str, pid: str = "7", file: Contents | None = None) -> Placement:
+    def slot(self, *keys: str, pid: str = "7", file: Contents | None = None) -> Placement:
         """Place a file of a dead writer that has these keys."""
         file = file or contents(*keys)
         placement = self.families.placement_of(file.shape, file.keys(), pid)
@@ -44,14 +44,14 @@ def labels_of(placement: Placement) -> list[dict[str, str]]:
 
 def test_where_entries_belong() -> None:
     kind = Kind("histogram")
-    placement = kind.place(total("a"), bucket("a", "1.0"), bucket("b", "+Inf"), bucket("a", "+Inf"))
+    placement = kind.slot(total("a"), bucket("a", "1.0"), bucket("b", "+Inf"), bucket("a", "+Inf"))
     assert placement.columns == [SUM, 1.0, INF, INF]
     assert [series.name for series in placement.series if series] == ["a", "a", "b", "a"]
     assert {family.name: cells for family, cells in placement.families.items()} == {"a": [0, 1, 3], "b": [2]}
 
 
 def test_a_histogram_caught_half_written_has_all_it_needs() -> None:
-    (series,) = Kind("histogram").place(bucket("a", "0.5")).series
+    (series,) = Kind("histogram").slot(bucket("a", "0.5")).series
     assert series
     assert series.columns == (SUM, 0.5, INF)
 
@@ -59,31 +59,31 @@ def test_a_histogram_caught_half_written_has_all_it_needs() -> None:
 def test_the_first_help_stays() -> None:
     kind = Kind()
     for text in ("First.", "Second."):
-        placement = kind.place(sample_key("a", "a_total", {}, text))
+        placement = kind.slot(sample_key("a", "a_total", {}, text))
     assert [family.help for family in placement.families] == ["First."]
 
 
 def test_files_with_the_same_keys_share_a_placement() -> None:
     kind, file = Kind(), contents(counter("a"), counter("b"))
-    assert kind.place(file=file) is kind.place(file=file, pid="8")
-    assert kind.place(counter("a"), counter("b")) is not kind.place(file=file)
+    assert kind.slot(file=file) is kind.slot(file=file, pid="8")
+    assert kind.slot(counter("a"), counter("b")) is not kind.slot(file=file)
 
 
 def test_keys_are_read_once_for_all_files_that_are_read_together(monkeypatch: pytest.MonkeyPatch) -> None:
     kind = Kind()
-    first = kind.place(counter("a"), counter("b"))
+    first = kind.slot(counter("a"), counter("b"))
     monkeypatch.setattr("exporter.multiproc.families.read_key", lambda *_: pytest.fail("read again"))
-    assert kind.place(counter("b"), counter("a")).series == first.series[::-1]
-    kind.families.forget_places()
+    assert kind.slot(counter("b"), counter("a")).series == first.series[::-1]
+    kind.families.forget_slots()
     with pytest.raises(pytest.fail.Exception):
-        kind.place(counter("a"))
+        kind.slot(counter("a"))
 
 
 def test_only_so_many_keys_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("exporter.multiproc.families._MOST_PLACES", 10)
+    monkeypatch.setattr("exporter.multiproc.families._MOST_SLOTS", 10)
     kind = Kind()
-    kind.place(*(counter("a", number=str(number)) for number in range(100)))
-    assert len(kind.families._places) == 10
+    kind.slot(*(counter("a", number=str(number)) for number in range(100)))
+    assert len(kind.families._slots) == 10
 
 
 @pytest.mark.parametrize(
@@ -101,19 +101,19 @@ def test_only_so_many_keys_are_remembered(monkeypatch: pytest.MonkeyPatch) -> No
 )
 def test_pid(kind: str, expected: dict[str, str], *, per_process: bool) -> None:
     key = counter("a", pid="theirs") if kind == "counter" else gauge("a", pid="theirs")
-    assert labels_of(Kind(kind, per_process=per_process).place(key)) == [expected]
+    assert labels_of(Kind(kind, per_process=per_process).slot(key)) == [expected]
 
 
 def test_processes_share_a_series_unless_they_are_told_apart() -> None:
     file = contents(counter("a"))
     for per_process, count in ((False, 1), (True, 2)):
         kind = Kind(per_process=per_process)
-        assert len({kind.place(pid=pid, file=file).series[0] for pid in "78"}) == count
+        assert len({kind.slot(pid=pid, file=file).series[0] for pid in "78"}) == count
 
 
 def test_labels_are_added() -> None:
     kind = Kind("counter", None, ("worker_addr", "w"))
-    assert labels_of(kind.place(counter("a", x="1"))) == [{"x": "1", "worker_addr": "w"}]
+    assert labels_of(kind.slot(counter("a", x="1"))) == [{"x": "1", "worker_addr": "w"}]
 
 
 def test_what_is_left_out_is_told_and_counted_for_each_file() -> None:
@@ -121,7 +121,7 @@ def test_what_is_left_out_is_told_and_counted_for_each_file() -> None:
     kind = Kind("gauge_max", names)
     file = contents("nonsense", gauge("a"), gauge("up"), gauge("up", x="1"))
     for count in (1, 2):
-        placement = kind.place(file=file)
+        placement = kind.slot(file=file)
         assert [fault.reason for fault in kind.families.faults(placement)] == [
             "bad_key",
             "name_conflict",
@@ -132,7 +132,7 @@ def test_what_is_left_out_is_told_and_counted_for_each_file() -> None:
 
 def test_growth_counts_only_what_is_new() -> None:
     kind = Kind()
-    before = kind.place("nonsense", counter("a"))
+    before = kind.slot("nonsense", counter("a"))
     after = kind.families.grown(before, [b"more nonsense", counter("b").encode()], "7")
     assert kind.errors == {"bad_key": 2}
     assert after.begins_with(before)
@@ -142,7 +142,7 @@ def test_growth_counts_only_what_is_new() -> None:
 def test_series_go_with_the_last_file_that_holds_them() -> None:
     names = Names()
     kind = Kind("gauge_max", names)
-    both, one = kind.place(gauge("a"), gauge("b")), kind.place(gauge("a"))
+    both, one = kind.slot(gauge("a"), gauge("b")), kind.slot(gauge("a"))
     (a, b) = both.families
     kind.let_go(both)
     assert a in kind.families
@@ -155,7 +155,7 @@ def test_series_go_with_the_last_file_that_holds_them() -> None:
 
 def test_series_that_outlive_their_files_stay() -> None:
     kind = Kind()
-    placement = kind.place(counter("a"))
+    placement = kind.slot(counter("a"))
     (family,) = placement.families
     (series,) = family
     series.outlives = True
@@ -166,8 +166,8 @@ def test_series_that_outlive_their_files_stay() -> None:
 
 def test_a_placement_that_was_let_go_is_made_anew() -> None:
     kind, file = Kind("gauge_max"), contents(gauge("a"))
-    kind.let_go(first := kind.place(file=file))
-    second = kind.place(file=file)
+    kind.let_go(first := kind.slot(file=file))
+    second = kind.slot(file=file)
     assert second is not first
     (family,) = second.families
     assert list(family) == second.series

@@ -27,7 +27,7 @@ def test_keys_and_cells(count: int, *, stamped: bool) -> None:
     assert list(found.keys(data, 30)) == list(found.keys(data))[30:]
     assert found.all_cells(data) == [(5.0, 6.0) if stamped else 5.0] * count
     assert found.used == len(data)
-    assert [at for block in found.blocks for at in range(count)[block.cells]] == list(range(count))
+    assert [at for block in found.groups for at in range(count)[block.cells]] == list(range(count))
 
 
 @pytest.mark.parametrize(("before", "after"), [(0, 1), (1, 2), (31, 33), (32, 33), (40, 100)])
@@ -36,9 +36,9 @@ def test_a_shape_that_grew_is_the_one_of_a_file_of_that_size(before: int, after:
     short, long = data_of(*numbered(before)), data_of(*numbered(after))
     grown, whole = shapes.find(short).grown(long), shapes.find(long)
     assert (grown.skips, grown.used) == (whole.skips, whole.used)
-    assert [block[:2] for block in grown.blocks] == [block[:2] for block in whole.blocks]
+    assert [block[:2] for block in grown.groups] == [block[:2] for block in whole.groups]
     assert grown.all_cells(long) == whole.all_cells(long)
-    assert grown.blocks[: before // 32] == shapes.find(short).blocks[: before // 32], "whole blocks stay"
+    assert grown.groups[: before // 32] == shapes.find(short).groups[: before // 32], "whole groups stay"
 
 
 def test_files_with_the_same_keys_share_their_shape(monkeypatch: pytest.MonkeyPatch) -> None:

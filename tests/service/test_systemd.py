@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.exposition.negotiation import Encoding, Escaping, Offer
+from exporter.exposition.negotiation import Encoding, Escaping, Representation
 from exporter.model import Format
 from exporter.options import ServeOptions
 from exporter.service.run import serve
@@ -29,7 +29,7 @@ from tests.support.daemon import ROOT, daemon, free_port
 from tests.support.waiting import DEADLINE, eventually
 from tests.support.writers import writer
 
-TEXT = Offer(Format.TEXT_0_0_4, Escaping.UNDERSCORES, Encoding.IDENTITY)
+TEXT = Representation(Format.TEXT_0_0_4, Escaping.UNDERSCORES, Encoding.IDENTITY)
 WATCHDOG = 0.3
 """Seconds; it is fed twice in that time."""
 

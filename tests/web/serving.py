@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from exporter.exposition.negotiation import Encoding, Offer
+from exporter.exposition.negotiation import Encoding, Representation
 from exporter.web.access.access import Access
 from exporter.web.listen import open_sockets
 from exporter.web.server import Server
@@ -25,11 +25,11 @@ class FakeSource:
     body: bytes = b"# HELP x y\n# TYPE x gauge\nx 1\n"
     error: Exception | None = None
     gate: asyncio.Event = field(default_factory=asyncio.Event)
-    arrivals: asyncio.Queue[tuple[Offer, float]] = field(default_factory=asyncio.Queue)
+    arrivals: asyncio.Queue[tuple[Representation, float]] = field(default_factory=asyncio.Queue)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def scrape(self, offer: Offer, timeout: float) -> bytes:  # noqa: ASYNC109 - the protocol's own
-        self.arrivals.put_nowait((offer, timeout))
+    async def scrape(self, wanted: Representation, timeout: float) -> bytes:  # noqa: ASYNC109 - the protocol's own
+        self.arrivals.put_nowait((wanted, timeout))
         try:
             await self.gate.wait()
         except asyncio.CancelledError:
@@ -37,7 +37,7 @@ class FakeSource:
             raise
         if self.error:
             raise self.error
-        return gzip.compress(self.body) if offer.encoding is Encoding.GZIP else self.body
+        return gzip.compress(self.body) if wanted.encoding is Encoding.GZIP else self.body
 
     def delay(self) -> str:
         return ""
@@ -61,7 +61,7 @@ class Served:
         async with asyncio.timeout(DEADLINE):
             return await self.codes.get()
 
-    async def arrival(self) -> tuple[Offer, float]:
+    async def arrival(self) -> tuple[Representation, float]:
         """Wait for the next scrape to reach the source."""
         async with asyncio.timeout(DEADLINE):
             return await self.source.arrivals.get()

@@ -36,8 +36,8 @@ async def test_the_content_type_is_what_the_body_is(accept: str, content_type: s
             assert answer.headers["Content-Type"] == content_type
             assert answer.headers["Vary"] == "Accept, Accept-Encoding"
             assert answer.headers["Cache-Control"] == "no-store"
-        offer, _ = await served.arrival()
-        assert offer.format is format_
+        wanted, _ = await served.arrival()
+        assert wanted.format is format_
         assert await served.code() == 200
 
 
@@ -54,8 +54,8 @@ async def test_gzip_only_where_accepted() -> None:
         for accepted, encoding in (("gzip", Encoding.GZIP), ("identity", Encoding.IDENTITY)):
             async with client.get(f"{served.url}/metrics", headers={"Accept-Encoding": accepted}) as answer:
                 body = await answer.read()
-            offer, _ = await served.arrival()
-            assert offer.encoding is encoding
+            wanted, _ = await served.arrival()
+            assert wanted.encoding is encoding
             assert body.startswith(b"\x1f\x8b") is (encoding is Encoding.GZIP)
             assert answer.headers.get("Content-Encoding", "identity") == encoding
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from exporter.errors import ScrapeError
-from exporter.exposition.negotiation import Encoding, Escaping, Offer
+from exporter.exposition.negotiation import Encoding, Escaping, Representation
 from exporter.model import Format
 from exporter.multiproc.engine import Engine, Progress
 from exporter.options import ServeOptions
@@ -22,7 +22,7 @@ from exporter.worker.status import FileStatus, ProcessStatus
 from tests.support import files
 from tests.support.expositions import Exposition
 
-TEXT = Offer(Format.TEXT_0_0_4, Escaping.UNDERSCORES, Encoding.IDENTITY)
+TEXT = Representation(Format.TEXT_0_0_4, Escaping.UNDERSCORES, Encoding.IDENTITY)
 
 
 class Assembled:

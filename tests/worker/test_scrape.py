@@ -14,7 +14,7 @@ import pytest
 from blockbuster import blockbuster_ctx
 from prometheus_client.core import GaugeMetricFamily
 
-from exporter.exposition.negotiation import Encoding, Escaping, Offer
+from exporter.exposition.negotiation import Encoding, Escaping, Representation
 from exporter.model import Format, Snapshot
 from exporter.multiproc.engine import Engine, Progress
 from exporter.multiproc.fileset import FileSet, every_file
@@ -26,11 +26,11 @@ from tests.support.compare import snapshot_of
 from tests.support.files import counter, write
 from tests.support.waiting import DEADLINE
 
-TEXT = Offer(Format.TEXT_0_0_4, Escaping.UNDERSCORES, Encoding.IDENTITY)
-TEXT_GZIP = Offer(Format.TEXT_0_0_4, Escaping.UNDERSCORES, Encoding.GZIP)
-OPENMETRICS = Offer(Format.OPENMETRICS_1_0_0, Escaping.UNDERSCORES, Encoding.IDENTITY)
-OPENMETRICS_GZIP = Offer(Format.OPENMETRICS_1_0_0, Escaping.UNDERSCORES, Encoding.GZIP)
-TEXT_UTF_8 = Offer(Format.TEXT_1_0_0, Escaping.ALLOW_UTF_8, Encoding.IDENTITY)
+TEXT = Representation(Format.TEXT_0_0_4, Escaping.UNDERSCORES, Encoding.IDENTITY)
+TEXT_GZIP = Representation(Format.TEXT_0_0_4, Escaping.UNDERSCORES, Encoding.GZIP)
+OPENMETRICS = Representation(Format.OPENMETRICS_1_0_0, Escaping.UNDERSCORES, Encoding.IDENTITY)
+OPENMETRICS_GZIP = Representation(Format.OPENMETRICS_1_0_0, Escaping.UNDERSCORES, Encoding.GZIP)
+TEXT_UTF_8 = Representation(Format.TEXT_1_0_0, Escaping.ALLOW_UTF_8, Encoding.IDENTITY)
 OFFERS = (TEXT, TEXT_GZIP, OPENMETRICS, OPENMETRICS_GZIP, TEXT_UTF_8)
 
 
@@ -91,9 +91,9 @@ class Scrapes:
         self.engine = GatedEngine(directory)
         self.scraper = Scraper(self.engine, self.engine.own_metrics, self.engine.on_update)
 
-    async def start(self, *offers: Offer) -> "list[asyncio.Task[bytes]]":
+    async def start(self, *representations: Representation) -> "list[asyncio.Task[bytes]]":
         """Start scrapes together, and return once they have asked."""
-        started = [asyncio.create_task(self.scraper.scrape(offer, DEADLINE)) for offer in offers]
+        started = [asyncio.create_task(self.scraper.scrape(wanted, DEADLINE)) for wanted in representations]
         await asyncio.sleep(0)
         return started
 
@@ -134,7 +134,7 @@ async def test_scrapes_that_ask_together_share_a_read_whatever_they_are_offered(
     bodies = await asyncio.gather(*started)
     assert it.engine.reads == 1
     text, gzipped, openmetrics, openmetrics_gzipped, utf_8, text_again, *_ = bodies
-    assert text is text_again, "one body for equal offers"
+    assert text is text_again, "one body for equal representations"
     assert gzip.decompress(gzipped) == text == utf_8
     assert gzip.decompress(openmetrics_gzipped) == openmetrics
     assert openmetrics.endswith(b"# EOF\n")
@@ -247,7 +247,7 @@ async def test_durations_are_those_of_the_last_scrape_by_phase(
     monkeypatch.setattr(it.engine, "update", lambda: None)
     it.engine.read_seconds = 0.25
     it.scraper.bodies([TEXT, TEXT_GZIP])
-    # A tick for update and telling; then for each offer one for rendering, one for compressing.
+    # A tick for update and telling; then for each representation one for rendering, one for compressing.
     assert it.scraper.durations == {"read": 0.25, "merge": 0.75, "render": 2.0, "compress": 2.0}
     assert it.scraper.last_scrape is not None
 

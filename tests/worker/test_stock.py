@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from exporter.errors import ScrapeError
-from exporter.exposition.negotiation import Encoding, Escaping, Offer
+from exporter.exposition.negotiation import Encoding, Escaping, Representation
 from exporter.model import Format
 from exporter.multiproc.fileset import FileSet, Liveness, decide, unreadable
 from exporter.multiproc.listing import list_directory
@@ -18,7 +18,7 @@ from tests.support import files
 from tests.support.compare import facts
 from tests.support.expositions import Exposition
 
-TEXT = Offer(Format.TEXT_0_0_4, Escaping.UNDERSCORES, Encoding.IDENTITY)
+TEXT = Representation(Format.TEXT_0_0_4, Escaping.UNDERSCORES, Encoding.IDENTITY)
 
 
 class Nobody:
