@@ -3,6 +3,7 @@
 import gzip
 import http.client
 import json
+import os
 import re
 import socket
 import subprocess
@@ -54,6 +55,12 @@ class Running:
         """The CPU time of all its threads, those that have ended not included."""
         tasks = Path(f"/proc/{self._process.pid}/task").glob("*/schedstat")
         return sum(int(path.read_text().split()[0]) for path in tasks) / 1e9
+
+    @property
+    def child_cpu_seconds(self) -> float:
+        """The CPU time of its processes that have ended, such as the one that reads the settings."""
+        words = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return sum(map(int, words[13:15])) / os.sysconf("SC_CLK_TCK")
 
     @property
     def memory(self) -> float:
