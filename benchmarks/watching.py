@@ -1,6 +1,9 @@
 """What a running exporter costs beside its scrapes: at rest, beside many dead processes, and when a process dies."""
 
 import re
+import resource
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,12 +11,18 @@ from pathlib import Path
 
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 
-from benchmarks.contenders import stock
 from benchmarks.directories import add_dead_processes, recorded
-from benchmarks.measuring import measure_first
 from benchmarks.report import Row, milliseconds, times
 from benchmarks.running import PATIENCE, Running, running, writers_alive
 
+_STOCK = """
+import sys
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+registry = CollectorRegistry()
+MultiProcessCollector(registry, sys.argv[1])
+generate_latest(registry)
+"""
 _INTERVAL = 15.0
 """Seconds between two scrapes of a usual Prometheus."""
 _SETTLING = 7.0
@@ -63,17 +72,25 @@ def first_row(parent: Path, dead: int, repeats: int) -> Row:
     for _ in range(repeats):
         with running(directory, "--liveness=on") as exporter:
             mine.append(exporter.cpu_seconds + exporter.child_cpu_seconds)
-    theirs = measure_first({"stock": stock}, directory, repeats)["stock"].total
+    theirs = min(_cpu_seconds_of_stock(directory) for _ in range(repeats))
     ratio = theirs / min(mine)
     files = len(list(directory.iterdir()))
     return Row(
-        f"from the program's start to the first answer, tp1 beside {dead:,} dead processes, {files:,} files",
+        f"from the program's start to the first exposition, tp1 beside {dead:,} dead processes, {files:,} files",
         milliseconds(min(mine)),
-        f"{milliseconds(theirs)}, its start not counted",
+        milliseconds(theirs),
         ratio=times(ratio),
         target=f"≥ {1 / _MOST_OF_STOCK:g}x",
         met=ratio >= 1 / _MOST_OF_STOCK,
     )
+
+
+def _cpu_seconds_of_stock(directory: Path) -> float:
+    """Return the CPU time of a program that does nothing but write one exposition."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-c", _STOCK, directory], check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime)
 
 
 def dead_rows(parent: Path, count: int = _FILES, seconds: int = 20) -> Iterator[Row]:
