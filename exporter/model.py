@@ -1,6 +1,6 @@
-"""The data model: types, the names that a family takes up in each format, labels, and what families say at one moment.
+"""The data model: exposition formats, metric types, sample names, labels, and families with their values.
 
-Families are called as OpenMetrics calls them, a counter without its `_total`, unless a function takes a format.
+A family is named as in OpenMetrics, a counter without `_total`, except in functions that take a format.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -9,10 +9,10 @@ from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 RESERVED_LABELS = ("le", "quantile", "pid", "worker_addr")
-"""Labels that have a meaning of their own."""
+"""Label names with a fixed meaning, which users cannot add to all series."""
 
 Labels: TypeAlias = tuple[tuple[str, str], ...]
-"""Label names and values."""
+"""(name, value) of each label."""
 
 
 class Format(StrEnum):
@@ -24,7 +24,7 @@ class Format(StrEnum):
 
     @property
     def is_openmetrics(self) -> bool:
-        """Whether it is OpenMetrics."""
+        """Whether this format is OpenMetrics."""
         return self is Format.OPENMETRICS_1_0_0
 
 
@@ -34,18 +34,19 @@ STORED_SUFFIXES: Mapping[str, Collection[str]] = {
     "histogram": ("_bucket", "_sum"),
     "summary": ("_count", "_sum"),
 }
-"""What follows a family's name in the names of the samples that a multiprocess file holds, by type.
+"""Suffixes that sample names in multiprocess files add to the family's name, by metric type.
 
-A histogram's count is the sum of its buckets, and prometheus_client's summaries have no quantiles.
+prometheus_client stores neither a histogram's `_count`, the sum of its buckets, nor quantiles, nor `_created`.
 """
 
 _TEXT_SUFFIXES = {
-    "counter": ("",),  # the family is called as its samples
+    "counter": ("",),  # the family's name has the `_total` already
     "gauge": ("",),
     "histogram": ("_bucket", "_count", "_sum"),
     "summary": ("", "_count", "_sum"),
     "unknown": ("",),
 }
+# `_created` samples are a part of their family in OpenMetrics 1.0, and gauge families of their own in the text formats.
 _OPENMETRICS_SUFFIXES = {
     "counter": ("_total", "_created"),
     "gauge": ("",),
@@ -58,24 +59,28 @@ SUFFIXES: Mapping[Format, Mapping[str, Collection[str]]] = {
     Format.TEXT_1_0_0: _TEXT_SUFFIXES,
     Format.OPENMETRICS_1_0_0: _OPENMETRICS_SUFFIXES,
 }
-"""What may follow a family's name in the names of its samples, by format and type."""
+"""Suffixes that sample names may add to the family's name, by format and metric type."""
 
 
 def family_name(name: str, metric_type: str, format_: Format) -> str:
-    """Return what a format calls a family."""
+    """Return the family's name in that format: the text formats add `_total` to a counter's."""
     return f"{name}_total" if metric_type == "counter" and not format_.is_openmetrics else name
 
 
 def names(name: str, metric_type: str, format_: Format = Format.OPENMETRICS_1_0_0) -> set[str]:
-    """Return every name that a family takes up in a format, which calls it `name`: two families must share none.
+    """Return the family's name and all its possible sample names: no two families of an exposition may share one.
 
-    What is free in OpenMetrics is free in the text formats too.
+    `name` is the family's name in that format. Families that share no name in OpenMetrics share none in the text
+    formats.
     """
     return {name, *(name + suffix for suffix in SUFFIXES[format_].get(metric_type, ()))}
 
 
 def relabel(own: Mapping[str, str], added: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Add labels; an own one of an added name moves to `exported_<name>`, as Prometheus does it."""
+    """Return the `own` labels and the `added` ones; an own label whose name is added becomes `exported_<name>`.
+
+    Prometheus treats a target's labels the same way where `honor_labels` is false, its default.
+    """
     labels = dict(own)
     for name, value in added:
         if name in labels:
@@ -88,17 +93,17 @@ def relabel(own: Mapping[str, str], added: Iterable[tuple[str, str]]) -> dict[st
 
 
 def add_labels(own: Mapping[str, str], added: Iterable[tuple[str, str]]) -> Labels:
-    """Return the same, sorted by name."""
+    """Return the labels of `relabel`, sorted by name."""
     return tuple(map(_pair, sorted(relabel(own, added).items())))
 
 
 @lru_cache(maxsize=4096)
 def _pair(label: tuple[str, str]) -> tuple[str, str]:
-    return label  # the same object for equal labels: most series share most of theirs
+    return label  # the cache makes equal labels one object: series have most of their labels in common
 
 
 class Family:
-    """A metric family, but for the samples."""
+    """A metric family's name, type and help text."""
 
     def __init__(self, name: str, metric_type: str, help_text: str) -> None:
         self.name = name
@@ -107,18 +112,18 @@ class Family:
 
 
 Samples: TypeAlias = Iterable[tuple[str, Labels]]
-"""Name and labels of each of some samples."""
+"""Name and labels of each sample of a block."""
 
 
 class FamilyValues(NamedTuple):
-    """A family and the values of its samples at one moment, in blocks. No two samples are the same."""
+    """A family's samples and their values at one moment, in blocks. No two samples have the same name and labels."""
 
     family: Family
     samples: Sequence[Samples]
-    """The samples by block; one of them is another object, and so is all, when a sample came or went."""
+    """The samples of each block. Where samples came or went, the block's are a new object, and so is this sequence."""
     values: Sequence[Sequence[float]]
-    """The values by block, in the order of the samples; another object when a value is another."""
+    """The values of each block, in the order of its samples. Where a value changed, the block's are a new object."""
 
 
 Snapshot: TypeAlias = Sequence[FamilyValues]
-"""Families by name, and what they say at one moment; another object when anything changed."""
+"""All families, sorted by name, with their values at one moment; a new object whenever anything changed."""

@@ -1,1 +1,1 @@
-"""Samples out, bytes on the wire: formats and their negotiation."""
+"""From families to the bytes of an answer: negotiation, rendering, compression."""

@@ -1,7 +1,7 @@
-"""A body in the encoding that was negotiated; its first part often is the one that was compressed last.
+"""Encodes a body as negotiated, and keeps its compressed first part, which often is the same in the next body.
 
-In gzip it is one member (RFC 1952) of two runs of deflate blocks (RFC 1951): the first ends on a byte boundary, the
-second does not refer back to it. So the first run can be kept, and only the check sum covers both.
+A gzip body is one member (RFC 1952) of two runs of deflate blocks (RFC 1951). The first run ends on a byte boundary,
+and the second does not refer back to it. So the first run can be used again; only the check sum covers both.
 """
 
 import struct
@@ -17,13 +17,13 @@ _LEVEL = 1
 _RAW = -15
 """Deflate with a window of 2^15 bytes, and no header of its own."""
 _TOGETHER = 8
-"""Chunks that are compressed in one call: each call has its price, and so has memory for a large copy."""
+"""Chunks that are joined and compressed in one call: more calls take longer, and larger copies take more memory."""
 
 _compressor = partial(isal_zlib.compressobj, _LEVEL, isal_zlib.DEFLATED, _RAW)
 
 
 class Encoder:
-    """Encodes bodies, and keeps the run of one first part."""
+    """Encodes bodies, and keeps the compressed first part of the last one."""
 
     def __init__(self) -> None:
         self._first: Sequence[bytes] | None = None
@@ -32,7 +32,7 @@ class Encoder:
         self._size = 0
 
     def encode(self, encoding: Encoding, first: Sequence[bytes], rest: bytes = b"") -> list[bytes]:
-        """Return `first` and `rest` as the chunks of a body; cheap when `first` is the object of the last call."""
+        """Return the body of `first` and `rest`, in chunks; cheap if `first` is the same object as in the last call."""
         match encoding:
             case Encoding.IDENTITY:
                 return [*first, rest]
@@ -51,7 +51,7 @@ class Encoder:
 
 
 def _run(chunks: Sequence[bytes]) -> tuple[bytes, int, int]:
-    """Return chunks as a run that ends on a byte boundary, their check sum and their size."""
+    """Return the chunks as a run of deflate blocks that ends on a byte boundary, their CRC-32 and their size."""
     compressor = _compressor()
     parts = []
     checksum = size = 0

@@ -1,8 +1,8 @@
-"""What a scraper accepts -> which format, escaping and encoding it gets.
+"""Content negotiation: the headers Accept and Accept-Encoding -> the format, escaping and encoding of the answer.
 
-`negotiate` follows RFC 9110, section 12.5, over the formats of Prometheus' content negotiation specification.
-Two rules are ours: a wildcard means text 0.0.4, since a client that does not name a newer format may not know
-it; and a client that accepts nothing we have gets text 0.0.4 too, since it may well read it.
+`negotiate` follows RFC 9110, section 12.5, with the formats of Prometheus' specification of content negotiation. A
+client that accepts no format of ours gets text 0.0.4, the last resort in that specification ("Selection of Format").
+A rule of our own: a wildcard means text 0.0.4, since a client that names no newer format may not know any.
 """
 
 import re
@@ -15,7 +15,7 @@ from exporter.model import Format
 
 
 class Escaping(StrEnum):
-    """How names beyond the legacy character set are written."""
+    """An escaping scheme of Prometheus: how to write names with characters beyond `[a-zA-Z0-9_:]`."""
 
     UNDERSCORES = "underscores"
     ALLOW_UTF_8 = "allow-utf-8"
@@ -32,13 +32,13 @@ class Encoding(StrEnum):
 
 @dataclass(frozen=True)
 class Representation:
-    """What one scrape is answered in. Equal representations have equal bodies, so a representation is a cache key."""
+    """Format, escaping and encoding of a body. Equal ones give equal bodies, so a representation is a cache key."""
 
     format: Format
     escaping: Escaping
     encoding: Encoding
     names_escaping: bool = field(default=False, compare=False)
-    """Whether the client named the escaping: the Content-Type then says it too; the body is the same."""
+    """Whether the client named the escaping, so that the Content-Type must name it too; the body is the same."""
 
     @property
     def content_type(self) -> str:
@@ -51,9 +51,9 @@ class Representation:
         return f"{self.format}; escaping={self.escaping}"
 
 
-@lru_cache(maxsize=64)  # a scraper says the same each time
+@lru_cache(maxsize=64)  # a scraper sends the same headers each time
 def negotiate(accept: str | None, accept_encoding: str | None) -> Representation:
-    """Return the best representation for the two headers; None stands for an absent one. Never fails."""
+    """Return the best representation for the two headers, None for one that is absent. Never fails."""
     best = max(_candidates(accept or ""), key=_rank, default=_FALLBACK)
     encoding = _negotiate_encoding(accept_encoding or "")
     return Representation(best.format, best.escaping, encoding, names_escaping=best.names_escaping)
@@ -61,7 +61,7 @@ def negotiate(accept: str | None, accept_encoding: str | None) -> Representation
 
 @dataclass(frozen=True)
 class _Element:
-    """One entry of an Accept or Accept-Encoding header."""
+    """One element of the list in an Accept or Accept-Encoding header."""
 
     value: str
     parameters: dict[str, str]
@@ -70,7 +70,7 @@ class _Element:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A representation we have, and what the most specific entry that names it says of it."""
+    """A format and escaping that we have, and how an element of the Accept header asks for it."""
 
     format: Format
     escaping: Escaping
@@ -99,12 +99,12 @@ _BY_MEDIA_TYPE = {
 
 
 def _rank(candidate: _Candidate) -> tuple[float, bool, int]:
-    """Order candidates: by weight, then a named type before a wildcard, then as the header lists them."""
+    """Return a key that orders candidates: by weight, then named types before wildcards, then as in the header."""
     return candidate.quality, candidate.specificity >= _TYPE, -candidate.position
 
 
 def _candidates(accept: str) -> Iterable[_Candidate]:
-    """Return what `accept` allows of what we have: the most specific entry decides, the first of equals."""
+    """Return all acceptable candidates; of several for one format and escaping, the first of the most specific."""
     named: dict[tuple[Format, Escaping], _Candidate] = {}
     for position, element in enumerate(_elements(accept)):
         candidate = _candidate(element, position)
@@ -117,7 +117,7 @@ def _candidates(accept: str) -> Iterable[_Candidate]:
 
 
 def _candidate(element: _Element, position: int) -> _Candidate | None:
-    """Return what one entry of an Accept header asks for; None where we do not have it."""
+    """Return the candidate that an element of an Accept header asks for; None if we do not have its format."""
     version = "" if element.value.endswith("/*") else element.parameters.get("version", "")
     match = _BY_MEDIA_TYPE.get((element.value, version))
     if match is None:
@@ -135,7 +135,7 @@ def _candidate(element: _Element, position: int) -> _Candidate | None:
 
 
 def _escaping(element: _Element) -> Escaping | None:
-    """Return the escaping an entry names; None for none and, as Prometheus has it, for one nobody knows."""
+    """Return the escaping that an element names; None if it names none or, as in Prometheus, an unknown one."""
     try:
         return Escaping(element.parameters.get("escaping", ""))
     except ValueError:
@@ -143,7 +143,7 @@ def _escaping(element: _Element) -> Escaping | None:
 
 
 def _negotiate_encoding(accept_encoding: str) -> Encoding:
-    """Return gzip where it is accepted and identity is not wanted more."""
+    """Return gzip if the client accepts it and does not prefer identity."""
     quality: dict[str, float] = {}
     for element in _elements(accept_encoding):
         quality.setdefault("gzip" if element.value == "x-gzip" else element.value, element.quality)
@@ -160,13 +160,13 @@ _QUALITY = re.compile(r"0?\.[0-9]+|0\.?|1(?:\.0*)?", re.ASCII)
 
 
 def _elements(header: str) -> Iterator[_Element]:
-    """Yield a header's entries in order, lower case; those with a malformed weight are left out."""
+    """Yield the elements of a header in order, in lower case, without those with a malformed weight."""
     for text in _ELEMENT.findall(header):
         value, *parts = _PARAMETER.findall(text) or [""]
         parameters: dict[str, str] = {}
         for part in parts:
             name, _, argument = part.partition("=")
-            # Prometheus 3.0 repeats a parameter: the first counts.
+            # Of a repeated parameter, as Prometheus 3.0 sends one, the first counts.
             parameters.setdefault(name.strip().lower(), argument.strip().strip('"').lower())
         weight = parameters.pop("q", "1")
         if _QUALITY.fullmatch(weight):

@@ -1,7 +1,7 @@
-"""Families -> the text format and OpenMetrics; what did not change is not rendered again.
+"""Renders families in the text formats and in OpenMetrics; blocks that did not change are not rendered again.
 
-Both formats share the lines of the samples, and differ in headers and ending. Names are escaped as the escaping scheme
-says; `:` is a legal character of a metric name, and stays under every scheme.
+The formats have the same lines for samples, and differ in headers and ending. Names are escaped by the negotiated
+scheme; `:` is legal in a metric name, and stays under every scheme.
 """
 
 import re
@@ -16,14 +16,14 @@ from pydantic_core import to_json
 
 from exporter.model import Family, FamilyValues, Format, Samples, Snapshot, family_name, names
 
-_PLAIN = 1e-4, 1e6
-"""From the one up to the other, JSON's text of a number is Go's; so it is for 0."""
+_SAME_IN_JSON = 1e-4, 1e6
+"""Range in which JSON and Go write a float identically (0 too)."""
 
 _LEGACY_NAME = re.compile("[a-zA-Z_:][a-zA-Z0-9_:]*")
 
 
 def header(name: str, metric_type: str, help_text: str, format_: Format) -> bytes:
-    """Return the HELP and TYPE lines of a family that the format calls `name`."""
+    """Return the HELP and TYPE lines of a family; `name` is the family's name in that format."""
     help_text = help_text.replace("\\", r"\\").replace("\n", r"\n")
     if format_.is_openmetrics:
         help_text = help_text.replace('"', r"\"")
@@ -33,24 +33,27 @@ def header(name: str, metric_type: str, help_text: str, format_: Format) -> byte
 
 
 def ending(format_: Format) -> bytes:
-    """Return what an exposition ends in."""
+    """Return the last line of an exposition: `# EOF` in OpenMetrics, nothing in the text formats."""
     return b"# EOF\n" if format_.is_openmetrics else b""
 
 
 def escape(value: str) -> str:
-    """Return a label's value as it stands between quotes."""
+    """Return a label's value, escaped for double quotes."""
     return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
 
 
 class Renderer:
-    """Renders the same families again and again, in one format and under one escaping scheme.
+    """Renders successive snapshots in one format and one escaping scheme.
 
-    The text is kept block by block, and so are its pieces: what stands before the first value, that value, what stands
-    between it and the second, and so on. Only blocks with other samples, or other values, are written.
+    The text of each block is kept, and so are its pieces: the text before the first value, that value, the text between
+    it and the second value, and so on. Only blocks with other samples or values than before are written again.
     """
 
     def __init__(self, format_: Format, escaping: str = "underscores", taken: Iterable[str] = ()) -> None:
-        """Escape names by that scheme: `underscores`, `allow-utf-8`, `dots` or `values`. `taken` are others' names."""
+        """Escape names by that scheme: `underscores`, `allow-utf-8`, `dots` or `values`.
+
+        A family is left out if one of its names is in `taken`: names that the exposition has from elsewhere.
+        """
         self._format = format_
         self._escaping = escaping
         self._taken = frozenset(taken)
@@ -59,7 +62,7 @@ class Renderer:
         self._chunks: Sequence[bytes] = ()
 
     def render(self, snapshot: Snapshot) -> Sequence[bytes]:
-        """Return a snapshot's text, in parts, without its ending; the same object for the same snapshot."""
+        """Return the text of a snapshot, in chunks, without the ending; the same object for the same snapshot."""
         if snapshot is not self._snapshot:
             samples = [values.samples for values in snapshot]
             if len(samples) != len(self._texts) or not all(map(_FamilyText.has, self._texts, samples)):
@@ -70,10 +73,10 @@ class Renderer:
         return self._chunks
 
     def _lay_out(self, snapshot: Snapshot) -> None:
-        """Prepare the texts of families; those of families that were there already stay.
+        """Prepare the text of each family; a family that was there before keeps its text.
 
-        Names that differ may be one when escaped: a family whose names are others' already is left out. It would fail,
-        or falsify, the scrape.
+        Different names may be the same when escaped. So a family is left out if a family before it has one of its
+        names: a name used twice would make the scrape fail, or falsify it.
         """
         known = {id(text.family): text for text in self._texts}
         taken = set(self._taken)
@@ -93,20 +96,20 @@ class _FamilyText:
         name = family_name(family.name, family.type, format_)
         self.family = family
         self.is_shown = True
-        """Whether it has a text at all."""
+        """Whether the family is rendered: not if one of its names is taken."""
         self.names = {_escape_metric(taken, escaping) for taken in names(name, family.type, format_)}
-        """Every name that it takes up, as it is written."""
+        """The escaped names of the family and of all samples that it may have."""
         self._header = header(_escape_metric(name, escaping), family.type, family.help, format_)
         self._escaping = escaping
         self._samples: Sequence[Samples] = ()
         self._blocks: Sequence[_BlockText] = ()
 
     def has(self, samples: Sequence[Samples]) -> bool:
-        """Whether it is laid out for these."""
+        """Whether the text is laid out for these very samples."""
         return samples is self._samples
 
     def lay_out(self, samples: Sequence[Samples]) -> None:
-        """Prepare all but the values. The texts of blocks that were there already stay."""
+        """Prepare all text but the values; a block that was there before keeps its text."""
         if samples is self._samples:
             return
         known = dict(zip(map(id, self._samples), self._blocks, strict=True))
@@ -117,7 +120,7 @@ class _FamilyText:
         self._samples = samples
 
     def take(self, values: FamilyValues) -> Iterator["_Change"]:
-        """Take the family's values; yield the blocks that are to be written."""
+        """Take over the family's values; yield the blocks whose values changed, which must be written again."""
         if not self.is_shown:
             return
         for text, block in zip(self._blocks, values.values, strict=True):
@@ -126,22 +129,23 @@ class _FamilyText:
                 yield text, block if text.has_line is None else list(compress(block, text.has_line))
 
     def chunks(self) -> Iterable[bytes]:
-        """Return the text."""
+        """Return the family's text, in chunks."""
         return [self._header, *[block.text for block in self._blocks]] if self.is_shown else ()
 
 
 class _BlockText:
-    """The text of a block, and its pieces."""
+    """The text of a block, and the pieces that it is joined from."""
 
     def __init__(self, samples: Samples, escaping: str, seen: set[str] | None = None) -> None:
-        """Prepare all but the values.
+        """Prepare all pieces but the values.
 
-        Samples that differ may be alike when escaped: one that was `seen` has no line. It would fail the scrape.
+        Different samples may be the same when escaped. So a sample that is in `seen` already gets no line: the same
+        sample twice would make the scrape fail.
         """
         self.values: Sequence[float] | None = None
         self.text = b""
         self.is_plain = True
-        """Whether no name had to be escaped, so that samples that differ have lines that differ."""
+        """Whether no name had to be escaped, so that different samples have different lines."""
         starts = []
         for name, labels in samples:
             start, is_plain = _sample_start(name, labels, escaping)
@@ -156,18 +160,18 @@ class _BlockText:
             self._pieces.append(b"\n")
 
     def write(self, values: Sequence[bytes]) -> None:
-        """Put texts of values between the pieces."""
+        """Join the block's text from the pieces and these texts of the values."""
         pieces = self._pieces.copy()
         pieces[1::2] = values
         self.text = b"".join(pieces)
 
 
 _Change: TypeAlias = tuple[_BlockText, Sequence[float]]
-"""A block to be written, and the values of its lines."""
+"""A block that must be written again, and the values of its lines."""
 
 
 def _write(changes: Iterable[_Change]) -> None:
-    """Write blocks anew."""
+    """Write the text of each changed block, formatting all values together."""
     changes = list(changes)
     texts = _format([value for _, values in changes for value in values])
     end = 0
@@ -177,9 +181,9 @@ def _write(changes: Iterable[_Change]) -> None:
 
 
 def _format(values: Sequence[float]) -> list[bytes]:
-    """Return each value's text, as Go writes it: with the digits of Python's repr, at a fifth of its price."""
+    """Return the text of each value as Go writes it; where JSON agrees, its encoder is five times as fast as `repr`."""
     texts = to_json(values)[1:-1].split(b",") if values else []
-    lowest, highest = _PLAIN
+    lowest, highest = _SAME_IN_JSON
     for at in [at for at, value in enumerate(values) if not (lowest <= value < highest) and value]:
         texts[at] = _format_odd(values[at])
     return texts
@@ -207,7 +211,7 @@ def _sample_start(name: str, labels: Collection[tuple[str, str]], escaping: str)
 
 
 def _tell_apart(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Lengthen label names that have become equal by escaping: a label twice would fail the whole scrape."""
+    """Append `_` to label names that escaping made equal: the same label twice would make the whole scrape fail."""
     values: dict[str, str] = {}
     for label, value in pairs:
         while label in values:
@@ -218,7 +222,7 @@ def _tell_apart(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
 
 @lru_cache(maxsize=4096)
 def _escape_metric(name: str, escaping: str) -> str:
-    # Said here too, for prometheus_client has changed its mind about `:` more than once.
+    # Not left to prometheus_client, whose treatment of `:` under `underscores` is in dispute: client_python #1177.
     return name if _LEGACY_NAME.fullmatch(name) and escaping != DOTS else escape_metric_name(name, escaping)
 
 

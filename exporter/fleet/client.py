@@ -1,4 +1,4 @@
-"""One scrape of one target: whatever it answers, a body or a reason, in bounded time and memory."""
+"""One scrape of one target: a body, or the reason why there is none, in bounded memory whatever the target sends."""
 
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
@@ -11,7 +11,7 @@ from aiohttp import hdrs
 from isal import isal_zlib
 
 ACCEPT = "text/plain;version=0.0.4"
-"""All that workers are asked for: the format that every one of them has."""
+"""The Accept header: the one format that every worker has."""
 
 TIMEOUT = "timeout"
 
@@ -30,7 +30,7 @@ REASONS = (
     "too_large",
     "truncated",
 )
-"""Every reason for which a scrape comes to nothing, those of the callers included."""
+"""Every reason for which the scrape of a target fails, here or in callers."""
 
 _HEADERS = {
     hdrs.ACCEPT: ACCEPT,
@@ -38,20 +38,20 @@ _HEADERS = {
     hdrs.USER_AGENT: "smg-exporter",
 }
 _KEEPALIVE = 75.0
-"""Longer than the usual scrape interval of a minute."""
+"""Seconds for which an idle connection is kept: longer than the usual scrape interval of a minute."""
 _DNS_TTL = 30
-"""Seconds for which a host's addresses are good."""
+"""Seconds for which a host's addresses are cached."""
 _READ_BUFFER = 1 << 16
-"""Bytes of a body that are read ahead; of a larger buffer nothing is gained but memory in use."""
+"""Bytes of a body that are read ahead; a larger buffer would take more memory, and gain nothing."""
 _GZIP = 31
 """zlib's window bits for the gzip format."""
 
 
-_GzipError = cast("type[Exception]", isal_zlib.error)  # whose stub has it as an instance
+_GzipError = cast("type[Exception]", isal_zlib.error)  # isal's stub declares an instance, not a class
 
 
 class TargetFailure(Exception):  # noqa: N818 - an outcome to count and to show, not a fault of ours
-    """A scrape that came to nothing: `reason` is a short word to count by, str one line that says more."""
+    """A failed scrape: `reason` is one of `REASONS`, the message a line that says more."""
 
     def __init__(self, reason: str, text: str) -> None:
         super().__init__(text)
@@ -60,28 +60,31 @@ class TargetFailure(Exception):  # noqa: N818 - an outcome to count and to show,
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A body, as it came."""
+    """A body as it was received."""
 
     chunks: Sequence[bytes]
     compressed: bool
 
     def body(self, limit: int) -> bytes:
-        """Return it decompressed; TargetFailure where it is not whole, or larger than `limit` bytes. Takes a while."""
+        """Return the decompressed body; not for the event loop, as it takes a while.
+
+        Raises TargetFailure if the body is cut off, or larger than `limit` bytes.
+        """
         data = b"".join(self.chunks)
         return _gunzip(data, limit) if self.compressed else data
 
 
 def make_session(tls: ssl.SSLContext) -> aiohttp.ClientSession:
-    """Return the session of all scrapes: connections are kept and reused, and nothing else is."""
+    """Return the session of all scrapes: it keeps connections for the next scrape, but no cookies."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
-            limit=0,  # who scrapes counts
+            limit=0,  # the caller limits the number of scrapes
             keepalive_timeout=_KEEPALIVE,
             ttl_dns_cache=_DNS_TTL,
             ssl=tls,
         ),
         cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=aiohttp.ClientTimeout(total=None),  # who scrapes has a clock
+        timeout=aiohttp.ClientTimeout(total=None),  # the caller limits the time
         auto_decompress=False,
         read_bufsize=_READ_BUFFER,
         trust_env=False,
@@ -91,10 +94,10 @@ def make_session(tls: ssl.SSLContext) -> aiohttp.ClientSession:
 async def scrape(
     session: aiohttp.ClientSession, url: str, on_head: Callable[[], Awaitable[None]], *, limit: int
 ) -> Answer:
-    """Return what a target answers, of at most `limit` bytes; TargetFailure where that is no text exposition.
+    """Return a target's answer of at most `limit` bytes; raises TargetFailure if there is none, or no text exposition.
 
-    The clock is the caller's; `on_head` is awaited before the body is. Nothing that would tell the target who asks is
-    sent, and no redirect is followed.
+    The caller limits the time. `on_head` is awaited between response headers and body. Nothing of the request that
+    caused the scrape is passed on to the target, and no redirect is followed.
     """
     try:
         async with session.get(url, headers=_HEADERS, allow_redirects=False) as response:
@@ -106,7 +109,7 @@ async def scrape(
 
 
 def _check(response: aiohttp.ClientResponse) -> bool:
-    """Return whether the body is compressed; TargetFailure where the head already says that it is none of ours."""
+    """Return whether the body is compressed; raises TargetFailure if the headers announce no text exposition."""
     if 300 <= response.status < 400:  # noqa: PLR2004 - HTTP's class of redirects
         raise TargetFailure("redirect", f"answered {response.status}, a redirect, which is not followed")
     if response.status != 200:  # noqa: PLR2004 - HTTP's own number
@@ -142,7 +145,7 @@ def _gunzip(data: bytes, limit: int) -> bytes:
         try:
             part = member.decompress(data, left + 1)
         except _GzipError as error:
-            raise TargetFailure("encoding", f"the body is no gzip: {error}") from None
+            raise TargetFailure("encoding", f"the body is not valid gzip: {error}") from None
         left -= len(part)
         if left < 0:
             raise _too_large(limit)
@@ -158,7 +161,7 @@ def _too_large(limit: int) -> TargetFailure:
 
 
 def _failure(error: Exception) -> TargetFailure:
-    """Return what an exception of aiohttp means for its target."""
+    """Return the TargetFailure for an exception of aiohttp."""
     text = " ".join(str(error).split()) or type(error).__name__
     match error:
         case aiohttp.ClientSSLError() | ssl.SSLError():

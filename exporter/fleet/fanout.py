@@ -1,7 +1,7 @@
-"""One scrape of the whole fleet: ask every target -> read what they answer -> merge -> compress -> bytes.
+"""One scrape of the whole fleet, a fan-out: ask every target -> read the answers -> merge -> compress -> bytes.
 
-Requests that wait for the same fan-out share it; one that has begun takes nobody else on, so that no answer is older
-than its question. A request whose time is up before every target has answered gets what there is by then.
+Requests that come before a fan-out begins share it; later ones wait for the next, so that no answer is older than its
+request. A request whose time is up before every target has answered gets an answer from the others.
 """
 
 import asyncio
@@ -29,38 +29,38 @@ from exporter.threads import DaemonThread
 _logger = logging.getLogger(__name__)
 
 CONCURRENCY = 32
-"""Targets that are scraped at a time."""
+"""Slots: most targets that are scraped at the same time."""
 
 _PATIENCE = 0.2
-"""Seconds after which a target that has not begun to answer no longer counts among those: others get their turn."""
+"""Seconds without response headers after which a target frees its slot."""
 
 _MERGE_SHARE = 0.2
-"""What part of a request's time is kept for the merge, up to `_MERGE_RESERVE` seconds."""
+"""Part of a request's timeout that is kept for the merge, but at most `_MERGE_RESERVE` seconds."""
 _MERGE_RESERVE = 0.5
 
 Ask = Callable[[str, Callable[[], Awaitable[None]]], Awaitable[Answer]]
-"""Scrapes a metrics URL, and between the answer's head and its body awaits the second; may raise TargetFailure."""
+"""Scrapes a metrics URL; awaits the second argument between response headers and body; may raise TargetFailure."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one target's scrape."""
+    """The result of one target's scrape."""
 
     seconds: float
     reading: Reading | None
     reason: str = ""
-    """A word for why there is no reading."""
+    """Why there is no reading, in a word: one of the client's `REASONS`."""
     problem: str = ""
-    """The same as a line."""
+    """Why there is no reading, in a line."""
 
     @property
     def samples(self) -> int:
-        """The number of its samples."""
+        """Number of samples in the reading."""
         return self.reading.layout.samples if self.reading else 0
 
 
 Outcomes = Mapping[str, Outcome]
-"""By metrics URL."""
+"""Outcomes by the target's metrics URL."""
 
 
 class _Round:
@@ -68,7 +68,7 @@ class _Round:
 
     def __init__(self) -> None:
         self.deadline = 0.0
-        """When the last of the requests gives up, on the loop's clock."""
+        """When the time of the last of the requests is up, by the loop's clock."""
         self.begun = False
         self.targets: tuple[Target, ...] = ()
         self.outcomes: dict[str, Outcome] = {}
@@ -76,27 +76,28 @@ class _Round:
         self.bodies: dict[Representation, asyncio.Future[list[bytes]]] = {}
 
 
-class _Turn:
-    """A place among the targets that are scraped at a time. One that is silent gives it up until it answers."""
+class _Slot:
+    """One target's slot: free for other targets while the target is silent, and taken again for its answer."""
 
-    def __init__(self, places: asyncio.Semaphore) -> None:
+    def __init__(self, slots: asyncio.Semaphore) -> None:
         self.answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._places = places
+        """Done once the target has sent response headers."""
+        self._slots = slots
         self._taken = False
 
     async def take(self) -> None:
-        """Wait for a place."""
-        await self._places.acquire()
+        """Wait for a free slot, and take it."""
+        await self._slots.acquire()
         self._taken = True
 
-    def give_up(self) -> None:
-        """Let others have it."""
+    def free(self) -> None:
+        """Free the slot, if it is taken."""
         if self._taken:
-            self._places.release()
+            self._slots.release()
             self._taken = False
 
     async def on_head(self) -> None:
-        """Go on with the body when there is a place."""
+        """Note that the target answers; wait for a slot, if need be, before its body is read."""
         self.answered.set_result(None)
         if not self._taken:
             await self.take()
@@ -117,30 +118,30 @@ class Fanout:
         no_target: Callable[[], str],
         concurrency: int = CONCURRENCY,
     ) -> None:
-        """Scrape `targets` by `ask`, and add `own_metrics`: what is to be told of the targets.
+        """Scrape `targets` by `ask`, and add `own_metrics`: metrics about the targets and their outcomes.
 
-        `labels` are put on every series of the workers. `no_target` says why there is none.
+        `labels` are put on every series of the workers. `no_target` returns why there is no target.
         """
         self.outcomes: Outcomes = {}
-        """What came of the targets, in the last fan-out that ended."""
+        """The outcomes of the last fan-out that ended."""
         self.failures: Counter[str] = Counter()
-        """Failed scrapes of targets since start, by reason."""
+        """Number of failed scrapes of targets since the start, by reason."""
         self.left_out: Counter[str] = Counter()
-        """What was left out of answers since start, by reason."""
+        """How often something was left out of answers since the start, by reason."""
         self.durations: dict[str, float] = {}
-        """Seconds that the last answer took, by phase. Replaced, not changed: other threads look at it."""
+        """Seconds that the last answer took, by phase. Replaced, never changed, since several threads use it."""
         self.last_scrape: float | None = None
-        """When it was, in Unix seconds."""
+        """When all targets of the last fan-out had answered or failed, in Unix seconds."""
         self._targets = targets
         self._ask = ask
         self._own_metrics = own_metrics
         self._target_timeout = target_timeout
         self._max_target_bytes = max_target_bytes
-        self._places = asyncio.Semaphore(concurrency)
+        self._slots = asyncio.Semaphore(concurrency)
         self._no_target = no_target
         self._reader = BodyReader(tuple((name, escape(value)) for name, value in labels.items()))
         self._readings: dict[str, Reading] = {}
-        """The last reading of each target, by its URL."""
+        """The last reading of each target, by its metrics URL."""
         self._thread = DaemonThread()
         self._rounds = Coalescer(_Round, self._begin)
         self._task: asyncio.Task[None] | None = None
@@ -159,15 +160,15 @@ class Fanout:
             return await self._body(fan_out, wanted)
         if wanted not in fan_out.bodies:
             body = fan_out.bodies[wanted] = asyncio.ensure_future(self._body(fan_out, wanted))
-            body.add_done_callback(_look_at)  # nobody may be waiting any more, and that is no fault
+            body.add_done_callback(_retrieve_error)  # no request may be waiting for it any more
         return await asyncio.shield(fan_out.bodies[wanted])
 
     def delay(self) -> str:
-        """Say what a scrape may have to wait for: nothing out of the ordinary."""
+        """Return why scrapes are delayed: an empty text, for a fleet knows no delay such as a long first read."""
         return ""
 
     def close(self) -> None:
-        """End without waiting for targets."""
+        """Cancel the fan-out under way, if any."""
         if self._task is not None:
             self._task.cancel()
 
@@ -198,16 +199,16 @@ class Fanout:
             self.left_out.update(outcome.reading.layout.faults)
 
     async def _scrape(self, fan_out: _Round, target: Target) -> None:
-        """Scrape one target, and put down what came of it."""
+        """Scrape one target, and put its outcome into the fan-out."""
         start = time.perf_counter()
         reading = None
         reason = problem = ""
-        turn = _Turn(self._places)
+        slot = _Slot(self._slots)
         try:
             async with asyncio.timeout_at(fan_out.deadline):
                 if not self._was_silent(target):
-                    await turn.take()
-                answer = await self._answer(target, turn)
+                    await slot.take()
+                answer = await self._answer(target, slot)
                 reading = await self._thread.run(partial(self._read, target, answer))
         except TargetFailure as failure:
             reason, problem = failure.reason, str(failure)
@@ -215,42 +216,42 @@ class Fanout:
             reason, problem = "exposition", str(error)
         except TimeoutError:
             reason, problem = TIMEOUT, f"no whole answer within {time.perf_counter() - start:.1f} s"
-        except Exception as error:  # the others' answers must not depend on it
+        except Exception as error:  # one target's error must not cost the answers of the others
             _logger.exception(
                 "unexpected error while scraping a target", extra=fields(url=target.metrics_url)
             )
             reason, problem = "internal", f"internal error: {type(error).__name__}"
         finally:
-            turn.give_up()  # not before its body is read: no more bodies than places are in memory
+            slot.free()  # not before the body is read, so that no more bodies than slots are in memory
         if reading is not None:
             self._readings[target.metrics_url] = reading
         fan_out.outcomes[target.metrics_url] = Outcome(time.perf_counter() - start, reading, reason, problem)
 
     def _was_silent(self, target: Target) -> bool:
-        """Whether a target need not be given a place before it answers, since last time it did not."""
+        """Whether the target timed out in the last fan-out: then it gets a slot only once it answers."""
         outcome = self.outcomes.get(target.metrics_url)
         return outcome is not None and outcome.reason == TIMEOUT
 
-    async def _answer(self, target: Target, turn: _Turn) -> Answer:
-        """Return what a target answers; may raise TargetFailure, TimeoutError."""
-        asking = asyncio.ensure_future(self._ask(target.metrics_url, turn.on_head))
-        either: set[asyncio.Future[Any]] = {asking, turn.answered}
+    async def _answer(self, target: Target, slot: _Slot) -> Answer:
+        """Return a target's answer; free its slot while it is silent. May raise TargetFailure, TimeoutError."""
+        asking = asyncio.ensure_future(self._ask(target.metrics_url, slot.on_head))
+        either: set[asyncio.Future[Any]] = {asking, slot.answered}
         try:
             async with asyncio.timeout(self._target_timeout):
                 await asyncio.wait(either, timeout=_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
-                if not (asking.done() or turn.answered.done()):
-                    turn.give_up()
+                if not (asking.done() or slot.answered.done()):
+                    slot.free()
                 return await asking
         finally:
             asking.cancel()
 
     def _read(self, target: Target, answer: Answer) -> Reading:
         body = answer.body(self._max_target_bytes)
-        address = target.worker_addr.encode()  # of characters that need no escape
+        address = target.worker_addr.encode()  # an address has no characters that must be escaped
         return self._reader.read(body, address, self._readings.get(target.metrics_url))
 
     async def _body(self, fan_out: _Round, wanted: Representation) -> list[bytes]:
-        """Return an answer made of what there is."""
+        """Return an answer, in chunks, from the outcomes so far; raises ScrapeError if there is no target."""
         if not fan_out.targets:
             raise ScrapeError(self._no_target() or "no target")
         outcomes = dict(fan_out.outcomes)
@@ -261,7 +262,7 @@ class Fanout:
     def _merge(
         self, targets: Sequence[Target], outcomes: Outcomes, wanted: Representation
     ) -> tuple[list[bytes], Counter[str]]:
-        """Return an answer, and what was left out of it: how often, by reason."""
+        """Return an answer, in chunks, and how often something was left out of it, by reason."""
         start = time.perf_counter()
         readings = [
             outcome.reading
@@ -276,6 +277,6 @@ class Fanout:
         return chunks, faults
 
 
-def _look_at(done: "asyncio.Future[Any]") -> None:
-    if not done.cancelled():
+def _retrieve_error(done: "asyncio.Future[Any]") -> None:
+    if not done.cancelled():  # asyncio logs an exception that is never retrieved
         done.exception()

@@ -1,6 +1,6 @@
-"""What a body is made of: its lines -> families, and where the samples of each are.
+"""The layout of a body: which families its lines make up, and where the samples of each family are.
 
-What is wrong is left out, by family: a line that cannot be read costs its family, and one of no family only itself.
+A family with a malformed line is left out as a whole; a malformed line of no family is left out alone.
 """
 
 import math
@@ -13,7 +13,7 @@ from exporter.fleet.line import Broken, Header, Line, Sample
 from exporter.model import SUFFIXES, Format
 
 PIECES = 3
-"""What a sample is written from: its head, the worker's address, its value."""
+"""Pieces that a sample is written from: its head, the worker's address, its value."""
 
 BROKEN_FAMILY = "broken_family"
 DUPLICATE_SERIES = "duplicate_series"
@@ -24,48 +24,48 @@ _SUFFIXES = SUFFIXES[Format.TEXT_0_0_4]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FamilyLines:
-    """What the lines of one family say."""
+    """One family of a body, read from its lines."""
 
     name: str
     type: str
     help: str
     lines: tuple[Line, ...]
     order: tuple[int, ...]
-    """Which of the lines are samples, in the order they are to be written in."""
+    """The numbers of the lines that are samples, in the order of the fleet's answer."""
     heads: tuple[bytes, ...]
-    """What each is written with, in that order, up to the worker's address."""
+    """The head of each sample, in the same order."""
     openmetrics_heads: tuple[bytes, ...]
-    """The same for OpenMetrics."""
+    """The heads for an answer in OpenMetrics."""
     duplicates: int
     is_broken: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BodyLayout:
-    """What the lines of a body say, but for their values."""
+    """All of a body but its values."""
 
     lines: tuple[Line, ...]
     starts: list[bytes]
-    """What each line begins with."""
+    """The start of each line."""
     families: dict[str, FamilyLines]
-    """By name."""
+    """All families, broken ones included, by name."""
     shares: list[tuple[FamilyLines, slice]]
-    """Each sound family, and where it is among the pieces of all samples, which stand family by family."""
+    """Each family that is not broken, and the slice of its samples' pieces; `heads` are sorted family by family."""
     pick: Callable[[Sequence[bytes]], Sequence[bytes]]
-    """Gives, of the values of all lines, those of the samples."""
+    """Given the values of all lines, returns the values of the samples, in the order of `heads`."""
     heads: list[bytes]
     openmetrics_heads: list[bytes]
     faults: Mapping[str, int]
-    """What was left out: how often, by reason."""
+    """How often something was left out, by reason."""
 
     @property
     def samples(self) -> int:
-        """The number of its samples."""
+        """Number of samples, without those left out."""
         return len(self.heads)
 
 
 def make_layout(lines: tuple[Line, ...], like: BodyLayout | None = None) -> BodyLayout:
-    """Return the layout of a body; where it does not differ from `like`, nothing is made anew."""
+    """Return the layout of a body; families with the same lines in `like`, or all of `like`, are used again."""
     if like and lines == like.lines:
         return like
     known = like.families if like else {}
@@ -103,9 +103,9 @@ def make_layout(lines: tuple[Line, ...], like: BodyLayout | None = None) -> Body
 
 
 def _by_family(lines: Iterable[Line]) -> tuple[dict[str, list[int]], list[int]]:
-    """Return which lines are each family's, by its name, and which ones stand before any.
+    """Return the line numbers of each family, by its name, and the numbers of the lines before the first family.
 
-    A line that names none goes with the one before it.
+    A line that names no family belongs to the family of the line before it.
     """
     headers = [line for line in lines if isinstance(line, Header)]
     types = dict.fromkeys([header.family for header in headers], "")
@@ -126,8 +126,8 @@ def _by_family(lines: Iterable[Line]) -> tuple[dict[str, list[int]], list[int]]:
 
 
 def _owner(name: str, types: Mapping[str, str]) -> str:
-    """Return the name of the family that samples of a name are of."""
-    if types.get(name, "histogram") == "histogram":  # which has no sample of its own name
+    """Return the name of the family to which samples of that name belong."""
+    if types.get(name, "histogram") == "histogram":  # no family, or one without samples of its own name
         for suffix in _SUFFIXES["histogram"]:
             base = name.removesuffix(suffix)
             if base != name and suffix in _SUFFIXES.get(types.get(base, ""), ()):
@@ -162,7 +162,7 @@ def _read_family(name: str, lines: tuple[Line, ...]) -> FamilyLines:
             series.add(line.series)
             group = groups.setdefault(line.group, len(groups)) if bounded else 0
             samples.append((group, bound, index, line.head, openmetrics_head))
-    samples.sort()  # those of a group together, bounds ascending; else as they stand
+    samples.sort()  # each histogram or summary together, with ascending bounds; else in the order of the lines
     order, heads, openmetrics_heads = (tuple(map(itemgetter(item), samples)) for item in (2, 3, 4))
     return FamilyLines(
         name, type_ or "unknown", help_text, lines, order, heads, openmetrics_heads, duplicates, is_broken
@@ -170,7 +170,7 @@ def _read_family(name: str, lines: tuple[Line, ...]) -> FamilyLines:
 
 
 def _read_headers(lines: Iterable[Line]) -> tuple[str, str, bool]:
-    """Return a family's type and help text, empty where there is none, and whether its types contradict."""
+    """Return a family's type and help text, empty if there is none, and whether a type is unknown or contradicted."""
     headers = [line for line in lines if isinstance(line, Header)]
     types = [header.type for header in headers if header.type is not None]
     helps = [header.help for header in headers if header.type is None]

@@ -1,9 +1,10 @@
-r"""What one line of a text exposition says, but for its value: the one place that knows the text format 0.0.4.
+r"""Reads single lines of a text exposition: the one module that knows the text format 0.0.4.
 
-A sample's line is a start, an own address or nothing, and a value: `hits_total{code="200",`, `worker_addr="w"} ` and
-`3.0\n`; or `hits_total{code="200"} ` and `3.0\n`. Any other line is all start.
+The line of a sample is split into its start, its own address if it has one (the `worker_addr` that the worker itself
+put last), and its value: `hits_total{code="200",`, `worker_addr="w"} ` and `3.0\n`; or `hits_total{code="200"} ` and
+`3.0\n`. Any other line is all start.
 
-Strict where the parsers of Prometheus and promtool are: names, labels, escapes, UTF-8, numbers.
+As strict as the parsers of Prometheus and promtool in names, labels, escapes, UTF-8 and numbers.
 """
 
 import math
@@ -17,15 +18,15 @@ from prometheus_client.utils import floatToGoString
 from exporter.model import SUFFIXES, Format, Labels, relabel
 
 _NUMBER = (
-    rb"(?:[0-9]++(?:\.[0-9]*+)?+(?:[eE][+-]?[0-9]++)?+"  # first, since nearly all are of this kind
+    rb"(?:[0-9]++(?:\.[0-9]*+)?+(?:[eE][+-]?[0-9]++)?+"  # tried first, since nearly all values look so
     rb"|[+-]?(?:(?:[0-9]++\.?[0-9]*+|\.[0-9]++)(?:[eE][+-]?[0-9]++)?+|(?i:inf|nan)))"
 )
-"""A sample's value, as Go and Python both take it."""
+"""A sample's value, in the syntax that Go and Python have in common."""
 _TIMESTAMP = rb"-?[0-9]{1,18}+"
 VALUE = rb"%b(?: %b)?+\n" % (_NUMBER, _TIMESTAMP)
-"""What a sample's line ends in: a value and, where there is one, a timestamp in milliseconds."""
+"""The end of a sample's line: a value, and a timestamp in milliseconds if there is one."""
 OWN_ADDRESS = re.compile(rb'worker_addr="[A-Za-z0-9_.:/\[\]-]*+"\} ')
-"""A series' last label where that is the worker's address: nothing that a label value could contain."""
+"""An own address. No label value can contain such text, since quotes in a value are escaped."""
 
 _NAME = re.compile(rb"[a-zA-Z_:][a-zA-Z0-9_:]*+")
 _SAMPLE = re.compile(
@@ -44,19 +45,19 @@ _BEFORE_OWN_ADDRESS = (b"{", b",")
 
 @dataclass(slots=True, eq=False)
 class Line:
-    """What a line says; nothing but this where it is blank or a comment."""
+    """A line without its value. A blank line or a comment is of this very class, other lines of a subclass."""
 
     start: bytes
     name: bytes = b""
-    """That of its sample; empty where there is none."""
+    """The sample's name; empty if the line is not a sample's."""
     head: bytes = b""
-    """What is written in place of its start."""
+    """The text that the fleet's answer has in place of the start."""
     has_own_address: bool = False
-    """Whether the own address comes after its start."""
+    """Whether the own address follows the start."""
 
 
 class Broken(Line):
-    """A line that cannot be read; its name is what it begins with."""
+    """A malformed line; `name` is the metric name that the line begins with, if any."""
 
     __slots__ = ()
 
@@ -66,39 +67,40 @@ class Header(Line):
     """A HELP or TYPE line."""
 
     family: str = ""
-    """The name that it has."""
+    """The family's name."""
     type: str | None = None
-    """Empty for what is no type; None in a HELP line."""
+    """The family's type; empty if the format has no such type, None in a HELP line."""
     help: str = ""
 
 
 @dataclass(slots=True, eq=False)
 class Sample(Line):
-    """A sample's line."""
+    """The line of a sample. Its bound is its `le` or `quantile` label."""
 
     openmetrics_head: bytes = b""
-    """The head with its bound as OpenMetrics writes numbers; the same object where that makes no difference."""
+    """The head with the bound as OpenMetrics 1.0, "Canonical Numbers", writes it; the same object if that is equal."""
     series: bytes = b""
-    """The head with its labels in order of names: equal for the same series, however it is written."""
+    """The head with its labels sorted and without empty ones: equal for equal series, however they are written."""
     without_bound: bytes | None = None
-    """Its labels in that order but for the bound; None where it has no bound."""
+    """The labels, sorted, without empty ones and without the bound; None if there is no bound."""
     le: float = math.nan
-    """The bound of a histogram's bucket; NaN where there is none."""
+    """The number in `le`; NaN if there is none."""
     quantile: float = math.nan
+    """The number in `quantile`; NaN if there is none."""
 
     @property
     def group(self) -> bytes:
-        """What is equal for series of a histogram or summary that differ in the bound only."""
+        """A key that is equal for all samples of one histogram or summary, which differ only in name and bound."""
         if self.without_bound is None:
             return self.series.partition(b"{")[2].rstrip(b",} ")
         return self.without_bound
 
 
 class _LabelSet(NamedTuple):
-    """What stands between two braces."""
+    """The labels of a sample, in the forms that `Sample` needs them in."""
 
     written: bytes
-    """As it is to be written, up to the worker's address."""
+    """The labels as the fleet's answer has them, up to `worker_addr`."""
     openmetrics: bytes
     ordered: bytes
     without_bound: bytes | None
@@ -107,24 +109,24 @@ class _LabelSet(NamedTuple):
 
 
 class LineReader:
-    """Reads lines of one body, of which many have the same labels."""
+    """Reads lines of one body; remembers labels, since many lines have the same."""
 
     def __init__(self, known: dict[bytes, Line], own_address: bytes, labels: Labels) -> None:
-        """Take from `known`, by start, what is there, and put there what is not; `own_address` is the worker's.
+        """Take lines with a known start from `known`, and add new ones to it; `own_address` is the one in the body.
 
-        Every series is to get a `worker_addr` as its last label, so what the worker says of that goes. And it gets the
-        `labels`, whose values are escaped.
+        In the fleet's answer each series has a `worker_addr` of ours as its last label, so one that the worker wrote is
+        dropped. The `labels`, whose values are escaped already, are added to each series.
         """
         self._known = known
         self._own_address = own_address
         self._labels = labels
         self._label_sets: dict[bytes, _LabelSet | None] = {}
-        """By the text between the braces."""
+        """The labels by the text between the braces; None if that is malformed."""
         self._shared: dict[bytes, bytes] = {}
-        """Names and labels without a bound, each once."""
+        """Names, and labels without a bound, so that equal ones are one object."""
 
     def read(self, text: bytes) -> tuple[Line, bytes]:
-        r"""Return what a line says, and its value, such as `3.0\n`; empty where it has none."""
+        r"""Read a line; return it and its value, such as `3.0\n`, which is empty unless the line is a sample's."""
         match = None if text.startswith(b"#") else _SAMPLE.fullmatch(text)
         if match:
             begin, name, labels, value, timestamp = match.groups()
@@ -140,7 +142,7 @@ class LineReader:
         return line, b""
 
     def _read_sample(self, start: bytes, name: bytes, labels: bytes) -> Sample | None:
-        """Return what a sample's line says; None where its labels are malformed."""
+        """Read the line of a sample, and add the line to the known ones; None if the labels are malformed."""
         if labels not in self._label_sets:
             self._label_sets[labels] = self._read_labels(labels)
         found = self._label_sets[labels]
@@ -148,7 +150,7 @@ class LineReader:
             return None
         head = _head(name, found.written)
         if head == start:
-            head = start  # one object of the two
+            head = start  # keep one object, not two that are equal
         sample = self._known[start] = Sample(
             start,
             self._shared.setdefault(name, name),
@@ -191,27 +193,27 @@ class LineReader:
 
 
 def _head(name: bytes, labels: bytes) -> bytes:
-    """Return what is written before the worker's address."""
+    """Return the text of a sample up to `worker_addr`."""
     return b"%b{%b," % (name, labels) if labels else name + b"{"
 
 
 def _read_other(text: bytes) -> Line:
-    """Return what a line says that is no sample's."""
+    """Read a line that is no well-formed sample."""
     if header := _HEADER.fullmatch(text):
         keyword, name, rest = header.groups()
         family = name.decode()
         if keyword == b"TYPE":
             return Header(text, family=family, type=_TYPES.get((rest or b"").strip(b" \t"), ""))
         return Header(text, family=family, help=_unescape_help(rest or b""))
-    said = text.lstrip(b"\n")  # which is in front of a line that is cut off
-    if said.startswith(b"#") or not said.strip(b" \t\n"):
+    content = text.lstrip(b"\n")  # a line that is cut off begins with one
+    if content.startswith(b"#") or not content.strip(b" \t\n"):
         return Line(text)
-    match = _NAME.match(said)
+    match = _NAME.match(content)
     return Broken(text, match[0] if match else b"")
 
 
 def _unescape_help(text: bytes) -> str:
-    r"""Return a help text; what is no escape of the format (`\\`, `\n`) stands for itself."""
+    r"""Return a help text, unescaped; a backslash that begins neither `\\` nor `\n` stands for itself."""
     return _ESCAPE.sub(lambda match: "\n" if match[1] == "n" else "\\", text.decode(errors="replace"))
 
 
@@ -221,6 +223,6 @@ def _write(labels: Iterable[tuple[str, str]]) -> bytes:
 
 def _bound(text: str) -> float:
     try:
-        return float(text.encode())  # which takes no digits but ASCII's
+        return float(text.encode())  # of bytes, for `float` of a str accepts digits beyond ASCII
     except ValueError:
         return math.nan

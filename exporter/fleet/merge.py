@@ -1,4 +1,4 @@
-"""Text expositions of several workers, read -> one. Its samples are joined from pieces that readings have."""
+"""Merges the readings of several workers into one exposition, by joining the pieces of their samples."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -13,29 +13,29 @@ TYPE_CONFLICT = "type_conflict"
 RESERVED_NAME = "reserved_name"
 NAME_CLASH = "name_clash"
 LEFT_OUT = (BROKEN_FAMILY, DUPLICATE_SERIES, STRAY_LINE, TYPE_CONFLICT, NAME_CLASH, RESERVED_NAME)
-"""Every reason for which something is left out."""
+"""Every reason for which a line, a sample or a family is left out."""
 
-_JOINED = 1024
-"""Pieces of a chunk of an answer: some 60 kB. Chunks of one size find the place of the last answer's in memory."""
+_CHUNK = 1024
+"""Pieces in a chunk of an answer, some 60 kB: chunks of one size reuse the memory of the last answer's chunks."""
 
 
 @dataclass(slots=True)
 class _Merged:
-    """A family of several workers."""
+    """A family with the samples of several workers."""
 
     first: FamilyLines
-    """Whose type and help text are that of all."""
+    """The family of the first worker, whose type and help text count for all."""
     shares: list[tuple[int, slice]] = field(default_factory=list)
-    """The readings that have samples of it, by number, and where these are among its pieces."""
+    """For each reading with this family: the reading's number, and where the family is among the reading's pieces."""
 
 
 def merge(
     readings: Sequence[Reading], format_: Format, own: Snapshot = ()
 ) -> tuple[list[bytes], Counter[str]]:
-    """Return one exposition of all readings, in chunks, and what was left out: how often, by reason.
+    """Return one exposition of all readings, in chunks, and how often something was left out, by reason.
 
-    Where workers give a family different types, the first one's counts. The `own` families stand among the workers';
-    no worker has a family that needs a name of theirs.
+    If workers give a family different types, the first worker's counts, and the family is left out of workers with
+    another. The `own` families are added; a worker's family that needs one of their names is left out.
     """
     faults: Counter[str] = Counter()
     reserved = set().union(*(names(one.family.name, one.family.type) for one in own))
@@ -54,15 +54,15 @@ def merge(
         chunk = [*ours[name]] if name in ours else [headers[name]]
         for number, place in families[name].shares if name in families else ():
             chunk += pieces[number][place]
-        # Not all at once: the join of so many pieces takes more memory than they do.
-        chunks += [b"".join(chunk[start : start + _JOINED]) for start in range(0, len(chunk), _JOINED)]
+        # In chunks: one join of that many pieces would take more memory than the pieces do.
+        chunks += [b"".join(chunk[start : start + _CHUNK]) for start in range(0, len(chunk), _CHUNK)]
     return [*chunks, ending(format_)], faults
 
 
 def _gather(
     readings: Sequence[Reading], reserved: Collection[str], faults: Counter[str]
 ) -> dict[str, _Merged]:
-    """Return the families of all readings by name: those that go together."""
+    """Return the families of all readings, by name; leave out families whose type or names conflict."""
     families: dict[str, _Merged] = {}
     taken: set[str] = set()
     for number, reading in enumerate(readings):
@@ -88,11 +88,11 @@ def _gather(
 def _openmetrics_headers(
     families: Mapping[str, _Merged], reserved: Iterable[str], faults: Counter[str]
 ) -> dict[str, bytes]:
-    """Return HELP and TYPE of each family that OpenMetrics can have, by its name in the text format.
+    """Return HELP and TYPE of each family that can be written in OpenMetrics, by its name in the text format.
 
-    Sample names stay as they are. So a counter is one only if it ends in `_total`, and if no other family has a use
-    for its name without that; else its type is unknown. Creation times, families of their own in the text format, are a
-    part of others here, and go.
+    Sample names are not changed, and OpenMetrics 1.0 demands that a counter's end in `_total`. So a counter whose name
+    does not, or whose name without `_total` is another family's, gets the type unknown. `_created` gauges, as clients
+    write them in the text format, are left out: in OpenMetrics such samples belong to the family that was created.
     """
     headers: dict[str, bytes] = {}
     taken = set(reserved)

@@ -1,7 +1,7 @@
-"""A worker's text exposition -> its layout and its values.
+"""Reads a worker's text exposition: a body -> its layout and its values.
 
-A body that differs from the worker's last one in values only costs a split and a look at these. Where lines differ too,
-those of the last one are known, and so are the families that have no other lines. Nothing else is remembered.
+A body that differs from the worker's last one only in values costs a split and a check of the values. Of any other
+body, only new lines are parsed, and only families with other lines than before are made anew. Nothing else is cached.
 """
 
 import re
@@ -21,7 +21,7 @@ _UNKNOWN = Line(b"")
 
 
 class BadExpositionError(ValueError):
-    """A body that holds nothing of an exposition; its str is one line."""
+    """A body that is no text exposition at all; the message is one line."""
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
@@ -30,18 +30,18 @@ class Reading:
 
     layout: BodyLayout
     own_addresses: list[bytes]
-    """By line, the own address between start and value, or nothing; an empty list where no line has one."""
+    """The own address of each line, between start and value, or b""; an empty list if no line has one."""
     size: int
-    """Bytes of all starts and own addresses."""
+    """Number of bytes in all starts and own addresses."""
     values: list[bytes]
-    r"""By line, such as `3.0\n`; empty where a line has none."""
+    r"""The value of each line, such as `3.0\n`; empty if a line has none."""
     timestamps: bool
-    """Whether a value may have one."""
+    """Whether values may have timestamps."""
     address: bytes
-    """What is written between a head and a value."""
+    """The `worker_addr` label, written between a sample's head and its value."""
 
     def pieces(self, format_: Format) -> list[bytes]:
-        """Return what to write, `PIECES` for each sample."""
+        """Return the pieces of all samples, `PIECES` for each."""
         layout = self.layout
         values = layout.pick(self.values)
         pieces = [self.address] * (PIECES * len(values))
@@ -51,18 +51,18 @@ class Reading:
 
 
 class BodyReader:
-    """Reads the expositions of several workers; those that are alike share what they have in common."""
+    """Reads the expositions of several workers; readings share the lines and families that they have in common."""
 
     def __init__(self, labels: Labels = ()) -> None:
-        """Put `labels`, their values escaped, on every series, beside `worker_addr`."""
+        """Put `labels`, whose values are escaped already, on every series, beside `worker_addr`."""
         self._labels = labels
         self._by_length: WeakValueDictionary[int, Reading] = WeakValueDictionary()
-        """The last one of each number of lines, unless nobody has it any more."""
+        """The last reading of each number of lines, as long as something else refers to it."""
 
     def read(self, body: bytes, worker_addr: bytes, before: Reading | None = None) -> Reading:
-        """Return what a text exposition says; `before` is what that worker said last.
+        """Read a text exposition; `before` is the last reading of the same worker.
 
-        BadExpositionError where nothing of it can be read.
+        Raises BadExpositionError if there are faults, and no sample.
         """
         texts = _split(body)
         address = b'worker_addr="%b"} ' % worker_addr
@@ -77,12 +77,12 @@ class BodyReader:
         return reading
 
     def _nearest(self, length: int) -> Reading | None:
-        """Return the reading whose number of lines is the nearest."""
+        """Return the reading whose number of lines is nearest to `length`."""
         nearest = min(self._by_length, key=lambda other: abs(other - length), default=0)
         return self._by_length.get(nearest)
 
     def _read(self, texts: list[bytes], body: bytes, like: Reading | None, address: bytes) -> Reading:
-        """Return a reading that takes from `like` the lines and families that are in both."""
+        """Read a body line by line; take the lines and families that `like` has too from there."""
         match = OWN_ADDRESS.search(body)
         own_address = match[0] if match else b""
         layout = like.layout if like else None
@@ -94,7 +94,7 @@ class BodyReader:
         for index, line in enumerate(lines):
             if line is _UNKNOWN:
                 lines[index], values[index] = reader.read(texts[index])
-        if not _values.fullmatch(b"".join(values)):  # a start that is known, and no number after it
+        if not _values.fullmatch(b"".join(values)):  # some known start has no value after it
             for index, value in enumerate(values):
                 if value and not _value.fullmatch(value):
                     lines[index], values[index] = reader.read(texts[index])
@@ -107,7 +107,7 @@ class BodyReader:
 
 
 def _split(body: bytes) -> list[bytes]:
-    r"""Return a body's lines, each ending in `\n`; one that is cut off begins with it, as no other does."""
+    r"""Return a body's lines, each with its `\n`. A last line that is cut off is marked by a `\n` in front instead."""
     # splitlines would split at \r too, which may stand in a label value.
     texts = re.findall(rb"[^\n]*+\n|[^\n]++", body) if b"\r" in body else body.splitlines(keepends=True)
     if not body.endswith(b"\n") and texts:
@@ -116,13 +116,13 @@ def _split(body: bytes) -> list[bytes]:
 
 
 def _read_again(texts: list[bytes], size: int, before: Reading | None, address: bytes) -> Reading | None:
-    """Return the reading of a body that differs from another one in its values only; None for any other."""
+    """Return the reading of a body of that size if it differs from `before` only in values; else None."""
     if before is None or len(texts) != len(before.values):
         return None
     values = list(map(bytes.removeprefix, texts, before.layout.starts))
     if before.own_addresses:
         values = list(map(bytes.removeprefix, values, before.own_addresses))
-    # A start that was not there leaves its line whole, which is too much.
+    # A line with another start was left whole by `removeprefix`, which makes the sum too large.
     if sum(map(len, values)) != size - before.size:
         return None
     changed = b"".join(compress(values, map(ne, values, before.values)))
@@ -133,7 +133,7 @@ def _read_again(texts: list[bytes], size: int, before: Reading | None, address: 
 
 
 def _in_seconds(values: Iterable[bytes]) -> list[bytes]:
-    """Return the values with their timestamps, milliseconds in the text format, as OpenMetrics has them."""
+    """Return the values with timestamps in seconds, for OpenMetrics, in place of the text format's milliseconds."""
     return [_with_seconds(*value.split()) if b" " in value else value for value in values]
 
 

@@ -1,4 +1,4 @@
-"""Where targets come from: options, a file_sd file, SMG. A source that fails keeps the targets it had."""
+"""Where targets come from: options, a file_sd file, SMG. A source that fails keeps its previous targets."""
 
 import asyncio
 import json
@@ -18,46 +18,46 @@ from exporter.logs import fields
 from exporter.threads import in_thread
 
 FILE_INTERVAL = 1.0
-"""Seconds between two looks at a workers file."""
+"""Seconds between two reads of a workers file."""
 
 _MAX_SIZE = 16 << 20
-"""Bytes of a workers file or of SMG's answer; beyond, it is refused."""
+"""Most bytes of a workers file, or of SMG's answer; a larger one is refused."""
 _SMG_TIMEOUT = 5.0
 _LONGEST_PROBLEM = 300
-"""Characters of what is logged of an entry, which may hold anything."""
+"""Most characters that are logged of an entry's problem, since an entry may be of any length."""
 
 _logger = logging.getLogger(__name__)
 
 
 class SourceError(Exception):
-    """A source that cannot be read; its str is one line."""
+    """A source that cannot be read; the message is one line."""
 
 
 class TargetReader(Protocol):
-    """What a source is read by."""
+    """Reads the entries of a source."""
 
     async def read(self) -> Iterable[Target | TargetError]:
-        """Return what is there now; SourceError where that cannot be found out."""
+        """Return the target of each entry, or why it has none; raises SourceError if the source cannot be read."""
 
 
 class Source:
-    """The targets of one origin, as of its last good reading."""
+    """One source, with its targets as of the last successful refresh."""
 
     def __init__(self, name: str, reader: TargetReader, *, quiet: bool = False) -> None:
-        """Name it, for metrics and logs: `file`, `smg`. What is read is logged, unless it is to be `quiet`."""
+        """Name the source in metrics and logs: `file`, `smg`. Unless `quiet`, refreshes that bring news are logged."""
         self.name = name
         self.targets: tuple[Target, ...] = ()
         self.problem = f"{name}: not read yet"
-        """Why the last reading failed; empty when it did not."""
+        """Why the last refresh failed; empty if it succeeded."""
         self.skipped = 0
-        """Entries of the last good reading that are no targets."""
+        """Number of entries without a target in the last successful refresh."""
         self.last_success: float | None = None
-        """When it was read last, in Unix seconds."""
+        """When the last successful refresh was, in Unix seconds."""
         self._reader = reader
         self._quiet = quiet
 
     async def refresh(self) -> None:
-        """Read it again; a failure is logged when it is new, and leaves the targets as they are."""
+        """Read the source again; a failure leaves the targets as they are, and is logged if it is a new one."""
         try:
             found = list(await self._reader.read())
         except SourceError as error:
@@ -88,7 +88,7 @@ class Source:
 
 
 class Discovery:
-    """The targets of all sources: those of options first, then by source; the first one of a worker counts."""
+    """The targets of all sources: the `fixed` ones of options, then each source's; of a worker, the first counts."""
 
     def __init__(self, fixed: Sequence[Target], sources: Sequence[Source]) -> None:
         self.sources = tuple(sources)
@@ -98,7 +98,7 @@ class Discovery:
 
     @property
     def targets(self) -> tuple[Target, ...]:
-        """The targets of now, each once."""
+        """The present targets, without duplicates."""
         lists = (self._fixed, *(source.targets for source in self.sources))
         if lists != self._lists:
             self._lists = lists
@@ -107,22 +107,22 @@ class Discovery:
 
     @property
     def problem(self) -> str:
-        """Why there is no target; empty where there is one."""
+        """Why there is no target; empty if there is one."""
         if self.targets:
             return ""
-        problems = [source.problem or f"{source.name}: it names no worker" for source in self.sources]
+        problems = [source.problem or f"{source.name}: names no worker" for source in self.sources]
         return f"no target: {'; '.join(problems)}"
 
 
 async def every(seconds: float) -> AsyncIterator[None]:
-    """Wake up again and again, first after one interval."""
+    """Yield once per interval, first after one interval."""
     while True:
         await asyncio.sleep(seconds)
         yield
 
 
 class WorkersFile:
-    """A file in the form of Prometheus' file_sd, JSON or YAML."""
+    """A workers file, in the form of Prometheus' file_sd, JSON or YAML."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -130,7 +130,7 @@ class WorkersFile:
         self._found: list[Target | TargetError] = []
 
     async def read(self) -> Iterable[Target | TargetError]:
-        """Return its targets; SourceError where it is missing or malformed."""
+        """Return the targets in the file; raises SourceError if it is missing or malformed."""
         return await in_thread(self._read)
 
     def _read(self) -> list[Target | TargetError]:
@@ -162,7 +162,7 @@ class WorkersFile:
             raise SourceError(f"{self._path}: a group has no list of targets")
         labels = group.get("labels") or {}
         if not isinstance(labels, dict):
-            raise SourceError(f"{self._path}: the labels of a group are no mapping")
+            raise SourceError(f"{self._path}: the labels of a group are not a mapping")
         return [_attempt(partial(from_file, text, labels)) for text in group["targets"]]
 
 
@@ -170,13 +170,13 @@ class SmgWorkers:
     """The workers of an SMG gateway."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str, api_key_file: Path | None) -> None:
-        """Ask `GET /workers` at `url`; the key is read each time, and goes nowhere else."""
+        """Ask `GET /workers` at `url`; the API key is read from its file each time, and sent nowhere else."""
         self._session = session
         self._url = f"{url.rstrip('/')}/workers"
         self._api_key_file = api_key_file
 
     async def read(self) -> Iterable[Target | TargetError]:
-        """Return its workers; SourceError where it does not tell."""
+        """Return the targets of SMG's workers; raises SourceError if SMG gives no list of workers."""
         try:
             headers = await in_thread(self._headers)
             async with asyncio.timeout(_SMG_TIMEOUT):
@@ -193,7 +193,7 @@ class SmgWorkers:
         workers = answer.get("workers") if isinstance(answer, dict) else None
         if not isinstance(workers, list):
             raise SourceError(f"{self._url}: the answer has no list of workers")
-        # SMG lists them in no order, and the order decides whose type and help text a family has.
+        # Sorted, since SMG lists workers in no order, and the first one's type and help text of a family count.
         found = [_attempt(partial(from_smg, worker)) for worker in workers]
         return sorted(found, key=lambda entry: entry.metrics_url if isinstance(entry, Target) else "")
 
@@ -204,7 +204,7 @@ class SmgWorkers:
         return headers | {hdrs.AUTHORIZATION: f"Bearer {self._api_key_file.read_text('utf-8').strip()}"}
 
     async def _get(self, headers: Mapping[str, str]) -> bytes:
-        # A redirect would carry the key elsewhere.
+        # Following a redirect could send the API key to another host.
         async with self._session.get(self._url, headers=headers, allow_redirects=False) as response:
             if response.status != 200:  # noqa: PLR2004 - HTTP's own number
                 raise SourceError(f"{self._url}: answered {response.status}")

@@ -1,4 +1,4 @@
-"""Whom to scrape: workers, and where their metrics are. Nothing but decisions."""
+"""Targets: which workers to scrape, and at which URLs. Pure decisions."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -21,7 +21,7 @@ _IMPLIED_SCHEMES = {"grpc": "grpc", "http": "http"}
 
 
 class TargetError(ValueError):
-    """What cannot be a target; its str is one line with the reason."""
+    """An entry of a source that names no target; the message is one line with the reason."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,14 @@ class Target:
     """One metrics endpoint to scrape."""
 
     worker_addr: str
-    """What names its worker: scheme, host and port, without a rank."""
+    """The address of the worker, which identifies it: scheme, host and port, without a rank."""
     metrics_url: str
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
-    """What else is known of the worker, by label names of Prometheus."""
+    """Other facts about the worker, by names that are valid for Prometheus."""
 
 
 def from_option(text: str) -> Target:
-    """Return the target that `WORKER[=METRICS]` names; TargetError where it names none."""
+    """Return the target that an option `WORKER[=METRICS]` names; raises TargetError if it names none."""
     try:
         worker, url = worker_and_metrics_url(text)
     except AddressError as error:
@@ -45,7 +45,7 @@ def from_option(text: str) -> Target:
 
 
 def from_smg(worker: object) -> Target:
-    """Return the target of an entry of SMG's `GET /workers`; TargetError where it is none."""
+    """Return the target of a worker in SMG's answer to `GET /workers`; raises TargetError if it has none."""
     if not isinstance(worker, dict) or not isinstance(worker.get("url"), str):
         raise TargetError("a worker has no url")
     text = worker["url"]
@@ -57,10 +57,10 @@ def from_smg(worker: object) -> Target:
 
 
 def from_file(text: object, labels: Mapping[str, Any]) -> Target:
-    """Return the target of an entry of a file_sd file; TargetError where it is none.
+    """Return the target of an entry of a file_sd file, with its group's labels; raises TargetError if it has none.
 
-    An entry with a scheme is a worker's URL. One without is an exporter's, as it is to Prometheus: the labels
-    `__scheme__`, `__metrics_path__` and `worker_addr` say the rest.
+    An entry with a scheme is a worker's URL. An entry without is the address of a metrics endpoint, as for Prometheus:
+    the labels `__scheme__` and `__metrics_path__` complete its URL, and `worker_addr` names the worker.
     """
     if not isinstance(text, str):
         raise TargetError("a target is no text")
@@ -77,7 +77,7 @@ def from_file(text: object, labels: Mapping[str, Any]) -> Target:
 
 
 def distinct(targets: Iterable[Target]) -> tuple[Target, ...]:
-    """Return the targets without those whose metrics URL, or worker, an earlier one has: ranks of one server."""
+    """Return the targets, but none whose metrics URL or worker an earlier one has, as the ranks of a server do."""
     urls: set[str] = set()
     workers: set[str] = set()
     kept = []
@@ -102,10 +102,10 @@ def _from_url(text: str, labels: Mapping[str, Any]) -> Target:
 
 
 def _url_by_labels(worker: WorkerUrl, labels: Mapping[str, Any]) -> str | None:
-    """Return the metrics URL that labels tell of: on the worker's own host, whoever registered it."""
-    told = labels.get("metrics_url")
-    if isinstance(told, str) and _host(told) == worker.host:
-        return metrics_url(told)
+    """Return the metrics URL that labels name, if any. Only one on the worker's own host is believed."""
+    url = labels.get("metrics_url")
+    if isinstance(url, str) and _host(url) == worker.host:
+        return metrics_url(url)
     for name in _PORT_LABELS:
         port = str(labels.get(name, ""))
         if re.fullmatch("[0-9]{1,5}", port):
@@ -121,7 +121,7 @@ def _host(url: str) -> str | None:
 
 
 def _label_names(labels: Mapping[str, Any]) -> dict[str, str]:
-    """Return labels with names that Prometheus takes, and without its own (`__...`)."""
+    """Return the labels under names that are valid for Prometheus, without its internal ones (`__...`)."""
     return {
         re.sub("[^a-zA-Z0-9_]|^(?=[0-9])", "_", name): str(value)
         for name, value in labels.items()

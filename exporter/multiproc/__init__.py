@@ -1,1 +1,1 @@
-"""The engine: multiprocess files in, samples out. Knows no asyncio, no HTTP, no log."""
+"""The engine: reads multiprocess files and merges their samples, without asyncio, HTTP or logging."""

@@ -1,8 +1,8 @@
-"""One family laid out in blocks: what changed is merged anew, block by block.
+"""One family laid out in blocks, so that only the blocks whose cells changed are merged again.
 
-A block is what is read at once: a histogram, or a run of other series. Each cell of each file knows its block, so the
-changes of a file tell which blocks to read. A block whose values stay is the same object, which tells the renderer to
-leave its text alone.
+A block is one histogram, or a run of neighbouring other series. Each cell of each followed file has a reference to its
+block, so a file's changed cells tell which blocks to merge. Where a block's values stay equal they stay the same
+object, and the renderer keeps the block's text.
 """
 
 from bisect import bisect
@@ -18,17 +18,17 @@ from exporter.multiproc.placement import Cells, FollowedFile, Placement
 from exporter.multiproc.series import Family, Series, SeriesKey
 
 _LONGEST_RUN = 32
-"""Series in a block: few enough to leave most lines alone when little changed."""
+"""Most series in a block: one changed value makes all of them be written again."""
 
 _LACKING = -1
-"""In place of the cell of a column that a file lacks: it is 0."""
+"""Stands for the cell of a column that a file lacks, which counts as 0."""
 
 _Share: TypeAlias = tuple[Placement, Sequence[int]]
-"""Where files hold a series: their placement, and the cell of each column."""
+"""Where the files of one placement hold a series: the placement, and the number of the cell of each column."""
 
 
 class _Part(NamedTuple):
-    """A series, and what it is made of."""
+    """A series and all that is merged into it: shares of followed files, and constants."""
 
     series: Series
     shares: Sequence[_Share]
@@ -36,18 +36,18 @@ class _Part(NamedTuple):
 
 
 class Samples:
-    """Name and labels of each sample of a block; another object when a sample came or went."""
+    """Name and labels of each sample of a block; where samples came or went, the block gets a new object."""
 
     def __init__(self, series: Sequence[Series]) -> None:
         self.series = series
 
     def __iter__(self) -> Iterator[tuple[str, Labels]]:
-        """Make them: nobody asks often."""
+        """Yield name and labels of each sample, made on demand: they are seldom needed."""
         return chain.from_iterable(series.samples for series in self.series)
 
 
 class Block:
-    """Some neighbouring series of a family, which have the same number of rows."""
+    """Neighbouring series of a family that are merged together; each has the same number of rows."""
 
     __slots__ = ("family", "read", "samples", "series", "values")
 
@@ -56,12 +56,12 @@ class Block:
         self.series = series
         self.samples = Samples(series)
         self.read = read
-        """Merges what the files say now, and returns the values of the samples."""
+        """Merges the present cells of the files with the constants, and returns the values of the samples."""
         self.values = read()
         """The values as of the last merge."""
 
     def resume(self, before: "Block") -> None:
-        """Go on with the objects of a block of the same series, where they are equal: they are not rendered again."""
+        """Take over equal samples and values of `before`, a block of the same series: these are not rendered again."""
         if len(self.values) == len(before.values):
             self.samples = before.samples
             if self.values == before.values:
@@ -69,7 +69,7 @@ class Block:
 
 
 class Layout:
-    """A family in blocks, by labels and name. Only blocks near a series that has changed are ever made anew."""
+    """A family's blocks, sorted by labels and name. A series that comes or goes renews only the blocks near it."""
 
     def __init__(self, family: Family, rule: Rule) -> None:
         self.blocks: Sequence[Block] = []
@@ -80,7 +80,10 @@ class Layout:
         self._samples: Sequence[Samples] = []
 
     def renew(self, touched: Iterable[Series], placements: Iterable[Placement]) -> None:
-        """Lay out anew series that came or went, or are in other files, and tell cells of the files their blocks."""
+        """Renew the blocks near `touched`: series that came, went, or are in other files than before.
+
+        Each cell of a file of `placements` gets a reference to its new block.
+        """
         stale = {block.series: block for block in self._near(touched)}
         kept = [block for block in self.blocks if block.series not in stale]
         firsts = [_first(block) for block in kept]
@@ -100,11 +103,11 @@ class Layout:
         self._samples = [block.samples for block in self._shown]
 
     def values(self) -> FamilyValues:
-        """Return what the blocks have now."""
+        """Return samples and values of all blocks as of their last merge."""
         return FamilyValues(self._family, self._samples, [block.values for block in self._shown])
 
     def _near(self, touched: Iterable[Series]) -> Iterable[Block]:
-        """Return the blocks that series are in, or between, and their neighbours: so small ones do not become many."""
+        """Return the blocks that hold or surround these series, and their neighbours, so that small blocks can join."""
         at = {block: number for number, block in enumerate(self.blocks)}
         firsts = [_first(block) for block in self.blocks]
         near: set[Block] = set()
@@ -115,7 +118,7 @@ class Layout:
         return near
 
     def _parts(self, some: Iterable[Series], placements: Iterable[Placement]) -> list[_Part]:
-        """Return those of some series that are left, by labels and name, and what they are made of."""
+        """Return the parts of the series that are still in the family, sorted by labels and name."""
         shares: dict[Series, list[_Share]] = {series: [] for series in some if series in self._family}
         for placement in placements:
             if self._family in placement.families:
@@ -136,32 +139,32 @@ def _in_order(cells: Cells, series: Series) -> Sequence[int]:
 
 
 def _part(rule: Rule, series: Series, shares: Sequence[_Share]) -> _Part:
-    # Most dead processes leave sums behind that are 0: nothing needs to be added for them where a file says more.
-    is_nothing = shares and rule.subtract and not any(map(any, series.constants))
-    return _Part(series, shares, () if is_nothing else series.constants)
+    # Sums that are 0, as most dead processes leave them, need not be added where a followed file has a share too.
+    adds_nothing = shares and rule.subtract and not any(map(any, series.constants))
+    return _Part(series, shares, () if adds_nothing else series.constants)
 
 
 def _runs(parts: Iterable[_Part], rule: Rule) -> Iterator[Sequence[_Part]]:
-    """Yield the series in runs that can be read as one."""
+    """Yield the runs of neighbouring series that make up one block each."""
     present = (part for part in parts if part.shares or part.constants)
-    for _, group in groupby(present, partial(_likeness, rule)):
+    for _, group in groupby(present, partial(_block_key, rule)):
         run = list(group)
         for start in range(0, len(run), _LONGEST_RUN):
             yield run[start : start + _LONGEST_RUN]
 
 
-def _likeness(rule: Rule, part: _Part) -> Hashable:
-    """Return what neighbours need to have in common to be in one block."""
+def _block_key(rule: Rule, part: _Part) -> Hashable:
+    """Return a key that is equal for neighbours that can be in one block."""
     if part.series.is_histogram:
         return part.series
-    # One that was never set has no sample; when it is set for the first time, its block says so by having more values.
+    # A `mostrecent` gauge that was never set has no sample; once it is set, its block is noticed by its extra value.
     is_set = not rule.stamped or any(rule.finish([cell]) for cell in _cells(part))
     placements = None if _has_one_source(part) else tuple(placement for placement, _ in part.shares)
     return placements, bool(part.constants), is_set
 
 
 def _cells(part: _Part) -> Iterator[Cell]:
-    """Yield what is said of a series that is a single number."""
+    """Yield the cells and constants of a series that has a single column."""
     for placement, cells in part.shares:
         yield from (source.cells[cells[0]] for source in placement.followed)
     yield from (row[0] for row in part.constants)
@@ -172,7 +175,7 @@ def _has_one_source(part: _Part) -> bool:
 
 
 def _block(family: Family, run: Sequence[_Part], rule: Rule) -> Block:
-    """Return a block of a run, and tell the cells that it is theirs."""
+    """Return the block of a run, and give each cell that belongs to the block a reference to it."""
     rows: list[Callable[[], Row]] = []
     owned: list[tuple[FollowedFile, Sequence[int]]] = []
     for of_each in zip(*(part.shares for part in run), strict=True):
@@ -196,7 +199,7 @@ def _block(family: Family, run: Sequence[_Part], rule: Rule) -> Block:
 def _reader(
     rows: Sequence[Callable[[], Row]], constants: Sequence[Row], rule: Rule
 ) -> Callable[[], Sequence[float]]:
-    """Return what merges `constants` and what `rows` return whenever it is called."""
+    """Return a function that calls each of `rows`, and merges their results with the `constants`."""
     merge, finish = rule.merge, rule.finish
     if len(rows) != 1 or constants:
         return lambda: finish(merge([*constants, *[row() for row in rows]]))
@@ -205,11 +208,11 @@ def _reader(
 
 
 def _from_one(source: FollowedFile, cells: Sequence[int]) -> Callable[[], Row]:
-    """Return what picks cells of a file."""
+    """Return a function that picks these cells of the file."""
     if _LACKING in cells:
         return lambda: [0.0 if cell == _LACKING else source.cells[cell] for cell in cells]
     first, last = cells[0], cells[-1]
-    if cells == list(range(first, last + 1)):  # as prometheus_client writes a histogram
+    if cells == list(range(first, last + 1)):  # side by side, as prometheus_client writes a histogram
         some = slice(first, last + 1)
         return lambda: source.cells[some]
     pick = itemgetter(*cells)
@@ -217,12 +220,12 @@ def _from_one(source: FollowedFile, cells: Sequence[int]) -> Callable[[], Row]:
 
 
 def _from_many(pairs: Sequence[tuple[FollowedFile, int]]) -> Callable[[], Row]:
-    """Return what picks one cell each of several files."""
+    """Return a function that picks one cell of each file."""
     return lambda: [source.cells[cell] for source, cell in pairs]
 
 
 def _constants(run: Sequence[_Part]) -> Sequence[Row]:
-    """Return the constants of some series side by side; one that has fewer rows adds 0."""
+    """Return rows with the constants of all series of a run, side by side; a series with fewer rows adds zeros."""
     width = max(len(part.constants) for part in run)
     return [
         [

@@ -1,4 +1,4 @@
-"""The engine as a collector of prometheus_client's: in place of its own MultiProcessCollector."""
+"""The engine as a prometheus_client collector, to be used in place of its MultiProcessCollector."""
 
 from collections.abc import Collection, Iterable, Iterator
 from itertools import chain
@@ -13,9 +13,10 @@ from exporter.multiproc.fileset import FileSet, every_file
 
 
 class IncrementalCollector(MultiProcessCollector):
-    """A MultiProcessCollector that keeps what it has parsed, and reads again only values.
+    """A MultiProcessCollector that remembers parsed keys, so that a scrape parses only new ones.
 
-    It takes every file of the directory, whoever lives, as stock does. Not thread-safe: one call at a time.
+    It merges every file of the directory, of live and dead writers, as the stock collector does. Not thread-safe: one
+    call at a time.
     """
 
     def __init__(
@@ -28,9 +29,9 @@ class IncrementalCollector(MultiProcessCollector):
         max_file_size: int = DEFAULT_MAX_FILE_SIZE,
         reserved_names: Collection[str] = (),
     ) -> None:
-        """Collect what is in the directory at `path`, or that PROMETHEUS_MULTIPROC_DIR names; options as of `Engine`.
+        """Collect from the directory at `path`, by default PROMETHEUS_MULTIPROC_DIR; for the options see `Engine`.
 
-        Raises ValueError where stock does: no such directory.
+        Raises ValueError if there is no such directory, as the stock collector does.
         """
         super().__init__(None, path)  # type: ignore[no-untyped-call]
         self._files = FileSet(str(self._path))
@@ -41,11 +42,11 @@ class IncrementalCollector(MultiProcessCollector):
             max_file_size=max_file_size,
             reserved_names=reserved_names,
         )
-        if registry is not None:  # which may collect at once
+        if registry is not None:  # last, for the registry may call `collect` at once
             registry.register(self)
 
     def collect(self) -> Iterable[Metric]:
-        """Read what changed; return the families as prometheus_client's objects."""
+        """Read what changed, and return all families as prometheus_client's `Metric` objects."""
         self.engine.update()
         return list(metrics(self.engine.snapshot))
 
@@ -55,7 +56,7 @@ class IncrementalCollector(MultiProcessCollector):
 
 
 def metrics(snapshot: Snapshot) -> Iterator[Metric]:
-    """Yield the families of a snapshot as prometheus_client's objects."""
+    """Yield the families of a snapshot as prometheus_client's `Metric` objects."""
     for family, samples, values in snapshot:
         metric = Metric(family.name, family.help, family.type)
         for (name, labels), value in zip(chain(*samples), chain(*values), strict=True):

@@ -1,6 +1,6 @@
-"""One multiprocess `.db` file, read again and again at the price of what changed.
+"""Reads one multiprocess `.db` file, and reads it again at a cost that depends on what changed.
 
-We read with `pread`, never mmap: reading a mapping past a truncation would kill the process.
+Reads use `pread`, never mmap: reading a mapping past a truncation raises SIGBUS, which would kill the process.
 """
 
 import os
@@ -16,11 +16,11 @@ from exporter.multiproc.shape import HEADER_BYTES, USED, Shape, Shapes
 _OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _TICK = 100_000_000
-"""Nanoseconds within which two changes of a file may leave the same mtime."""
+"""Nanoseconds within which two writes to a file may leave the same mtime."""
 
 
 class Look(NamedTuple):
-    """What tells cheaply that a file has changed."""
+    """A file's fingerprint: cheap to take, and another one after each change of the file."""
 
     size: int
     mtime_ns: int
@@ -28,18 +28,16 @@ class Look(NamedTuple):
 
 
 class Found(Enum):
-    """What a read found."""
+    """How a file differs from its last good read."""
 
-    NOTHING = "the same bytes as the read before"
-    NUMBERS = "other numbers"
-    GROWTH = "more entries"
-    ANOTHER = (
-        "other keys, or fewer: a file that was written anew in the place of the last one, or a first read"
-    )
+    NOTHING = "the same bytes"
+    NUMBERS = "the same keys, and other values"
+    GROWTH = "more entries after the known ones"
+    ANOTHER = "other keys or fewer: the file was written anew, or was never read before"
 
 
 class DbFile:
-    """One file, read again and again at the price of what changed."""
+    """One file that is read repeatedly; a read parses and unpacks only what changed."""
 
     def __init__(
         self,
@@ -51,16 +49,16 @@ class DbFile:
         scratch: bytearray | None = None,
         stays_open: bool = True,
     ) -> None:
-        """Take the file at `path` while its (st_dev, st_ino) is `identity`; refuse it above `max_size` bytes.
+        """Read the file at `path` while its (st_dev, st_ino) is `identity`, and only up to `max_size` bytes.
 
-        Files that are not read at the same time may share a `scratch` buffer: it stays in the processor's cache.
-        One that does not stay open between two reads takes longer to read, and no descriptor.
+        Files that are not read at the same time may share a `scratch` buffer, which stays in the processor's cache.
+        A file that does not stay open between reads takes no descriptor, but longer to read.
         """
         self.shape = shapes.none
         self.cells: list[Any] = []
-        """The numbers of the last good read, by entry; another list where that found ANOTHER."""
+        """The cells as of the last good read, by entry: a new list after `Found.ANOTHER`, else changed in place."""
         self.changes: Sequence[slice] = ()
-        """Which of the cells the last read that found a difference may have changed."""
+        """Slices of `cells` with all that changed in the last read that found a difference."""
         self._fd = -1
         self._path = path
         self._identity = identity
@@ -69,16 +67,17 @@ class DbFile:
         self._scratch = bytearray() if scratch is None else scratch
         self._stays_open = stays_open
         self._mtime = 0
-        """The mtime for which the keys are known to be those of `shape`; 0 where none is."""
+        """The file's mtime when its keys were last compared; 0 if the next read must compare them anyway."""
         self._data = bytearray()
         """The bytes in use, as of the last good read."""
         self._known: list[memoryview] = []
-        """The bytes of each group, in `_data`."""
+        """The part of `_data` that each group of entries takes up."""
 
     def read(self) -> Found:
-        """Read the bytes in use now, and say what is new.
+        """Read the file, and return how it differs from its last good read.
 
-        Raises BadFileError, and keeps what it has, or FileNotFoundError once the path no longer names the file.
+        Raises BadFileError, and keeps the cells of the last good read. Raises FileNotFoundError once `path` names
+        nothing, or another file.
         """
         try:
             found = self._read()
@@ -106,11 +105,11 @@ class DbFile:
         return self._read_anew()
 
     def keys(self, start: int = 0) -> Iterable[bytes]:
-        """Return the keys of the entries from number `start` on."""
+        """Return the keys of all entries from entry number `start` on."""
         return self.shape.keys(self._data, start)
 
     def close(self) -> None:
-        """Close the file until the next read, if any."""
+        """Close the file; the next read would open it again."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -119,7 +118,7 @@ class DbFile:
         self.close()
 
     def _read_anew(self) -> Found:
-        """Read a file that is new, or whose `used` is not what it was."""
+        """Read the whole file: at first, or because its length in use or its keys are not as before."""
         data = _read(self._fd, self._max_size)
         if self._data and len(data) >= len(self._data) and self._has_known_keys(data):
             found, shape = Found.NUMBERS, self.shape
@@ -135,7 +134,7 @@ class DbFile:
         return found
 
     def _take_numbers(self) -> None:
-        """Take in the groups of the scratch buffer that are not as they were."""
+        """Copy the groups of entries that changed from the scratch buffer, and unpack their cells."""
         scratch, fresh, shape, changes = self._scratch, memoryview(self._scratch), self.shape, []
         for (start, places, numbers), known in zip(self.shape.groups, self._known, strict=True):
             if not scratch.startswith(known, start):
@@ -145,7 +144,7 @@ class DbFile:
         self.changes = changes
 
     def _take_groups(self, data: bytearray, shape: Shape) -> None:
-        """Take in all bytes; groups that are as they were stay."""
+        """Replace bytes and shape, and unpack the cells of the groups of entries that changed or are new."""
         changes = []
         for number, group in enumerate(shape.groups):
             same = number < len(self._known) and group is self.shape.groups[number]
@@ -159,7 +158,7 @@ class DbFile:
         self._known = [view[group.start : group.start + group.numbers.size] for group in shape.groups]
 
     def _has_known_keys(self, data: bytearray) -> bool:
-        """Whether the known entries stand in `data` too; only a rewrite, which moves the mtime, changes them."""
+        """Whether `data` begins with the known keys. Compares them only if the mtime moved: a rewrite would move it."""
         mtime = os.fstat(self._fd).st_mtime_ns
         if mtime == self._mtime:
             return True
@@ -171,23 +170,23 @@ class DbFile:
 
 
 class Contents(NamedTuple):
-    """What a file says at one moment."""
+    """The shape and bytes of a file at one moment."""
 
     shape: Shape
     data: bytearray
     """The bytes in use."""
 
     def keys(self) -> Iterable[bytes]:
-        """Return the keys of its entries."""
+        """Return the keys of the file's entries."""
         return self.shape.keys(self.data)
 
     def cells(self) -> list[Any]:
-        """Return the numbers, by entry."""
+        """Return the file's cells, by entry."""
         return self.shape.all_cells(self.data)
 
 
 def read_once(path: str, identity: tuple[int, int], shapes: Shapes, *, max_size: int) -> Contents:
-    """Read a file without keeping it open; raises as `DbFile.read` does."""
+    """Read a file once, without keeping it open; raises the same errors as `DbFile.read`."""
     try:
         fd = _open(path, identity)
         try:
@@ -202,7 +201,10 @@ def read_once(path: str, identity: tuple[int, int], shapes: Shapes, *, max_size:
 
 
 def look(path: str, identity: tuple[int, int]) -> Look | None:
-    """Return what any later change makes another; None where nothing tells. FileNotFoundError as of `DbFile.read`."""
+    """Return a fingerprint that every later change of the file would alter; None if the file has none now.
+
+    Raises FileNotFoundError where `DbFile.read` would.
+    """
     try:
         fd = _open(path, identity)
     except FileNotFoundError:
@@ -220,7 +222,7 @@ def look(path: str, identity: tuple[int, int]) -> Look | None:
 
 
 def is_set_up(path: str) -> bool:
-    """Whether a writer has set a file up: has said how many bytes are in use."""
+    """Whether a writer has set the file up: the header says how many bytes are in use."""
     try:
         fd = os.open(path, _OPEN_FLAGS)
     except OSError:
@@ -243,7 +245,7 @@ def _open(path: str, identity: tuple[int, int]) -> int:
 
 
 def _read(fd: int, max_size: int) -> bytearray:
-    """Return the bytes in use of an open file; BadFileError where they cannot be told."""
+    """Return the bytes in use of an open file; raises BadFileError if size and header contradict each other."""
     info = os.fstat(fd)
     head = os.pread(fd, HEADER_BYTES, 0)
     size = info.st_size
@@ -255,17 +257,17 @@ def _read(fd: int, max_size: int) -> bytearray:
         raise BadFileError("truncated", f"is {size} bytes, less than its {HEADER_BYTES}-byte header")
     (used,) = USED.unpack_from(head)
     if used < HEADER_BYTES:
-        raise BadFileError("corrupt", f"says that {used} bytes are in use")
+        raise BadFileError("corrupt", f"has {used} bytes in use by its header, fewer than the header itself")
     if used > size:
-        raise BadFileError("truncated", f"says that {used} bytes are in use, but has {size}")
+        raise BadFileError("truncated", f"is {size} bytes, fewer than the {used} in use by its header")
     data = bytearray(used)
     if os.preadv(fd, [data], 0) != used:
-        raise BadFileError("truncated", f"ends before byte {used}, which is in use")
+        raise BadFileError("truncated", f"was cut off before byte {used} while it was read")
     return data
 
 
 def _is_past(mtime_ns: int) -> bool:
-    """Whether a change from now on would move this mtime."""
+    """Whether the mtime is so old that any change from now on would move it."""
     return mtime_ns + _TICK < time.time_ns()
 
 

@@ -1,4 +1,4 @@
-"""What files of dead writers said last: constants of the series, which can be taken back file by file."""
+"""The last cells of dead writers' files: constants of the series, which can be taken back file by file."""
 
 from array import array
 from collections import defaultdict
@@ -13,7 +13,7 @@ from exporter.multiproc.placement import Placement
 from exporter.multiproc.series import Series
 
 _MOST_PENDING = 64
-"""Files with the same keys that are added up at a time."""
+"""Most files of one placement that wait to be added to the constants together."""
 
 
 class _Buried(NamedTuple):
@@ -21,35 +21,35 @@ class _Buried(NamedTuple):
 
     placement: Placement
     numbers: "array[float]"
-    """What it said last: its cells, one after the other."""
+    """The file's last cells, flattened: value, stamp, value, stamp, ... where the kind is stamped."""
 
 
 class Dead:
-    """The files of dead writers of one kind, by name."""
+    """The dead writers' files of one kind that are constants now."""
 
     def __init__(self, rule: Rule, families: Families) -> None:
         self._rule = rule
         self._families = families
         self._buried: dict[str, _Buried] = {}
         self._pending: defaultdict[Placement, list[array[float]]] = defaultdict(list)
-        """What is no part of the constants yet."""
-        self._lost: set[Series] = set()
-        """Series whose constants are to be found again, since a file that may have made them has gone."""
+        """The last cells of files that the constants do not include yet."""
+        self._outdated: set[Series] = set()
+        """Series whose constants must be computed again: a file that may have determined them was taken back."""
 
     def __contains__(self, name: str) -> bool:
-        """Whether a file is one of these."""
+        """Whether the file of that name is a constant."""
         return name in self._buried
 
     def placement_of(self, name: str) -> Placement:
-        """Return where the cells of a file belong."""
+        """Return the placement of the file of that name."""
         return self._buried[name].placement
 
     def bury(self, name: str, placement: Placement, row: Row) -> None:
-        """Keep what a file said last; it is a part of the constants once `apply` is called."""
+        """Keep the last cells of a file; `apply` makes the constants include them."""
         buried = _Buried(placement, numbers := self._pack(row))
         if self._buried.get(name) == buried:
             return
-        placement.dead += 1  # before it leaves the other one, which may be the same
+        placement.dead += 1  # first: `resume` releases the file's old placement, which may be this one
         if name in self._buried:
             self.resume(name, placement, row)
         self._buried[name] = buried
@@ -60,14 +60,15 @@ class Dead:
             pending.clear()
 
     def apply(self) -> None:
-        """Make the constants of the series what all files say that are here."""
+        """Bring the constants of all series up to date with the files kept here."""
         self._add_pending()
-        self._find_lost()
+        self._compute_outdated()
 
     def resume(self, name: str, placement: Placement, row: Row) -> None:
-        """Forget a file that another process wrote to, which says this now.
+        """Forget a file to which another process writes now; `row` has its present cells.
 
-        What it said is taken back where it goes on from there: with the same keys, and no sum that fell.
+        If the process goes on from the old cells, with the same keys and no sum that fell, the old cells are taken
+        back. Else the process made the file anew, and the old file counts as dropped.
         """
         buried = self._buried[name]
         fell = self._rule.outlives_files and any(map(lt, row, buried.numbers))
@@ -77,7 +78,7 @@ class Dead:
             self._take_back(name)
 
     def drop(self, name: str) -> None:
-        """Forget a file that is gone; what a counter, histogram or summary said in it stays for ever."""
+        """Forget a file that is gone; its share in counters, histograms and summaries stays for ever."""
         if not self._rule.outlives_files:
             self._take_back(name)
             return
@@ -87,19 +88,19 @@ class Dead:
         self._families.release(placement)
 
     def keep_row(self, placement: Placement, row: Row) -> None:
-        """Make what a file that is gone said last a part of the constants for ever."""
+        """Add the last cells of a followed file that is gone to the constants, for ever."""
         self._add(placement, [self._pack(row)])
         _outlive(placement)
 
     def _take_back(self, name: str) -> None:
-        """Forget a file, and what it said."""
+        """Forget a file, and take its share out of the constants."""
         self._add_pending()
         placement, numbers = self._forget(name)
         for series, row in self._rows(placement, [self._unpack(numbers)]):
             if self._rule.subtract:
                 series.constants = self._rule.subtract(series.constants, row)
-            elif self._rule.finish(row) and self._may_be_all(series.constants[0], row):
-                self._lost.add(series)
+            elif self._rule.finish(row) and self._may_determine(series.constants[0], row):
+                self._outdated.add(series)
         self._families.dirty.update(placement.held)
         self._families.release(placement)
 
@@ -109,15 +110,15 @@ class Dead:
         return buried
 
     def _add(self, placement: Placement, files: Sequence["array[float]"]) -> None:
-        """Add what files with the same placement said to the constants of the series."""
+        """Add the last cells of files of one placement to the constants of the series."""
         if files:
             rows = self._rule.condense([self._unpack(numbers) for numbers in files])
             for series, row in self._rows(placement, rows):
                 series.constants = self._rule.condense([*series.constants, row])
             self._families.dirty.update(placement.held)
 
-    def _may_be_all(self, constant: Row, row: Row) -> bool:
-        """Whether a constant may be what one file said: the largest, say. Numbers may be NaN, equal to nothing."""
+    def _may_determine(self, constant: Row, row: Row) -> bool:
+        """Whether a constant, such as a maximum, may be the row of one file. Cells may be NaN, equal to nothing."""
         return row == constant or self._rule.merge([row, constant]) != constant
 
     def _add_pending(self) -> None:
@@ -125,13 +126,13 @@ class Dead:
             self._add(placement, pending)
         self._pending.clear()
 
-    def _find_lost(self) -> None:
-        """Make the constants anew that may be what a file said that has gone: nothing can be subtracted from them."""
-        lost, self._lost = self._lost, set()
+    def _compute_outdated(self) -> None:
+        """Compute outdated constants from the remaining files: one file cannot be subtracted from a maximum."""
+        outdated, self._outdated = self._outdated, set()
         files: defaultdict[Placement, list[Row]] = defaultdict(list)
-        for placement, numbers in self._buried.values() if lost else ():
+        for placement, numbers in self._buried.values() if outdated else ():
             files[placement].append(self._unpack(numbers))
-        found: dict[Series, list[Row]] = {series: [] for series in lost}
+        found: dict[Series, list[Row]] = {series: [] for series in outdated}
         for placement, rows in files.items():
             if not found.keys().isdisjoint(placement.series):
                 for series, row in self._rows(placement, self._rule.condense(rows)):
@@ -141,7 +142,7 @@ class Dead:
             series.constants = self._rule.condense(rows) if rows else ()
 
     def _rows(self, placement: Placement, rows: Sequence[Row]) -> Iterator[tuple[Series, Row]]:
-        """Yield what files say, series by series."""
+        """Yield each series with each of its rows: the cells of one file, in the order of the series' columns."""
         for family in placement.families:
             for series, shares in placement.shares(family).items():
                 for cells in shares:

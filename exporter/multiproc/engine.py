@@ -1,6 +1,6 @@
-"""All files of a worker, merged as prometheus_client's MultiProcessCollector does it, at the price of what changed.
+"""Merges all files of a worker as prometheus_client's MultiProcessCollector does, but parses only what changed.
 
-file set -> kinds: read, arrange -> names: which families may be exported -> snapshot
+An update: file set -> each `Kind` reads and arranges its files -> `Names`: which families may be exported -> snapshot
 """
 
 import resource
@@ -24,14 +24,14 @@ DEFAULT_MAX_FILE_SIZE = 256 * 2**20
 
 
 class Progress(NamedTuple):
-    """How far the first read of a worker's files is."""
+    """How many of a worker's files the first read has read, and how many there are."""
 
     read: int
     total: int
 
 
 class Engine:
-    """Merges the files of one worker. Not thread-safe, but what it found can be asked for at any time."""
+    """Merges the files of one worker. One thread at a time may call `update`; any may read the public attributes."""
 
     def __init__(
         self,
@@ -44,27 +44,27 @@ class Engine:
         reserved_names: Collection[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Merge what `file_set` says at each update.
+        """Merge, at each update, the files of the file set that `file_set` returns.
 
-        `labels` are added to every series, and a `pid` where `per_process` leaves processes unmerged.
-        `keep_gauges` keeps them when every writer is dead. `max_file_size` is in bytes. `reserved_names` are
-        those of other collectors of the same exposition. `clock` tells seconds, to look at refused files in time.
+        `labels` are added to every series, and a `pid` label where `per_process` leaves processes unmerged.
+        `keep_gauges` exports gauges even if every writer is dead. `max_file_size` is in bytes. `reserved_names` are
+        metric names that the same exposition has from elsewhere. `clock` gives seconds, for all that depends on time.
         """
         self.snapshot: Snapshot = ()
         self.errors: Counter[str] = Counter(dict.fromkeys((*FILE_REASONS, *SAMPLE_REASONS), 0))
         """How many files and samples were left out since the start, by reason."""
         self.refused: Mapping[str, Fault] = {}
-        """Why files of the present set cannot be read, by name; what they said before still counts."""
+        """Why files of the file set cannot be read, by file name; the cells of their last good read still count."""
         self.left_out: Mapping[str, Fault] = {}
-        """Why samples of a file are left out, by its name."""
+        """Why samples of a file are left out, by file name."""
         self.last_stamp = 0.0
-        """The newest time at which a gauge was set, in Unix seconds; 0 where none tells."""
+        """The newest stamp of a `mostrecent` gauge, in Unix seconds; 0 if there is none."""
         self.moved: Collection[str] = ()
-        """Writers not known to live, a file of which changed between the last two reads."""
+        """Writers that are not known to live, but have files that changed between the last two reads."""
         self.observed_change = False
-        """Whether the last update found a value other than that of the update before."""
+        """Whether the last update found a changed value."""
         self.read_seconds = 0.0
-        """What reading took, of the last update."""
+        """Seconds that the last update spent on reading files."""
         self._file_set = file_set
         self._labels = labels
         self._per_process = per_process
@@ -81,20 +81,20 @@ class Engine:
 
     @property
     def progress(self) -> Progress | None:
-        """How far the first read of this worker's files is; None when it has ended."""
+        """Progress of the first read of this worker's files; None once it has ended."""
         return None if self._is_read else Progress(self._findings.read, len(self._files.files))
 
     @property
     def overdue(self) -> bool:
-        """Whether refused files are to be looked at that did not fit the last update."""
+        """Whether some refused files are due for a look, as the last update had no time for them."""
         return self._refusals.overdue
 
     def update(self) -> None:
-        """Read what changed, and merge it."""
+        """Read the files, and merge what changed."""
         try:
             self._update()
         except BaseException:
-            self._start_anew()  # whatever it was, it must not leave a half-done merge
+            self._start_anew()  # no error may leave a half-done merge behind
             raise
 
     def _update(self) -> None:
@@ -123,7 +123,7 @@ class Engine:
         self._is_read = True
 
     def _start_anew(self, directory: str = "") -> None:
-        """Forget everything: what comes is another worker's."""
+        """Forget everything: the directory is another worker's from now on, or an update failed."""
         for kind in self._kinds.values():
             kind.close()
         self._files = FileSet(directory)
@@ -138,12 +138,12 @@ class Engine:
         self.snapshot = ()
 
     def _count_skipped(self, files: FileSet) -> None:
-        """Count the entries that the file set leaves out, when they come."""
+        """Count in `errors` what the listing newly skips, by reason."""
         for name in files.skipped.keys() - self._files.skipped.keys():
             self.errors[files.skipped[name].reason] += 1
 
     def _follow(self, files: FileSet) -> None:
-        """Go over to another file set."""
+        """Go over to another file set: drop the files that went, and take the files that came or changed."""
         before, self._files = self._files.files, files
         for name in before.keys() - files.files.keys():
             self._kind(before[name]).drop(name)
@@ -156,7 +156,7 @@ class Engine:
                 self._kind(file).drop(name)
             else:
                 room -= 1
-                # What was not there at the first read has come since.
+                # Young: a file that came after the first read.
                 self._kind(file).take(file, is_young=self._is_read, stays_open=room > 0)
 
     def _kind(self, file: File) -> Kind:
@@ -176,7 +176,7 @@ class Engine:
         return self._kinds[name]
 
     def _choose_families(self) -> Sequence[tuple[Kind, Family]]:
-        """Return the families to export, by name."""
+        """Return the families to export, sorted by name."""
         hides_gauges = self._files.worker_up is False and not self._keep_gauges
         families = (
             (kind, family)
@@ -188,7 +188,7 @@ class Engine:
         return sorted(families, key=lambda kind_and_family: kind_and_family[1].name)
 
     def _note_faults(self) -> None:
-        """Tell what is left out; in values that are replaced as a whole, since others ask from another thread."""
+        """Renew `refused` and `left_out`. Both are replaced as a whole, since other threads read them."""
         if self._handovers != self._names.handovers:
             self._handovers = self._names.handovers
             for kind in self._kinds.values():

@@ -1,4 +1,4 @@
-"""What this host tells of a directory's files and of the processes that may have written them."""
+"""What the host knows of a directory's files, and of the processes that may have written them."""
 
 import os
 from collections.abc import Iterable
@@ -8,17 +8,17 @@ from exporter.multiproc.processes import Process, all_pids, exists, find_process
 
 
 class HostEvidence:
-    """Asks the file system and /proc, at each question anew."""
+    """Answers from the file system and /proc, afresh at each question."""
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
 
     def pids(self) -> Iterable[str]:
-        """Return the pids of all processes there are."""
+        """Return the pids of all processes that can be seen."""
         return all_pids()
 
     def find_process(self, pid: str) -> Process | None:
-        """Return the process of that pid; as `processes.find_process` does."""
+        """Return the process of that pid, as `processes.find_process` does; None if there is none."""
         return find_process(pid) if exists(pid) else None
 
     def is_set_up(self, name: str) -> bool:
@@ -26,7 +26,7 @@ class HostEvidence:
         return is_set_up(f"{self._directory}/{name}")
 
     def last_write(self, name: str) -> float:
-        """Return a file's mtime in Unix seconds; 0 where it has gone."""
+        """Return a file's mtime in Unix seconds; 0 if the file is gone."""
         try:
             return os.stat(f"{self._directory}/{name}", follow_symlinks=False).st_mtime  # noqa: PTH116 - a plain string
         except OSError:

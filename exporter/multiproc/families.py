@@ -1,4 +1,4 @@
-"""All families of one kind of file, and where each entry of each file belongs."""
+"""All families of one kind of file, and the series and column of each entry."""
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
@@ -20,11 +20,11 @@ _Slot: TypeAlias = tuple[Family, Series, float]
 """The family, series and column of an entry."""
 
 _MOST_SLOTS = 8192
-"""Entries whose slot is remembered for the other files that hold them."""
+"""Most slots that are remembered, for other files with the same entries."""
 
 
 class Families:
-    """The families of one kind by name."""
+    """The families of one kind."""
 
     def __init__(
         self,
@@ -35,9 +35,9 @@ class Families:
         labels: Collection[tuple[str, str]],
         per_process: bool,
     ) -> None:
-        """Add `labels` to every series, and a pid where `per_process`; count in `errors` what is left out."""
+        """Add `labels` to every series, and a `pid` label if `per_process`; count entries left out in `errors`."""
         self.dirty: set[Series] = set()
-        """Series that are to be laid out anew."""
+        """Series that must be laid out again: they came, went, or are in other files than before."""
         self._kind = kind
         self._rule = RULES[kind]
         self._names = names
@@ -46,16 +46,16 @@ class Families:
         self._tells_processes_apart = per_process or self._rule.per_process
         self._families: dict[str, Family] = {}
         self._placements: WeakValueDictionary[Shape, Placement] = WeakValueDictionary()
-        """That of each shape, where processes are not told apart."""
+        """The placement of each shape; not used if series get a `pid` label."""
         self._slots: dict[bytes, _Slot | Fault] = {}
-        """Where entries belong, where processes are not told apart."""
+        """The slot of each key, or the fault of a bad key; not used if series get a `pid` label."""
 
     def __contains__(self, family: Family) -> bool:
-        """Whether a family is one of these, still."""
+        """Whether this very family, not one of the same name, is still here."""
         return self._families.get(family.name) is family
 
     def placement_of(self, shape: Shape, keys: Iterable[bytes], pid: str) -> Placement:
-        """Return where the cells of a file of this shape, with these keys, and of this process, belong."""
+        """Return the placement of a file with this shape and these keys that the process `pid` wrote."""
         placement = None if self._tells_processes_apart else self._placements.get(shape)
         if placement is None or not placement.is_used:
             placement = Placement()
@@ -67,7 +67,7 @@ class Families:
         return placement
 
     def extend(self, placement: Placement, keys: Iterable[bytes], pid: str) -> None:
-        """Place the entries that follow those that have a slot."""
+        """Place entries with these keys, after the entries that the placement has already."""
         held = set(placement.series)
         columns: defaultdict[Series, set[float]] = defaultdict(set)
         known_faults = Counter(fault.reason for fault in self.faults(placement))
@@ -84,12 +84,12 @@ class Families:
             placement.add(family, series, column)
             self.dirty.add(series)
         for series, some in columns.items():
-            # A histogram caught half-written is completed: an exposition is always valid.
+            # A histogram caught half-written gets its sum and +Inf bucket: an exposition without them is not valid.
             series.add_columns(*some, *((SUM, inf) if series.is_histogram else ()))
         self._errors.update(Counter(fault.reason for fault in self.faults(placement)) - known_faults)
 
     def grown(self, placement: Placement, keys: Iterable[bytes], pid: str) -> Placement:
-        """Return where the cells of a file belong that has a placement, and more entries now, with these keys."""
+        """Return the placement of a file that has grown: a copy of its `placement`, and its new entries' `keys`."""
         longer = placement.copy()
         for series in set(longer.held):
             series.holders += 1
@@ -97,7 +97,7 @@ class Families:
         return longer
 
     def release(self, placement: Placement) -> None:
-        """Let go of a placement, unless a file has it, and of the series that only it held."""
+        """Remove the series that only this placement holds, unless a file still has the placement."""
         if placement.is_used:
             return
         for family in placement.families:
@@ -106,17 +106,17 @@ class Families:
                 if not series.holders and not series.outlives:
                     family.remove(series)
                     self.dirty.add(series)
-                    self._slots.clear()  # which may lead there
+                    self._slots.clear()  # some may lead to the series that is gone
             if not family:
                 del self._families[family.name]
                 self._names.release(family)
 
     def forget_slots(self) -> None:
-        """Let go of what is remembered for files that are read together."""
+        """Forget all slots: they are remembered during one update, for files that are read together."""
         self._slots.clear()
 
     def faults(self, placement: Placement) -> list[Fault]:
-        """Return why entries of a file are left out, one by one."""
+        """Return one fault for each entry of the placement that is left out."""
         conflicts = (
             [self._names.refused[family]] * len(placement.families[family])
             for family in self._names.refused
@@ -125,7 +125,7 @@ class Families:
         return [*placement.bad_keys, *chain.from_iterable(conflicts)]
 
     def _slot(self, key: bytes, pid: str) -> _Slot | Fault:
-        """Return where an entry belongs, or what is wrong with it."""
+        """Return the slot of the entry with that key, or the fault for which it is left out."""
         slot = self._slots.get(key)
         if slot is None:
             slot = self._find_slot(key, pid)
@@ -149,6 +149,6 @@ class Families:
     def _add_labels(self, own: Mapping[str, str], pid: str) -> Labels:
         if self._tells_processes_apart:
             return add_labels(own, [("pid", pid), *self._labels])
-        if self._rule.type == "gauge":  # as the stock collector does, whatever wrote the label
+        if self._rule.type == "gauge":  # as the stock collector does: "Gauges cannot use the pid label"
             own = {name: value for name, value in own.items() if name != "pid"}
         return add_labels(own, self._labels)

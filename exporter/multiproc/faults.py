@@ -1,4 +1,4 @@
-"""What can be wrong with a file, or with an entry of one."""
+"""What can be wrong with a file, or with an entry of a file."""
 
 from typing import NamedTuple
 
@@ -7,16 +7,16 @@ SAMPLE_REASONS = ("bad_key", "mode_conflict", "name_conflict", "type_conflict")
 
 
 class Fault(NamedTuple):
-    """Why something is left out."""
+    """Why a file, or an entry of a file, is left out."""
 
     reason: str
-    """One word for a metric's label, of `FILE_REASONS` or `SAMPLE_REASONS`."""
+    """The value of a metric's `reason` label: one of `FILE_REASONS` or `SAMPLE_REASONS`."""
     text: str
-    """The same for people: what follows a file's name in a sentence."""
+    """The same for people, as the rest of a sentence that begins with the file's name."""
 
 
 class BadDataError(Exception):
-    """Data that cannot be used as it is."""
+    """Data that cannot be used, for the reason in `fault`."""
 
     def __init__(self, reason: str, text: str) -> None:
         super().__init__(text)
@@ -24,8 +24,8 @@ class BadDataError(Exception):
 
 
 class BadFileError(BadDataError):
-    """A whole file."""
+    """A file of which nothing can be used."""
 
 
 class BadKeyError(BadDataError):
-    """One entry of a file."""
+    """An entry that cannot be used because of its key."""

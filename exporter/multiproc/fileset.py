@@ -1,4 +1,4 @@
-"""Which files count, and as what: pure decisions on a directory listing and on what is known of the processes."""
+"""Which files count, and how each is read: pure decisions from a directory listing and the state of processes."""
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -14,11 +14,11 @@ from exporter.multiproc.merge import RULES, Rule
 from exporter.multiproc.processes import Process
 
 _CLOCK_SLACK = 2.0
-"""Seconds by which a process's start and a file's mtime may disagree: boot time is known to the second."""
+"""Seconds by which a process's start and a file's mtime may disagree: /proc gives the boot time in whole seconds."""
 
 
 class State(StrEnum):
-    """What is known of a process, or of the writer of a file."""
+    """Whether a writer lives, as far as is known."""
 
     LIVE = "live"
     DEAD = "dead"
@@ -26,10 +26,10 @@ class State(StrEnum):
 
 
 class Plan(Enum):
-    """What is done with a file."""
+    """How a file is read."""
 
     FOLLOW = "read it at every scrape"
-    ONCE = "read it once more, then keep what it says as a constant"
+    ONCE = "read it once more, then keep its cells as a constant"
     LEAVE = "leave it out"
 
 
@@ -43,38 +43,38 @@ class Liveness(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file that counts."""
+    """A multiprocess file of the directory, with the state of its writer and the plan for reading it."""
 
     listed: Listed
     state: State
     plan: Plan
     process: Process | None
-    """The process that wrote it last, if it was ever seen alive."""
+    """The process that wrote the file last; None if it was never seen alive."""
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """The file's name."""
         return self.listed.name
 
     @property
     def identity(self) -> tuple[int, int]:
-        """(st_dev, st_ino)."""
+        """(st_dev, st_ino) of the file."""
         return self.listed.device, self.listed.inode
 
     @property
     def rule(self) -> Rule:
-        """How it is merged."""
+        """The rule by which the file is merged."""
         return RULES[self.listed.kind]
 
 
 class Writer(NamedTuple):
-    """What is known of the process behind a file name."""
+    """What is known of the writer that a file's name names."""
 
     state: State
     process: Process | None = None
-    """The process that wrote, if it was ever seen alive."""
+    """The process that wrote the writer's files; None if it was never seen alive."""
     suspect: bool = False
-    """Whether another process has the pid now, which may be a new writer that goes on with the old files."""
+    """Whether a dead writer's pid is another process's now, which may be a new writer that goes on with the files."""
 
 
 _UNKNOWN = Writer(State.UNKNOWN)
@@ -83,27 +83,27 @@ _DEAD = Writer(State.DEAD)
 
 @dataclass(frozen=True)
 class FileSet:
-    """The directory at one moment. A new object means that something changed."""
+    """The files and writers of the directory at one moment; a new object only if something changed."""
 
     directory: str
     epoch: int = 0
-    """Grows when the directory has been emptied or replaced: all that follows is another worker's."""
+    """The number of the worker: grows when the directory was emptied or replaced, as only another worker does."""
     listing: Listing | None = None
-    """What was found there."""
+    """The listing with these files; None if there was none yet, or if it failed."""
     problem: str = ""
-    """Why the directory cannot be listed; empty when it can."""
+    """Why the directory cannot be listed; empty if it can."""
     files: Mapping[str, File] = field(default_factory=dict)
-    """By name."""
+    """The files that count, by name."""
     removed: int = 0
-    """How many files went while others stayed."""
+    """Number of files of this worker that went while others stayed."""
     writers: Mapping[str, Writer] = field(default_factory=dict)
-    """By pid, or by whatever the file names have in its place."""
+    """The writers by pid, or by the text that file names have in its place."""
     idle: frozenset[str] = frozenset()
-    """Names of writers that exist, but have not set up any of their files: no writers yet."""
+    """Pids of live processes none of whose files is set up: they are no writers yet."""
     seen_alive: bool = False
-    """Whether some writer was ever seen alive, so that pids mean something here."""
+    """Whether any writer was ever seen alive, which shows that the writers' pids are of this pid namespace."""
     foreign: bool = False
-    """Whether the writers' pids turned out to mean nothing in this pid namespace."""
+    """Whether the writers' pids turned out to be another pid namespace's: nothing is known of the processes."""
 
     @property
     def identity(self) -> tuple[int, int] | None:
@@ -112,24 +112,24 @@ class FileSet:
 
     @property
     def skipped(self) -> Mapping[str, Fault]:
-        """Entries that do not count, and why, by name."""
+        """Why other `.db` entries of the directory do not count, by name."""
         return self.listing.skipped if self.listing else {}
 
     @cached_property
     def processes(self) -> Mapping[str, int]:
-        """How many writers there are, by state."""
+        """Number of writers by state."""
         return Counter(map(itemgetter(0), self.writers.values()))
 
     @property
     def worker_up(self) -> bool | None:
-        """Whether some writer lives; None while that is unknown, or nobody has written."""
+        """Whether any writer lives; None if that is unknown, or if there is no writer."""
         if self.processes.get(State.LIVE):
             return True
         return None if self.processes.get(State.UNKNOWN) or not self.writers else False
 
     @cached_property
     def states(self) -> Mapping[str, int]:
-        """How many files there are, by the state of their writer."""
+        """Number of files by the state of their writer."""
         return Counter(map(attrgetter("state"), self.files.values()))
 
     @cached_property
@@ -139,33 +139,33 @@ class FileSet:
 
     @cached_property
     def watched(self) -> Collection[str]:
-        """Writers that are to be looked up each time: all but those whose pid nobody has."""
+        """The writers to look up each time: all but dead ones whose pid no process has."""
         return [
             name for name, writer in self.writers.items() if writer.state is not State.DEAD or writer.suspect
         ]
 
 
 class Evidence(Protocol):
-    """What can be found out of processes and files."""
+    """What `decide` asks of processes and files."""
 
     def pids(self) -> Iterable[str]:
-        """Return the pids of all processes there are."""
+        """Return the pids of all processes that can be seen."""
 
     def find_process(self, pid: str) -> Process | None:
-        """Return the process of that pid; None where none lives that could write files.
+        """Return the process of that pid; None if there is none, or only a zombie or a kernel thread.
 
-        PermissionError where one exists of which nothing may be known.
+        Raises PermissionError if the process exists, but may not be looked into.
         """
 
     def is_set_up(self, name: str) -> bool:
         """Whether a writer has set up the file of that name."""
 
     def last_write(self, name: str) -> float:
-        """Return a file's mtime in Unix seconds; 0 where it has gone."""
+        """Return a file's mtime in Unix seconds; 0 if the file is gone."""
 
 
 def every_file(before: FileSet) -> FileSet:
-    """Return the directory's files as the stock collector takes them: all, whoever lives; raises OSError."""
+    """Return the directory's file set as the stock collector has it, dead writers' files included; raises OSError."""
     return decide(before, list_directory(before.directory, before.listing), None, Liveness.OFF)
 
 
@@ -176,10 +176,10 @@ def decide(
     liveness: Liveness,
     moved: Collection[str] = (),
 ) -> FileSet:
-    """Return what counts now, given what counted before; `before` itself where nothing changed.
+    """Return the file set of a new listing, given the one `before`; that one itself if nothing changed.
 
-    `moved` are writers not known to live, files of which changed between two reads. Where `liveness` is off no
-    `evidence` is asked. Costs what is new, and a little for each file when anything is.
+    `moved` are writers that are not known to live, but have files that changed between two reads. If `liveness` is off,
+    `evidence` is not asked. The cost depends on what is new, plus a little for each file if anything is.
     """
     news = _news(before, listing)
     if news.is_another_worker:
@@ -206,9 +206,9 @@ def decide(
     concerned = news.files
     if seen_alive is not before.seen_alive:
         concerned = list(listing.files.values())
-    elif not changes.keys() <= news.writers - before.idle:  # files of theirs are known already
+    elif not changes.keys() <= news.writers - before.idle:  # some changed writer has known files
         concerned += (listed for listed in listing.files.values() if listed.writer in changes)
-    # Where no writer has ever been seen alive, the pids may be another namespace's: keep reading, and see who moves.
+    # Until some writer is seen alive, the pids may be another namespace's: follow all files, to see if any change.
     pids_are_ours = seen_alive or liveness is Liveness.ON
     for file in _count(concerned, writers, pids_are_ours=pids_are_ours):
         if file != files.get(file.name):
@@ -227,27 +227,27 @@ def decide(
 
 
 def unreadable(before: FileSet, problem: str) -> FileSet:
-    """Return the file set of a directory that cannot be listed now: what is to come is another worker's."""
+    """Return the file set of a directory that cannot be listed now: files that come later are another worker's."""
     if before.problem == problem:
         return before
     return FileSet(before.directory, before.epoch + bool(before.files), problem=problem)
 
 
 class _News(NamedTuple):
-    """What a listing has that the one before had not."""
+    """How a listing differs from the one before."""
 
     files: list[Listed]
-    """Files that are new, or took the name of another."""
+    """Files that are new, or another file under a known name."""
     writers: set[str]
-    """Writers that had no file."""
+    """Writers that had no file before."""
     gone: Collection[str]
-    """Names that are there no more."""
+    """Names of the files that went."""
     replaced: int
-    """How many files went whose name another one has now."""
+    """Number of files that went, with another file under their name now."""
     lost: Collection[str]
-    """Writers that have no file any more."""
+    """Writers whose last file went."""
     is_another_worker: bool
-    """Whether the directory has been replaced, or none of the files is left."""
+    """Whether the directory was replaced, or none of its files is left."""
 
 
 def _news(before: FileSet, listing: Listing) -> _News:
@@ -276,16 +276,16 @@ def _news(before: FileSet, listing: Listing) -> _News:
 
 
 def _is_foreign(before: FileSet, moved: Collection[str]) -> bool:
-    """Whether files move though no writer was ever seen alive: the pids are another namespace's."""
+    """Whether files change though no writer was ever seen alive: then the pids are another namespace's."""
     return bool(moved) and not before.seen_alive and not before.watched
 
 
 def _look_up(
     before: FileSet, listing: Listing, news: _News, evidence: Evidence, moved: Collection[str]
 ) -> tuple[Mapping[str, Writer], frozenset[str]]:
-    """Return what is known now of the writers that may have changed, and who is idle.
+    """Return all writers whose state may have changed, as they are now, and the names of the idle ones.
 
-    Of the dead only those are looked up whose pid exists again.
+    A dead writer is looked up only if some process has its pid again.
     """
     known = before.writers
     names = {*before.watched, *before.idle, *news.writers, *(known.keys() & set(evidence.pids()))}
@@ -305,13 +305,13 @@ def _look_up(
 def _find_processes(
     names: Iterable[str], evidence: Evidence
 ) -> tuple[dict[str, Process | None], Collection[str]]:
-    """Return the processes of writers, and the names of those of which nothing can be known."""
+    """Return the process of each writer, None if dead, and the names of writers that cannot be looked up."""
     processes = {}
     hidden = []
     for name in names:
         try:
             if not (name.isascii() and name.isdigit()):
-                raise PermissionError  # noqa: TRY301 - what an application chose is no pid
+                raise PermissionError  # noqa: TRY301 - a text that the application chose is no pid
             processes[name] = evidence.find_process(name)
         except PermissionError:
             hidden.append(name)
@@ -319,7 +319,7 @@ def _find_processes(
 
 
 def _is_same(before: FileSet, name: str, process: Process) -> bool:
-    """Whether a process is the one that was seen writing under a name."""
+    """Whether the process is the one that is known as the writer of that name."""
     known = before.writers.get(name, _UNKNOWN).process
     return known is not None and known.start_ticks == process.start_ticks
 
@@ -335,10 +335,10 @@ def _files_of(writers: Collection[str], listing: Listing) -> Mapping[str, list[s
 def _writer(
     before: FileSet, name: str, process: Process | None, written: float, moved: Collection[str]
 ) -> Writer:
-    """Tell whether the process that has a pid now is the one that wrote.
+    """Return the writer of that name, given the process that has its pid now and the newest mtime of its files.
 
-    A writer creates its files after it starts. A process that started after a file's last change is a stranger that was
-    given a dead writer's pid, or a new writer that goes on with the old file; only a change can tell.
+    A writer creates its files after it starts. So a process that started after the last change is a stranger that got a
+    dead writer's pid, or a new writer that goes on with the old files; only a further change of the files can tell.
     """
     known = before.writers.get(name, _DEAD).process
     if process is None:
@@ -351,7 +351,7 @@ def _writer(
 def _count(
     concerned: Iterable[Listed], writers: Mapping[str, Writer], *, pids_are_ours: bool
 ) -> Iterator[File]:
-    """Yield files as what they count."""
+    """Yield each listed file with the state of its writer and the plan for reading it."""
     for listed in concerned:
         writer = writers.get(listed.writer, _UNKNOWN)
         yield File(

@@ -1,4 +1,4 @@
-"""What the key of an entry means: which series of which family its number belongs to, and as what."""
+"""The meaning of an entry's key: the family, series and column that the entry's cell belongs to."""
 
 import json
 import math
@@ -9,26 +9,26 @@ from exporter.model import STORED_SUFFIXES
 from exporter.multiproc.faults import BadKeyError
 
 SUM = -math.inf
-"""The column of a histogram's sum, ahead of its buckets, whose columns are their bounds."""
+"""The column of a histogram's sum; it sorts before the columns of the buckets, which are their upper bounds."""
 
 _decode_json = json.JSONDecoder().decode
 
 
 class Meaning(NamedTuple):
-    """What a key says."""
+    """A key, parsed."""
 
     family: str
     help: str
     sample: str
-    """The sample's name; a histogram's family's name."""
+    """The sample's name; for a histogram, the family's name."""
     labels: Mapping[str, str]
-    """The series' own labels: a bucket's without its bound."""
+    """The labels in the key, without a bucket's `le`."""
     column: float
-    """Which number of the series it is: SUM, a bucket's bound, or 0 where there is just one."""
+    """The column within the series: SUM or a bucket's upper bound; 0 if the series has only one column."""
 
 
 def read_key(key: bytes, metric_type: str) -> Meaning:
-    """Return what a key in a file of that type means; BadKeyError where it means nothing."""
+    """Parse a key of a file with metrics of that type; raises BadKeyError."""
     family, sample, labels, help_text = _parse(key)
     suffix = sample.removeprefix(family)
     if not sample.startswith(family) or suffix not in STORED_SUFFIXES[metric_type]:
@@ -50,7 +50,7 @@ def _parse(key: bytes) -> tuple[str, str, dict[str, str], str]:
     try:
         family, sample, labels, help_text = _decode_json(key.decode())
         texts = (family, sample, help_text, *labels, *labels.values())
-        "".join(texts).encode()  # refuses what is no text, and lone surrogates, which no exposition can carry
+        "".join(texts).encode()  # raises if a part is no text, or has a lone surrogate, which is not UTF-8
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise BadKeyError("bad_key", f"a key is not [family, sample, labels, help]: {error}") from None
     if not (family and sample and all(labels)):

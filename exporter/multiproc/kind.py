@@ -1,11 +1,11 @@
 """One kind of file: `counter`, `gauge_livesum`, ... A small engine of its own, which knows nothing of other kinds.
 
-What a series is made of has three owners:
+A series is the merge of three shares:
 
-- files that are read again and again, mostly of living writers: what they say is merged at each update;
-- files of dead writers, which are read a last time: what they said is a constant, and is remembered file by file, so
-  that it can be taken back when the file goes, or when another process goes on with it (`dead`);
-- files that are gone: what counters, histograms and summaries said there stays in the constants for ever.
+- of followed files, mostly of live writers: they are read and merged at each update;
+- of dead writers' files, which are read once more: their last cells are constants, remembered file by file, so that
+  they can be taken back when the file goes, or when another process goes on with it (`dead`);
+- of files that are gone: their last counters, histograms and summaries stay in the constants for ever.
 """
 
 import time
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
     from exporter.model import FamilyValues
 
 _LINGER = 5.0
-"""Seconds for which a dead writer's files are still followed: one with the same pid may write and die unseen."""
+"""Seconds for which a dead writer's files are still followed: a new process with its pid may write and die unseen."""
 _CLOCK_SLACK = 60.0
 """Seconds by which a writer's clock may be ahead of ours."""
 _STAMP = itemgetter(1)
 
 
 class Change(Enum):
-    """What is new of the families of a kind."""
+    """What an update changed in the families of a kind."""
 
     NOTHING = "nothing"
     VALUES = "values"
@@ -51,20 +51,20 @@ class Change(Enum):
 
 @dataclass(slots=True)
 class Findings:
-    """What an update found while it read."""
+    """What an update found while it read files."""
 
     last_stamp: float
-    """The newest time at which a gauge was set, in Unix seconds."""
+    """The newest stamp of a `mostrecent` gauge, in Unix seconds; 0 if there is none."""
     now: float
     """When the update began, in seconds of the engine's clock."""
     moved: set[str] = field(default_factory=set)
-    """Writers not known to live, a file of which changed since it was read last."""
+    """Writers that are not known to live, but have files that changed since the last read."""
     change: bool = False
-    """Whether a value is not what it was when it was read last."""
+    """Whether a value changed since the last read."""
     news: bool = False
-    """Whether other files than before may be left out."""
+    """Whether other files may be refused, or other samples left out, than before."""
     read: int = 0
-    """How many files were read."""
+    """Number of files read so far."""
 
 
 class Followed:
@@ -74,25 +74,25 @@ class Followed:
         self.file = file
         self.db = db
         self.cells: Row = ()
-        """What it says, by entry."""
+        """The file's cells as of the last good read, by entry."""
         self.blocks: list[Block | None] = []
-        """The block that each cell is read into."""
+        """The block that each cell is merged in; None for a cell without a block."""
         self.placement: Placement | None = None
-        """Where its cells belong; None before it could be read."""
+        """The series and column of each cell; None before the first good read."""
         self.last_sign: float | None = None
-        """When a dead writer was last seen to live or to write; None while it lives."""
+        """When a dead writer last seemed to live or to write, by the engine's clock; None unless it is dead."""
         self._blocks_of: dict[int, set[Block | None]] = {}
-        """By the first of some cells."""
+        """What `blocks_of` returned, by the first cell of the slice."""
 
     def blocks_of(self, cells: slice) -> set[Block | None]:
-        """Return the blocks of cells that the file tells apart from others, each once."""
+        """Return the distinct blocks of a slice of `DbFile.changes`; remembered, since these slices recur."""
         found = self._blocks_of.get(cells.start)
         if found is None:
             found = self._blocks_of[cells.start] = set(self.blocks[cells])
         return found
 
     def forget_blocks(self) -> None:
-        """Find out anew, when asked next, which blocks there are."""
+        """Forget what `blocks_of` remembers, as cells are about to get other blocks."""
         self._blocks_of.clear()
 
 
@@ -114,9 +114,9 @@ class Kind:
     ) -> None:
         self.rule = RULES[name]
         self.values: dict[Family, FamilyValues] = {}
-        """What each family says, as of the last `arrange`."""
+        """The samples and values of each family, as of the last `arrange`."""
         self.left_out: dict[str, Fault] = {}
-        """Why samples of a file are left out, by its name."""
+        """Why samples of a file are left out, by file name."""
         self._directory = directory
         self._refusals = refusals
         self._errors = errors
@@ -127,22 +127,22 @@ class Kind:
         self._families = Families(name, names, errors, labels=labels, per_process=per_process)
         self._dead = Dead(self.rule, self._families)
         self._followed: dict[str, Followed] = {}
-        """By file name."""
+        """All followed files, by name."""
         self._reading: dict[str, Followed] = {}
-        """Those that are not refused."""
+        """The followed files that are not refused, by name."""
         self._unread: dict[str, File] = {}
-        """Files of dead writers that are to be read a last time."""
+        """Dead writers' files that the next update reads once, by name."""
         self._layouts: dict[Family, Layout] = {}
         self._touched: set[Block | None] = set()
-        """Blocks to merge anew."""
+        """Blocks that must be merged again, since cells of theirs changed."""
 
     @property
     def followed(self) -> int:
-        """How many files are read again and again."""
+        """Number of followed files."""
         return len(self._followed)
 
     def note_faults_again(self) -> None:
-        """Take note of what is left out now that families have names that they had not before."""
+        """Renew `left_out`, since families that were refused for their names may be exported now."""
         for name in list(self.left_out):
             one = self._followed.get(name)
             placement = one.placement if one and one.placement else self._dead.placement_of(name)
@@ -154,9 +154,10 @@ class Kind:
             one.db.close()
 
     def take(self, file: File, *, is_young: bool, stays_open: bool) -> None:
-        """Count a file from now on, or otherwise than before, or read it again.
+        """Take a file in, or take over its new state and plan.
 
-        A young file of a dead writer is followed for a while, as if the writer had just been seen to die.
+        A young file of a dead writer is followed for a while, as if the writer had just died. A followed file that does
+        not stay open is opened for each read.
         """
         name = file.name
         if name in self._followed:
@@ -175,7 +176,7 @@ class Kind:
             self._unread[name] = file
 
     def drop(self, name: str) -> None:
-        """Count a file no more. What a counter, histogram or summary said in it stays."""
+        """Drop a file; its share in counters, histograms and summaries stays."""
         self._unread.pop(name, None)
         self._reading.pop(name, None)
         self._refusals.accept(name)
@@ -187,7 +188,7 @@ class Kind:
             self._dead.drop(name)
 
     def read(self, findings: Findings) -> None:
-        """Read all files that are not refused; those of dead writers, a last time."""
+        """Read the followed files that are not refused, and dead writers' files that are still to be read once."""
         unread, self._unread = self._unread, {}
         for file in unread.values():
             self._read_last(file, findings)
@@ -197,7 +198,7 @@ class Kind:
             findings.read += 1
 
     def retry(self, file: File, seen: Look | None, findings: Findings) -> None:
-        """Read a refused file, which looked like that just now."""
+        """Read a refused file again; `seen` is its fingerprint from just before."""
         one = self._followed.get(file.name)
         if one is None:
             self._read_last(file, findings, seen)
@@ -208,7 +209,7 @@ class Kind:
                 self._reading[file.name] = one
 
     def arrange(self) -> Change:
-        """Merge what the files say now; return how that differs from what they said before."""
+        """Merge what the last `read` changed, renew `values`, and return what changed in them."""
         self._dead.apply()
         self._families.forget_slots()
         self._shapes.shrink()
@@ -220,7 +221,7 @@ class Kind:
                 continue
             values = block.read()
             if values != block.values:
-                if len(values) != len(block.values):  # a gauge that is set for the first time brings one more
+                if len(values) != len(block.values):  # a `mostrecent` gauge was set for the first time
                     dirty.update(block.series)
                 block.values = values
                 changed.add(block.family)
@@ -232,7 +233,7 @@ class Kind:
         return Change.VALUES if changed else Change.NOTHING
 
     def _lay_out(self, dirty: Iterable[Series]) -> None:
-        """Lay out series anew that came or went, or are in other files."""
+        """Lay out again the series that came, went, or are in other files than before."""
         by_family: defaultdict[Family, set[Series]] = defaultdict(set)
         for series in dirty:
             by_family[series.family].add(series)
@@ -249,12 +250,12 @@ class Kind:
                 self.values.pop(family, None)
 
     def _read_last(self, file: File, findings: Findings, seen: Look | None = None) -> None:
-        """Read a file of a dead writer, and keep what it says."""
+        """Read a dead writer's file once, and keep its cells as a constant."""
         try:
             contents = read_once(
                 f"{self._directory}/{file.name}", file.identity, self._shapes, max_size=self._max_file_size
             )
-        except FileNotFoundError:  # the next file set will tell
+        except FileNotFoundError:  # the file went, or was replaced: the next file set will tell
             self._unread[file.name] = file
         except BadFileError as error:
             findings.news |= self._refuse(file, error.fault, seen)
@@ -266,11 +267,11 @@ class Kind:
             self._note_faults(file.name, placement)
 
     def _read(self, one: Followed, findings: Findings, seen: Look | None = None) -> bool:
-        """Read a file; return whether it could be read."""
+        """Read a followed file; return whether it could be read."""
         file, before = one.file, one.cells
         try:
             found = one.db.read()
-        except FileNotFoundError:  # the next file set will tell
+        except FileNotFoundError:  # the file went, or was replaced: the next file set will tell
             return False
         except BadFileError as error:
             findings.news |= self._refuse(file, error.fault, seen)
@@ -295,7 +296,7 @@ class Kind:
         return True
 
     def _place(self, one: Followed, found: Found, before: Row) -> None:
-        """Find out where the cells of a file belong that has other keys, or more, than before."""
+        """Find the placement of a followed file with other or more keys than before; leave the old placement."""
         pid, db = self._pid(one.file), one.db
         if found is Found.GROWTH and one.placement:
             placement = self._families.grown(one.placement, db.keys(len(one.placement.series)), pid)
@@ -303,7 +304,7 @@ class Kind:
             self._leave(one)
         else:
             placement = self._families.placement_of(db.shape, db.keys(), pid)
-            placement.followed.append(one)  # before it leaves the other one, which may be the same
+            placement.followed.append(one)  # first: the old placement, to be left, may be the same one
             self._let_go(one, before)
             self._families.dirty.update(placement.held)
             one.blocks.clear()
@@ -314,25 +315,25 @@ class Kind:
         self._note_faults(one.file.name, placement)
 
     def _note_faults(self, name: str, placement: Placement) -> None:
-        """Take note of what is left out of a file."""
+        """Put into `left_out` why samples of a file are left out, if any are."""
         self.left_out.pop(name, None)
         if faults := self._families.faults(placement):
             reason, text = faults[0]
             self.left_out[name] = Fault(reason, f"{len(faults)} of its samples left out: {text}")
 
     def _take_changes(self, one: Followed, findings: Findings) -> None:
-        """Take note of the blocks that a file has changed, and of when its gauges were set."""
+        """Note the blocks of a file's changed cells, and their newest stamp."""
         for cells in one.db.changes:
             self._touched |= one.blocks_of(cells)
         if self.rule.stamped:
-            latest = time.time() + _CLOCK_SLACK  # what lies beyond is no time at which anything was set
+            latest = time.time() + _CLOCK_SLACK  # a stamp beyond that is no time at which a gauge was set
             stamps = chain.from_iterable(map(_STAMP, one.cells[cells]) for cells in one.db.changes)
             findings.last_stamp = max(
                 findings.last_stamp, *(stamp for stamp in stamps if stamp <= latest), 0.0
             )
 
     def _bury(self, one: Followed) -> None:
-        """Turn what a file of a dead writer said last into a constant."""
+        """Follow a dead writer's file no longer, and keep its last cells as a constant."""
         name = one.file.name
         del self._followed[name]
         self._reading.pop(name, None)
@@ -342,7 +343,7 @@ class Kind:
             self._leave(one)
 
     def _let_go(self, one: Followed, row: Row) -> None:
-        """Let go of a file that is gone, or was written anew, and said so last."""
+        """Leave the placement of a file that is gone or was written anew; `row` are its last cells."""
         if one.placement:
             self._families.dirty.update(one.placement.held)
             if self.rule.outlives_files:
@@ -357,13 +358,13 @@ class Kind:
             self._families.release(placement)
 
     def _refuse(self, file: File, fault: Fault, seen: Look | None) -> bool:
-        """Put a file off; return whether it was not, or for another reason."""
+        """Refuse a file for now; return whether that is new, or for another fault than before."""
         is_news = self._refusals.refuse(file, fault, seen)
         self._errors[fault.reason] += is_news
         return is_news
 
     def _pid(self, file: File) -> str:
-        """Return the process by which series are told apart; nothing where they are not."""
+        """Return the value of the `pid` label, if series of the file get one: in `all` modes, the stock collector's."""
         if self.rule.per_process:
             return stock_pid(file.name)
         return file.listed.writer

@@ -1,4 +1,4 @@
-"""The worker's directory, listed: which entries are files that count, by their names."""
+"""Lists the worker's directory: which of its `.db` entries are multiprocess files, by their names."""
 
 import os
 import re
@@ -20,7 +20,7 @@ _NOT_REGULAR = Fault("not_regular", "is not a regular file")
 
 
 class Listed(NamedTuple):
-    """A `.db` file of a listing whose name says what it holds."""
+    """A `.db` file whose name has a known kind and a writer."""
 
     name: str
     device: int
@@ -28,25 +28,25 @@ class Listed(NamedTuple):
     kind: str
     """A key of `RULES`."""
     writer: str
-    """Its writer's pid, or the whole text that the name has in its place."""
+    """The writer's pid, or the whole text that the name has in place of a pid."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """A directory as it was listed once."""
+    """The result of one listing of the directory."""
 
     identity: tuple[int, int]
     """(st_dev, st_ino) of the directory."""
     files: Mapping[str, Listed]
-    """By name."""
+    """The multiprocess files, by name."""
     skipped: Mapping[str, Fault]
-    """Entries that do not count, and why, by name."""
+    """Why other `.db` entries do not count, by name."""
 
 
 def list_directory(path: str, before: Listing | None = None) -> Listing:
-    """List a directory's `.db` entries at the price of what is new; raises OSError.
+    """List a directory's `.db` entries; raises OSError.
 
-    Return `before` itself where nothing is new.
+    Only entries that are not in `before` are examined. Returns `before` itself if nothing changed.
     """
     info = os.stat(path)  # noqa: PTH116 - this module works on plain strings, as os.scandir does
     identity = info.st_dev, info.st_ino
@@ -75,12 +75,12 @@ def list_directory(path: str, before: Listing | None = None) -> Listing:
 
 
 def stock_pid(name: str) -> str:
-    """Return what prometheus_client takes for the pid in the name of a gauge's file."""
+    """Return the pid in the name of a gauge's file as prometheus_client reads it: after the second underscore."""
     return name.split("_")[2][: -len(".db")]
 
 
 def _look_at(entry: "os.DirEntry[str]") -> Listed | Fault | None:
-    """Return an entry that is new, or why it does not count; None where it has gone meanwhile."""
+    """Return a new entry as a file, or why it does not count; None if it went meanwhile."""
     match = _NAME.fullmatch(entry.name)
     if not match:
         return _BAD_NAME

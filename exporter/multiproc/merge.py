@@ -1,7 +1,7 @@
-"""How the numbers of several processes become one: the rules by metric type and gauge mode, as a table.
+"""How the values of several processes become one: the rules by metric type and gauge mode, as a table.
 
-A *cell* is what one process says with one entry of a file: a number, or (number, stamp) in the `mostrecent` modes. A
-*row* is a list of cells, of one process; rows of several processes are merged column by column.
+A *cell* is the value of one entry of a file, or (value, stamp) in the `mostrecent` modes. A *row* has cells of one
+file, in the order of the series and columns that are merged; rows of several files are merged column by column.
 """
 
 import math
@@ -25,28 +25,28 @@ class Rule(NamedTuple):
     type: str
     """The metric type."""
     merge: Callable[[Sequence[Row]], Row]
-    """Rows of several processes -> one."""
+    """Rows of several files -> one row."""
     condense: Callable[[Sequence[Row]], Sequence[Row]]
-    """Rows that will not change any more -> as few as merge to the same."""
+    """Rows that will not change any more -> the fewest rows with the same merge."""
     finish: Callable[[Row], Sequence[float]]
     """A merged row of one histogram, or of any number of other series -> the values of their samples."""
     subtract: Callable[[Sequence[Row], Row], Sequence[Row]] | None = None
-    """Condensed rows, and one that is among them -> the rows without it; None where it cannot be told from them."""
+    """Condensed rows, and a row that went into them -> the rows without it. None if a merge cannot be undone."""
     live_only: bool = False
-    """Whether only living processes count."""
+    """Whether only files of live writers count: the `live` gauge modes."""
     per_process: bool = False
-    """Whether each process keeps a series of its own, told apart by a `pid` label."""
+    """Whether each process keeps a series of its own, with a `pid` label: the gauge modes `all` and `liveall`."""
     stamped: bool = False
-    """Whether the time of a value matters."""
+    """Whether the cell with the newest stamp counts: the `mostrecent` gauge modes (client_python #967)."""
 
     @property
     def outlives_files(self) -> bool:
-        """Whether what a file said still counts when the file is gone: a sum that fell would look like a restart."""
+        """Whether a file's share stays when the file is gone: Prometheus would take a sum that falls for a reset."""
         return self.type != "gauge"
 
 
 def exact_parts(numbers: Iterable[float]) -> list[float]:
-    """Return few floats, at least one, with the same exact sum; infinities and NaN stay, each for itself."""
+    """Return few floats, at least one, with exactly the same sum; each infinity and NaN is kept as it is."""
     numbers = list(numbers)
     finite = list(filter(math.isfinite, numbers))
     parts: list[float] = []
@@ -63,14 +63,14 @@ def exact_parts(numbers: Iterable[float]) -> list[float]:
 
 
 def exact_sum(numbers: Sequence[float]) -> float:
-    """Return the sum, correctly rounded; infinite or NaN where it has no other value."""
+    """Return the sum, correctly rounded; infinite if it is too large, NaN for a NaN or infinities of both signs."""
     # Correctly rounded, so that the order of files does not matter, and a counter cannot fall by a rounding error when
-    # a process dies and its share is added up elsewhere.
+    # a process dies and its share becomes a constant.
     try:
         return math.fsum(numbers)
     except ValueError:  # infinities of both signs
         return math.nan
-    except OverflowError:  # on the way, or in the end
+    except OverflowError:  # a partial sum is too large, or the whole
         infinite = [number for number in numbers if not math.isfinite(number)]
         return sum(infinite) if infinite else _to_float(sum(map(Fraction, numbers)))
 
@@ -83,7 +83,7 @@ def _to_float(exact: Fraction | int) -> float:
 
 
 def _add(rows: Sequence[Row]) -> Row:
-    if len(rows) == 2:  # noqa: PLR2004 - of two numbers, any sum is correctly rounded
+    if len(rows) == 2:  # noqa: PLR2004 - IEEE 754 rounds the sum of two floats correctly
         return list(map(add, *rows))
     try:
         return list(map(math.fsum, zip(*rows, strict=True)))
@@ -92,7 +92,7 @@ def _add(rows: Sequence[Row]) -> Row:
 
 
 def _add_exactly(rows: Sequence[Row]) -> Sequence[Row]:
-    try:  # nearly always one row says it all
+    try:  # nearly always one row has the exact sum
         total = list(map(math.fsum, zip(*rows, strict=True)))
         if not any(map(math.fsum, zip(*rows, map(neg, total), strict=True))):
             return [total]
@@ -108,7 +108,7 @@ def _subtract(rows: Sequence[Row], row: Row) -> Sequence[Row]:
 
 
 def _without(parts: Sequence[float], number: float) -> list[float]:
-    """Return the exact parts of what `parts` add up to without `number`, which was added earlier."""
+    """Return the exact parts of the sum of `parts` without `number`, which was added to them earlier."""
     if math.isfinite(number):
         return exact_parts([*parts, -number])
     alike = [math.isnan(part) if math.isnan(number) else part == number for part in parts]
@@ -140,10 +140,11 @@ _STAMP = itemgetter(1)
 
 
 def as_they_are(row: Row) -> Sequence[float]:
-    """Return the cells of a row: they are the values."""
+    """Return the row: its cells are the values."""
     return row
 
 
+# The stock collector has no sample for a gauge that was never set either; client_python #1193 would make it 0.
 def _if_ever_set(row: Row) -> Sequence[float]:
     return [value for value, stamp in row if stamp > 0]
 
@@ -184,4 +185,4 @@ RULES: dict[str, Rule] = {
     **{f"gauge_{mode}": _gauge(merge, live_only=False) for mode, merge in _MODES.items()},
     **{f"gauge_live{mode}": _gauge(merge, live_only=True) for mode, merge in _MODES.items()},
 }
-"""By what a file's name says before the writer: `counter`, `gauge_livesum`, ..."""
+"""The rule of each kind: `counter`, `gauge_livesum`, ..."""

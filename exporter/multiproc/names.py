@@ -1,4 +1,4 @@
-"""Who may use which metric name: the first family that needs it, until it goes. Then the next one has it."""
+"""Which family may use a metric name: the first that needs it; when that one goes, the next."""
 
 from collections.abc import Iterable
 
@@ -8,18 +8,18 @@ from exporter.multiproc.series import Family
 
 
 class Names:
-    """The names of all families of an exposition. No name is used twice, whatever kinds of files say."""
+    """The metric names in use by the families of all kinds, so that an exposition has none twice."""
 
     def __init__(self, reserved: Iterable[str] = ()) -> None:
-        """Leave the `reserved` names to others."""
+        """Begin with the `reserved` names in use: no family gets one of them."""
         self._users: dict[str, Family | None] = dict.fromkeys(reserved)
         self.refused: dict[Family, Fault] = {}
-        """Families that must not be exported, for they need a name of another; in order of arrival."""
+        """Families that must not be exported, as they need a name that another has; in order of arrival."""
         self.handovers = 0
-        """How often a family got names that it had waited for."""
+        """How often a refused family got its names in the end."""
 
     def claim(self, family: Family) -> None:
-        """Give a family its names, unless one is another's."""
+        """Give a family its names, or refuse the family if one of the names is in use."""
         taken = [name for name in _names(family) if name in self._users]
         if taken:
             self.refused[family] = _conflict(family, taken[0], self._users[taken[0]])
@@ -28,7 +28,7 @@ class Names:
             self.handovers += self.refused.pop(family, None) is not None
 
     def release(self, family: Family) -> None:
-        """Take the names of a family that goes; those that waited for them have them."""
+        """Free the names of a family that goes, and give them to refused families that need them."""
         if self.refused.pop(family, None) is None:
             for name in _names(family):
                 del self._users[name]

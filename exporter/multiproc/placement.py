@@ -1,4 +1,4 @@
-"""Where the cells of a file belong: found out once for all files of a kind that hold the same keys."""
+"""The series and column of each cell of a file: found once for all files of a kind with the same keys."""
 
 from collections.abc import Container, Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol, TypeAlias
@@ -11,43 +11,43 @@ if TYPE_CHECKING:
     from exporter.multiproc.blocks import Block
 
 Cells: TypeAlias = Mapping[float, int]
-"""Which entries of a file make up a row of a series, by column."""
+"""The numbers of the cells of a file that make up one row of a series, by column."""
 
 
 class FollowedFile(Protocol):
-    """A file that is read again and again."""
+    """A file that is read at every update."""
 
     cells: Row
-    """What it says now, by entry."""
+    """The file's present cells, by entry."""
     blocks: "list[Block | None]"
-    """The block that each cell is read into."""
+    """The block that each cell is merged in; None for a cell without a block."""
 
 
 class Placement:
-    """The series and column of each cell of files with the same keys, and these files."""
+    """The series and column of each cell, for all files with the same keys; knows which followed files these are."""
 
     def __init__(self) -> None:
         self.series: list[Series | None] = []
-        """By cell; None for an entry that is left out."""
+        """The series of each cell; None for an entry that is left out."""
         self.columns: list[float] = []
-        """By cell."""
+        """The column of each cell."""
         self.families: dict[Family, list[int]] = {}
-        """The cells of each family."""
+        """The numbers of each family's cells."""
         self.bad_keys: list[Fault] = []
-        """Why entries are left out, one by one."""
+        """One fault for each entry with a bad key."""
         self.followed: list[FollowedFile] = []
-        """The files that are read again and again."""
+        """The followed files with this placement."""
         self.dead = 0
-        """How many files of dead writers there are."""
+        """Number of dead writers' files with this placement."""
 
     @property
     def is_used(self) -> bool:
-        """Whether there is such a file."""
+        """Whether any file has this placement."""
         return bool(self.followed or self.dead)
 
     @property
     def held(self) -> Iterable[Series]:
-        """The series of its cells, once for each cell."""
+        """The series of all cells, once for each cell."""
         return filter(None, self.series)
 
     def copy(self) -> "Placement":
@@ -74,18 +74,18 @@ class Placement:
         self.columns.append(0.0)
 
     def begins_with(self, other: "Placement") -> bool:
-        """Whether all that has a place there has the same place here."""
+        """Whether the first cells here have the same series and columns as all cells of `other`."""
         count = len(other.series)
         return self.series[:count] == other.series and self.columns[:count] == other.columns
 
     def series_of(self, family: Family) -> Iterable[Series]:
-        """Return the series of a family that are held, each once."""
+        """Return the distinct series of a family that have cells here."""
         return {series for cell in self.families[family] if (series := self.series[cell])}
 
     def shares(self, family: Family, among: Container[Series] | None = None) -> dict[Series, list[Cells]]:
-        """Return the cells of each series of a family, or of those `among` some.
+        """Return the rows of each series of a family, or only of the series in `among`.
 
-        They make up more than one row where keys differ only in what does not tell series apart: the help text.
+        A series has more than one row if keys in the file differ only in the help text, which tells no series apart.
         """
         shares: dict[Series, list[Cells]] = {}
         for cell in self.families[family]:
@@ -97,5 +97,5 @@ class Placement:
             row = next((row for row in rows if column not in row), None)
             if row is None:
                 rows.append(row := {})
-            row[column] = cell  # type: ignore[index] # it is a dict that was made here
+            row[column] = cell  # type: ignore[index] # every row is a dict made here
         return shares

@@ -1,4 +1,4 @@
-"""Is this pid alive, and since when: what /proc says of a writer."""
+"""Whether the process of a pid lives, and since when, according to /proc."""
 
 import os
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from functools import cache
 from typing import NamedTuple
 
 _KERNEL_THREAD = 0x00200000  # PF_KTHREAD of linux/sched.h
-_ENDED = frozenset("ZXx")  # zombie or dead: nothing of it will write again
+_ENDED = frozenset("ZXx")  # zombie or dead: such a process writes no more
 
 
 class Process(NamedTuple):
@@ -14,9 +14,9 @@ class Process(NamedTuple):
 
     pid: str
     start_ticks: int
-    """Clock ticks from boot to its start; with the pid, its identity."""
+    """Clock ticks from boot to the start of the process: together with the pid, they identify the process."""
     started: float
-    """Its start in Unix seconds, good to about a second."""
+    """The start of the process in Unix seconds, exact to about a second."""
 
 
 def all_pids(proc: str = "/proc") -> Iterable[str]:
@@ -25,9 +25,9 @@ def all_pids(proc: str = "/proc") -> Iterable[str]:
 
 
 def find_process(pid: str, proc: str = "/proc") -> Process | None:
-    """Return the process of that pid, or None where none lives that could write files.
+    """Return the process of that pid; None if there is none, or only a zombie or a kernel thread.
 
-    PermissionError where one exists of which nothing may be known.
+    Raises PermissionError if the process exists, but may not be looked into.
     """
     try:
         with open(f"{proc}/{pid}/stat", "rb") as file:  # noqa: PTH123 - pathlib costs more than the read
@@ -47,12 +47,12 @@ def find_process(pid: str, proc: str = "/proc") -> Process | None:
 
 
 def exists(pid: str) -> bool:
-    """Whether there is a process of that pid, be it a zombie or hidden; a quick no for most pids of old files."""
+    """Whether any process has that pid, be it a zombie or hidden; cheap, as most pids of old files are nobody's."""
     return _may_be_signalled(pid) is not None
 
 
 def _may_be_signalled(pid: str) -> bool | None:
-    """Whether a process is one that we might send signals to: another user's is not; None where there is none."""
+    """Whether we may signal the process of that pid: not if it is another user's; None if there is no process."""
     try:
         os.kill(int(pid), 0)  # sends nothing
     except PermissionError:
@@ -63,7 +63,7 @@ def _may_be_signalled(pid: str) -> bool | None:
 
 
 def alone_in_pid_namespace() -> bool:
-    """Whether no other container's process can be seen: as its first process we are in a namespace of our own."""
+    """Whether we are the first process of our pid namespace: then processes of other containers cannot be seen."""
     return os.getpid() == 1
 
 

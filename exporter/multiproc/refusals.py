@@ -1,7 +1,7 @@
-"""The files that cannot be read as they are, and when to look at them again.
+"""Refused files, which cannot be read as they are, and when to look at each of them again.
 
-They are closed meanwhile. A look is cheap, and an update does as many as fit a fixed span of time, so ten thousand such
-files do not hold up a scrape.
+Refused files are closed. A look is cheap, and an update makes as many as fit into a fixed span of time, so that ten
+thousand refused files do not hold up a scrape.
 """
 
 import time
@@ -19,7 +19,7 @@ SPAN = 0.003
 
 _SHORTEST_WAIT = 0.05
 _LONGEST_WAIT = 4.0
-"""Seconds between two looks at a file. A new one is looked at sooner: it may be about to be set up."""
+"""Seconds between two looks at a refused file: few for a new file, which its writer may be about to set up."""
 
 
 @dataclass(eq=False, slots=True)
@@ -28,18 +28,18 @@ class _Refused:
     fault: Fault
     since: float
     seen: Look | None
-    """What the file looked like before it was read last; None where that does not tell whether it changed."""
+    """The file's fingerprint before its last read; None if it would not tell whether the file changed since."""
 
 
 class Refusals:
-    """Remembers refused files, by name."""
+    """The refused files, by name."""
 
     def __init__(self, directory: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._directory = directory
         self._clock = clock
         self._refused: dict[str, _Refused] = {}
         self._queue: list[tuple[float, int, _Refused]] = []
-        """When to look at which; of files that are refused no longer, too."""
+        """A heap of (when to look, number, refused file), with some files that are refused no longer."""
         self._number = count()
 
     @property
@@ -49,11 +49,11 @@ class Refusals:
 
     @property
     def overdue(self) -> bool:
-        """Whether looks are due that did not fit the last update."""
+        """Whether looks are due for which the last update had no time."""
         return bool(self._queue) and self._queue[0][0] <= self._clock()
 
     def refuse(self, file: File, fault: Fault, seen: Look | None = None) -> bool:
-        """Put a file off; `seen` is what it looked like before it was read. Return whether the fault is a new one."""
+        """Refuse a file, whose fingerprint was `seen` before it was read; return whether the fault is new."""
         before = self._refused.get(file.name)
         now = self._clock()
         since = before.since if before else now
@@ -62,11 +62,11 @@ class Refusals:
         return before is None or before.fault != fault
 
     def accept(self, name: str) -> None:
-        """Let go of a file that was read, or has gone."""
+        """Forget a file that could be read now, or is gone."""
         self._refused.pop(name, None)
 
     def due(self) -> Iterator[tuple[File, Look | None]]:
-        """Yield files that may have changed, to be read now and accepted or refused again, and what they look like."""
+        """Yield due files that may have changed, with their fingerprints: to be read now, and accepted or refused."""
         now = self._clock()
         end = time.perf_counter() + SPAN
         while self._queue and self._queue[0][0] <= now and time.perf_counter() < end:
@@ -76,13 +76,13 @@ class Refusals:
                 continue
             try:
                 seen = look(f"{self._directory}/{file.name}", file.identity)
-            except FileNotFoundError:  # the next file set will tell
+            except FileNotFoundError:  # the file went, or was replaced: the next file set will tell
                 seen = refused.seen
             if seen is not None and seen == refused.seen:
                 self._put_off(refused, now)
             else:
                 yield file, seen
-                if self._refused.get(file.name) is refused:  # it could not be read at all
+                if self._refused.get(file.name) is refused:  # neither accepted nor refused: the file went
                     self._put_off(refused, now)
 
     def _put_off(self, refused: _Refused, now: float) -> None:

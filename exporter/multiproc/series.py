@@ -1,4 +1,4 @@
-"""Families and their series: the metrics in the files of one kind, and what no living writer adds to them."""
+"""The families in files of one kind, and their series with the constants that dead writers and lost files left."""
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -14,7 +14,7 @@ SeriesKey: TypeAlias = tuple[Labels, str]
 
 
 class Series:
-    """The samples of one label set: one sample, or a histogram's buckets, sum and count."""
+    """One series: a single sample, or a histogram's buckets, sum and count."""
 
     __slots__ = (
         "columns",
@@ -31,23 +31,23 @@ class Series:
     def __init__(self, family: "Family", name: str, labels: Labels) -> None:
         self.family = family
         self.name = name
-        """The sample's name; a histogram's family's name."""
+        """The sample's name; for a histogram, the family's name."""
         self.labels = labels
         self.key = labels, name
-        """What tells it from the others of its family, and orders them."""
+        """Identifies the series within its family, and orders the series of a family."""
         self.is_histogram = family.type == "histogram"
         self.columns: tuple[float, ...] = ()
-        """What the cells of a row are, ascending: SUM and the buckets' bounds, or just 0."""
+        """The columns, ascending: SUM and the buckets' upper bounds for a histogram, else just 0."""
         self.constants: Sequence[Row] = ()
-        """What files of dead writers, and files that are gone, add: few rows."""
+        """Condensed rows: the shares of dead writers' files and of files that are gone."""
         self.holders = 0
-        """How many placements have a cell of it."""
+        """Number of placements with cells of this series."""
         self.outlives = False
-        """Whether it stays though no file holds it any more: a counter whose file is gone."""
+        """Whether the series stays when no file holds it any more, such as a counter whose file is gone."""
 
     @property
     def samples(self) -> Sequence[tuple[str, Labels]]:
-        """Name and labels of each sample; made when asked for, since nobody asks often."""
+        """Name and labels of each sample; made on demand, since they are seldom needed."""
         if not self.is_histogram:
             return [(self.name, self.labels)]
         bucket = f"{self.name}_bucket"
@@ -58,7 +58,7 @@ class Series:
         ]
 
     def add_columns(self, *columns: float) -> None:
-        """Make room for more numbers; what is there lacks them, so they are 0 there."""
+        """Add columns, which are 0 in the constants that are there already."""
         ordered = tuple(sorted({*self.columns, *columns}))
         if ordered != self.columns:
             self.constants = [_realign(row, self.columns, ordered) for row in self.constants]
@@ -71,7 +71,7 @@ class Family(model.Family):
     def __init__(self, name: str, help_text: str, kind: str, metric_type: str) -> None:
         super().__init__(name, metric_type, help_text)
         self.kind = kind
-        """What the names of its files say before the writer: a key of `RULES`."""
+        """The kind of the family's files: a key of `RULES`."""
         self._series: dict[SeriesKey, Series] = {}
 
     def __iter__(self) -> Iterator[Series]:
@@ -79,7 +79,7 @@ class Family(model.Family):
         return iter(self._series.values())
 
     def __contains__(self, series: Series) -> bool:
-        """Whether a series is one of these, still."""
+        """Whether this very series, not one with the same labels, is still here."""
         return self._series.get(series.key) is series
 
     def __bool__(self) -> bool:
@@ -87,7 +87,7 @@ class Family(model.Family):
         return bool(self._series)
 
     def find(self, name: str, labels: Labels) -> Series:
-        """Return the series of that name and those labels, made if need be."""
+        """Return the series with that name and labels; make it if there is none."""
         series = self._series.get((labels, name))
         if series is None:
             series = Series(self, name, labels)
@@ -100,11 +100,11 @@ class Family(model.Family):
 
 
 def _realign(row: Row, columns: Sequence[float], new_columns: Sequence[float]) -> Row:
-    """Put a row's cells in the order of other columns; what it lacks is 0."""
+    """Return the row's cells in the order of the new columns, with 0 for columns that the row lacks."""
     cells = dict(zip(columns, row, strict=True))
     return [cells.get(column, 0.0) for column in new_columns]
 
 
 @lru_cache(maxsize=4096)
 def _le(bound: float) -> tuple[str, str]:
-    return "le", floatToGoString(bound)
+    return "le", floatToGoString(bound)  # as OpenMetrics 1.0, "Canonical Numbers": 1.0, 1e+06, +Inf

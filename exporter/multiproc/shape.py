@@ -11,8 +11,8 @@ In native byte order, a file is
         float64  value
         float64  stamp   Unix seconds; only gauges of the `mostrecent` modes set it, else 0
 
-The file is preallocated and doubles, so its size bounds `used` but does not tell it. It is append-only: an entry never
-moves, and `used` grows after the entry is whole. Writers change numbers in place through mmap, at any time.
+The file is preallocated and doubles when it is full, so `used` is at most its size. It is append-only: an entry never
+moves, and `used` grows after the entry is whole. Writers change values and stamps in place through mmap, at any time.
 """
 
 from collections import OrderedDict
@@ -30,25 +30,26 @@ USED = Struct("=i")
 _LENGTH = Struct("=i")
 _NUMBERS_BYTES = 16
 _GROUP = 32
-"""Entries that are compared, and unpacked, as one: few enough to leave most of a file alone when little changed."""
+"""Entries that are compared, and unpacked, together: few enough to leave most of a file alone if little changed."""
 
 
 class EntryGroup(NamedTuple):
-    """Some neighbouring entries."""
+    """Neighbouring entries of a file that are compared, and unpacked, together."""
 
     start: int
-    """The first byte."""
+    """The position of the group's first byte in the file."""
     cells: slice
     numbers: Struct
+    """Unpacks the values of the entries, with their stamps if the kind has stamps."""
 
 
 class Shape:
-    """Where the numbers of a file are, between its keys. Files with the same keys may share it."""
+    """Where the values of a file are, between its keys. Files with the same keys may have the same shape."""
 
     def __init__(self, skips: Sequence[int], *, stamped: bool, groups: Sequence[EntryGroup] = ()) -> None:
-        """Take how many bytes there are from the start of each entry to its value; `groups` are the first of its own.
+        """Describe a file by its `skips`: the number of bytes from the start of each entry to its value.
 
-        A cell is a number, or a number and its stamp where they are `stamped`.
+        `groups` are the first groups, if they are known. A cell is a value, or (value, stamp) if `stamped`.
         """
         self.skips = skips
         self.stamped = stamped
@@ -57,7 +58,7 @@ class Shape:
         """Bytes in use of a file of this shape."""
 
     def grown(self, data: bytearray) -> "Shape":
-        """Return the shape of bytes that begin with this one; BadFileError where what follows are no entries."""
+        """Return the shape of bytes that begin with this shape; raises BadFileError if no valid entries follow."""
         more = [skip for _, skip in _entries(data, self.used)]
         whole = self.groups[: len(self.skips) // _GROUP]
         return Shape([*self.skips, *more], stamped=self.stamped, groups=whole)
@@ -71,18 +72,18 @@ class Shape:
             position += skip + _NUMBERS_BYTES
 
     def all_cells(self, data: bytearray) -> list[Any]:
-        """Return the cells of bytes of this shape."""
+        """Return all cells in bytes of this shape."""
         cells: list[Any] = []
         for group in self.groups:
             cells += self.cells(group.numbers.unpack_from(data, group.start))
         return cells
 
     def cells(self, numbers: Sequence[float]) -> Iterable[Any]:
-        """Return the cells that numbers make up."""
+        """Return unpacked numbers as cells."""
         return zip(numbers[::2], numbers[1::2], strict=True) if self.stamped else numbers
 
     def heads(self) -> Struct:
-        """Return what unpacks all that is no number: of each entry its length, key and padding."""
+        """Return a struct that unpacks the head of each entry: its length, key and padding."""
         # Not kept: it is large, and seldom needed.
         return Struct(f"={HEADER_BYTES}x" + "".join(f"{skip}s{_NUMBERS_BYTES}x" for skip in self.skips))
 
@@ -91,16 +92,16 @@ class Shapes:
     """The shapes of the files of one kind, so that files with the same keys are parsed once."""
 
     MOST = 64
-    """How many are remembered: those of as many ranks. A file of another shape takes longer to read, no more."""
+    """Most shapes that are remembered, as for 64 ranks. A file of a forgotten shape only takes longer to read."""
 
     def __init__(self, *, stamped: bool) -> None:
         self.none = Shape((), stamped=stamped)
-        """That of a file without entries."""
+        """The shape of a file without entries."""
         self._known: OrderedDict[tuple[int, bytes], _Known] = OrderedDict()
-        """By size and first entry."""
+        """The last shapes, by the file's bytes in use and its first entry's head."""
 
     def find(self, data: bytearray) -> Shape:
-        """Return the shape of a file's bytes in use; BadFileError where they are no entries."""
+        """Return the shape of a file's bytes in use; raises BadFileError if they are no valid entries."""
         if len(data) == HEADER_BYTES:
             return self.none
         start, skip = next(_entries(data, HEADER_BYTES))
@@ -114,13 +115,13 @@ class Shapes:
         return known.shape
 
     def shrink(self) -> None:
-        """Remember less of each shape: recognizing the next file of that shape takes longer."""
+        """Keep only a digest of each shape's heads: less memory, but the next file of that shape takes longer."""
         for known in self._known.values():
             known.shrink()
 
 
 class _Known:
-    """A shape, and what tells the files that have it: all that is no number of them, or a digest of that."""
+    """A shape, and the heads of its entries or a digest of them, by which files of that shape are recognized."""
 
     def __init__(self, shape: Shape, data: bytearray) -> None:
         self.shape = shape
@@ -129,7 +130,7 @@ class _Known:
         self._digest = b""
 
     def is_shape_of(self, data: bytearray) -> bool:
-        """Whether it is the shape of a file of the same size."""
+        """Whether a file of the same size, with these bytes in use, has this shape."""
         if self._heads:
             return self._heads.unpack_from(data) == self._found
         heads = self.shape.heads()
@@ -140,7 +141,7 @@ class _Known:
         return True
 
     def shrink(self) -> None:
-        """Keep a digest only."""
+        """Keep only a digest of the heads."""
         if self._heads:
             self._heads, self._found, self._digest = None, (), self._digest or _digest(self._found)
 
@@ -150,7 +151,7 @@ def _digest(found: Iterable[bytes]) -> bytes:
 
 
 def _groups(skips: Sequence[int], before: Sequence[EntryGroup], *, stamped: bool) -> Iterator[EntryGroup]:
-    """Yield the groups, after those `before`, of a file with so many bytes from each entry's start to its value."""
+    """Yield the groups after the groups `before`; `skips` are the bytes from each entry's start to its value."""
     entry = "dd" if stamped else "d8x"
     start = HEADER_BYTES + sum(group.numbers.size for group in before)
     for cell in range(_GROUP * len(before), len(skips), _GROUP):
@@ -161,7 +162,7 @@ def _groups(skips: Sequence[int], before: Sequence[EntryGroup], *, stamped: bool
 
 
 def _entries(data: bytearray, position: int) -> Iterator[tuple[int, int]]:
-    """Yield each entry's start and the bytes from there to its value; every step goes forward."""
+    """Yield each entry's start, and the number of bytes from there to its value; ends on any input."""
     end = len(data)
     while position < end:
         if position + _LENGTH.size > end:

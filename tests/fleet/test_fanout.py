@@ -271,4 +271,4 @@ async def test_a_target_that_answers_late_waits_for_a_place_with_its_body() -> N
             f"{server.worker}/metrics": Outcome(1.0, None, "timeout", "it was silent") for server in running
         }
         assert (await ask(fanout)).values("up_to") == [1, 1, 1]
-        assert fanout._places._value == 1
+        assert fanout._slots._value == 1

@@ -256,4 +256,4 @@ async def test_why_there_is_no_target_is_told() -> None:
     assert discovery.problem == "no target: file: not read yet; smg: not read yet"
     for source in sources:
         await source.refresh()
-    assert discovery.problem == "no target: file: it names no worker; away"
+    assert discovery.problem == "no target: file: names no worker; away"
