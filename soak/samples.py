@@ -31,7 +31,9 @@ def read(body: bytes) -> Exposition:
     counters: dict[str, float] = {}
     own: dict[str, float] = {}
     grows = False
-    for line in body.decode().splitlines():
+    for line in body.decode().split("\n")[
+        :-1
+    ]:  # and not at what else `splitlines` takes for the end of a line
         if line.startswith("#"):
             if line.startswith("# TYPE "):
                 grows = not line.endswith((" gauge", " untyped", " unknown"))
