@@ -19,7 +19,7 @@ _TICK = 100_000_000
 """Nanoseconds within which two writes to a file may leave the same mtime."""
 
 
-class Look(NamedTuple):
+class Fingerprint(NamedTuple):
     """A file's fingerprint: cheap to take, and another one after each change of the file."""
 
     size: int
@@ -200,7 +200,7 @@ def read_once(path: str, identity: tuple[int, int], shapes: Shapes, *, max_size:
     return Contents(shapes.find(data), data)
 
 
-def look(path: str, identity: tuple[int, int]) -> Look | None:
+def fingerprint(path: str, identity: tuple[int, int]) -> Fingerprint | None:
     """Return a fingerprint that every later change of the file would alter; None if the file has none now.
 
     Raises FileNotFoundError where `DbFile.read` would.
@@ -218,7 +218,7 @@ def look(path: str, identity: tuple[int, int]) -> Look | None:
         return None
     finally:
         os.close(fd)
-    return Look(info.st_size, info.st_mtime_ns, head) if _is_past(info.st_mtime_ns) else None
+    return Fingerprint(info.st_size, info.st_mtime_ns, head) if _is_past(info.st_mtime_ns) else None
 
 
 def is_set_up(path: str) -> bool:

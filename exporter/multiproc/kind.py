@@ -18,7 +18,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from exporter.multiproc.blocks import Block, Layout
-from exporter.multiproc.dbfile import DbFile, Found, Look, read_once
+from exporter.multiproc.dbfile import DbFile, Fingerprint, Found, read_once
 from exporter.multiproc.dead import Dead
 from exporter.multiproc.families import Families
 from exporter.multiproc.faults import BadFileError, Fault
@@ -197,7 +197,7 @@ class Kind:
             self._read(one, findings)
             findings.read += 1
 
-    def retry(self, file: File, seen: Look | None, findings: Findings) -> None:
+    def retry(self, file: File, seen: Fingerprint | None, findings: Findings) -> None:
         """Read a refused file again; `seen` is its fingerprint from just before."""
         one = self._followed.get(file.name)
         if one is None:
@@ -249,7 +249,7 @@ class Kind:
                 self._layouts.pop(family, None)
                 self.values.pop(family, None)
 
-    def _read_last(self, file: File, findings: Findings, seen: Look | None = None) -> None:
+    def _read_last(self, file: File, findings: Findings, seen: Fingerprint | None = None) -> None:
         """Read a dead writer's file once, and keep its cells as a constant."""
         try:
             contents = read_once(
@@ -266,7 +266,7 @@ class Kind:
             self._dead.bury(file.name, placement, contents.cells())
             self._note_faults(file.name, placement)
 
-    def _read(self, one: Followed, findings: Findings, seen: Look | None = None) -> bool:
+    def _read(self, one: Followed, findings: Findings, seen: Fingerprint | None = None) -> bool:
         """Read a followed file; return whether it could be read."""
         file, before = one.file, one.cells
         try:
@@ -357,7 +357,7 @@ class Kind:
             placement.followed.remove(one)
             self._families.release(placement)
 
-    def _refuse(self, file: File, fault: Fault, seen: Look | None) -> bool:
+    def _refuse(self, file: File, fault: Fault, seen: Fingerprint | None) -> bool:
         """Refuse a file for now; return whether that is new, or for another fault than before."""
         is_news = self._refusals.refuse(file, fault, seen)
         self._errors[fault.reason] += is_news

@@ -75,7 +75,7 @@ def list_directory(path: str, before: Listing | None = None) -> Listing:
 
 
 def stock_pid(name: str) -> str:
-    """Return the pid in the name of a gauge's file as prometheus_client reads it: after the second underscore."""
+    """Return the pid in the name of a gauge's file as prometheus_client does: cut off the third part's end."""
     return name.split("_")[2][: -len(".db")]
 
 

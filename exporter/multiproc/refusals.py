@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
 
-from exporter.multiproc.dbfile import Look, look
+from exporter.multiproc.dbfile import Fingerprint, fingerprint
 from exporter.multiproc.faults import Fault
 from exporter.multiproc.fileset import File
 
@@ -27,7 +27,7 @@ class _Refused:
     file: File
     fault: Fault
     since: float
-    seen: Look | None
+    seen: Fingerprint | None
     """The file's fingerprint before its last read; None if it would not tell whether the file changed since."""
 
 
@@ -52,7 +52,7 @@ class Refusals:
         """Whether looks are due for which the last update had no time."""
         return bool(self._queue) and self._queue[0][0] <= self._clock()
 
-    def refuse(self, file: File, fault: Fault, seen: Look | None = None) -> bool:
+    def refuse(self, file: File, fault: Fault, seen: Fingerprint | None = None) -> bool:
         """Refuse a file, whose fingerprint was `seen` before it was read; return whether the fault is new."""
         before = self._refused.get(file.name)
         now = self._clock()
@@ -65,7 +65,7 @@ class Refusals:
         """Forget a file that could be read now, or is gone."""
         self._refused.pop(name, None)
 
-    def due(self) -> Iterator[tuple[File, Look | None]]:
+    def due(self) -> Iterator[tuple[File, Fingerprint | None]]:
         """Yield due files that may have changed, with their fingerprints: to be read now, and accepted or refused."""
         now = self._clock()
         end = time.perf_counter() + SPAN
@@ -75,7 +75,7 @@ class Refusals:
             if self._refused.get(file.name) is not refused:
                 continue
             try:
-                seen = look(f"{self._directory}/{file.name}", file.identity)
+                seen = fingerprint(f"{self._directory}/{file.name}", file.identity)
             except FileNotFoundError:  # the file went, or was replaced: the next file set will tell
                 seen = refused.seen
             if seen is not None and seen == refused.seen:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.multiproc import dbfile
-from exporter.multiproc.dbfile import DbFile, Found, is_set_up, look, read_once
+from exporter.multiproc.dbfile import DbFile, Found, fingerprint, is_set_up, read_once
 from exporter.multiproc.faults import BadFileError
 from exporter.multiproc.shape import Shape, Shapes
 from tests.support.files import counter, gauge, raw_entry, raw_file, write
@@ -339,16 +339,16 @@ def test_header_that_claims_more_than_there_is_costs_no_memory(
 
 def test_a_look_tells_whether_a_file_changed(path: Path) -> None:
     path.write_bytes(raw_file(raw_entry(b"bad", length=-1)))
-    assert look(str(path), identity(path)) is None, "another change may leave the same mtime"
+    assert fingerprint(str(path), identity(path)) is None, "another change may leave the same mtime"
     age(path)
-    seen = look(str(path), identity(path))
+    seen = fingerprint(str(path), identity(path))
     assert seen is not None
-    assert look(str(path), identity(path)) == seen
+    assert fingerprint(str(path), identity(path)) == seen
     with path.open("r+b") as file:
         file.write(b"x")
-    assert look(str(path), identity(path)) != seen
+    assert fingerprint(str(path), identity(path)) != seen
     with pytest.raises(FileNotFoundError):
-        look(str(path), (0, 0))
+        fingerprint(str(path), (0, 0))
 
 
 def test_a_file_that_cannot_be_looked_at_tells_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -357,7 +357,7 @@ def test_a_file_that_cannot_be_looked_at_tells_nothing(path: Path, monkeypatch: 
     for call in ("open", "pread"):
         with monkeypatch.context() as context:
             context.setattr(os, call, refuse)
-            assert look(str(path), who) is None
+            assert fingerprint(str(path), who) is None
             assert not is_set_up(str(path))
 
 

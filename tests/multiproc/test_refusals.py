@@ -71,11 +71,11 @@ def test_it_is_read_again_only_where_a_look_tells_no_lack_of_change(
 ) -> None:
     file = waiting.file("a")
     waiting.refusals.refuse(file, EMPTY)
-    monkeypatch.setattr(refusals, "look", lambda *args: ("looks like", args))
+    monkeypatch.setattr(refusals, "fingerprint", lambda *args: ("looks like", args))
     for seconds, expected in ((10, ["a"]), (20, []), (30, [])):
         waiting.now = seconds
         assert waiting.due() == expected
-    monkeypatch.setattr(refusals, "look", lambda *_: None)
+    monkeypatch.setattr(refusals, "fingerprint", lambda *_: None)
     waiting.now = 40
     assert waiting.due() == ["a"], "where nothing tells, only reading does"
 
