@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from exporter.multiproc.faults import FILE_REASONS, SAMPLE_REASONS, Fault
 from exporter.multiproc.fileset import File, FileSet, Plan
 from exporter.multiproc.kind import Change, Findings, Kind
+from exporter.multiproc.listing import new_names
 from exporter.multiproc.names import Names
 from exporter.multiproc.refusals import Refusals
 from exporter.multiproc.series import Family
@@ -148,7 +149,7 @@ class Engine:
         for name in before.keys() - files.files.keys():
             self._kind(before[name]).drop(name)
         room = self._most_open - sum(kind.followed for kind in self._kinds.values())
-        for name in sorted(name for name, file in files.files.items() if before.get(name) is not file):
+        for name in sorted(new_names(files.files, before)):
             file, old = files.files[name], before.get(name)
             if old and old.identity != file.identity:
                 self._kind(old).drop(name)

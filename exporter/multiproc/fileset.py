@@ -9,7 +9,7 @@ from operator import attrgetter, itemgetter
 from typing import NamedTuple, Protocol
 
 from exporter.multiproc.faults import Fault
-from exporter.multiproc.listing import Listed, Listing, list_directory
+from exporter.multiproc.listing import Listed, Listing, list_directory, new_names
 from exporter.multiproc.merge import RULES, Rule
 from exporter.multiproc.processes import Process
 
@@ -254,7 +254,7 @@ def _news(before: FileSet, listing: Listing) -> _News:
     if listing is before.listing:
         return _News([], set(), (), 0, (), is_another_worker=False)
     known = before.listing.files if before.listing else {}
-    files = [listed for name, listed in listing.files.items() if known.get(name) is not listed]
+    files = [listing.files[name] for name in new_names(listing.files, known)]
     gone = known.keys() - listing.files.keys()
     others = [
         known[listed.name]

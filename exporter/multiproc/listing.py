@@ -4,8 +4,10 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import compress
+from operator import is_not
 from typing import NamedTuple
 
 from exporter.multiproc.faults import Fault
@@ -60,7 +62,7 @@ def list_directory(path: str, before: Listing | None = None) -> Listing:
         for entry in entries:
             name = entry.name
             listed = known.get(name)
-            if listed is not None and listed.inode == entry.inode():
+            if listed is not None and listed[2] == entry.inode():  # its inode; an attribute would take longer
                 files[name] = listed
             elif name.endswith(".db") and not name.startswith("."):
                 found = _look_at(entry)
@@ -72,6 +74,11 @@ def list_directory(path: str, before: Listing | None = None) -> Listing:
     if before and not news and len(files) == len(known) and skipped == before.skipped:
         return before
     return Listing(identity, files, skipped)
+
+
+def new_names(files: Mapping[str, object], before: Mapping[str, object]) -> Iterator[str]:
+    """Yield the names that have another object than before. Without a loop in Python: there may be thousands."""
+    return compress(files, map(is_not, map(before.get, files), files.values()))
 
 
 def stock_pid(name: str) -> str:
