@@ -215,7 +215,7 @@ def _print(text: str) -> int:
 
 
 def _words(rest: Sequence[str]) -> list[str]:
-    """Return what is no known option: words, of which the first is a command; argparse has it first, we anywhere."""
+    """Return the arguments that are no options; unlike with argparse's subparsers, options may precede the command."""
     for word in rest:
         if word.startswith("-"):
             name = word.partition("=")[0]

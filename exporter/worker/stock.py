@@ -1,4 +1,4 @@
-"""`--collector stock`: prometheus_client's own merge at each scrape, behind the interface of ours."""
+"""`--collector stock`: prometheus_client's own merge at each scrape, as a `Collector` like our engine."""
 
 import time
 from collections import Counter
