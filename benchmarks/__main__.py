@@ -1,6 +1,6 @@
 """Measure side by side with the alternatives: `python -m benchmarks [--quick] [--repeats N] [PART ...]`.
 
-All parts together, and not quick, also write tables and plots into docs/; the fleet's figures follow them.
+A run of all parts without --quick also measures the fleet, and writes tables and plots into docs/.
 """
 
 import argparse
@@ -16,18 +16,18 @@ _REPEATS = 25
 
 
 class _Run:
-    """What has been measured, and how thoroughly."""
+    """One run: its settings, and the profile and charts for docs/."""
 
     def __init__(self, parent: Path, repeats: int, *, quick: bool) -> None:
         self.repeats = repeats
         self.profile = ""
         self.charts: dict[str, str] = {}
-        """By file name."""
+        """SVG texts by file name."""
         self._quick = quick
         self._parent = parent
 
     def engine(self) -> Iterator[Row]:
-        """Measure merge and render by what changed, in both formats, and where the time goes."""
+        """Measure merging and rendering by share of changed lines, in both formats, with a profile."""
         for name in ("tp8", "tp1"):
             directory = self._recorded(name, "engine")
             costs = engine.costs_by_share(directory, self.repeats)
@@ -39,7 +39,7 @@ class _Run:
                 self.profile = engine.profile(costs)
 
     def scrape(self) -> Iterator[Row]:
-        """Measure a scrape over HTTP, whole process."""
+        """Measure the CPU time of the whole process for a scrape over HTTP."""
         return serving.scrape_rows(self._recorded("tp8", "scrape"), self.repeats)
 
     def web(self) -> Iterator[Row]:
@@ -48,7 +48,7 @@ class _Run:
         return transitions.web_application_rows(self._room("web"), self.repeats, counts)
 
     def transitions(self) -> Iterator[Row]:
-        """Measure scrapes that follow a death, a birth, a new series, and those beside refused files."""
+        """Measure scrapes after a death, a start, a new series, and scrapes beside refused files."""
         dead, refused = (20, 10) if self._quick else (1000, 10_000)
         yield from transitions.new_series_rows(self._recorded("tp8", "series"), self.repeats)
         yield transitions.death_row(self._room("death"), self.repeats, dead)
@@ -62,18 +62,18 @@ class _Run:
         yield from watching.dead_rows(self._room("watch"), *((50, 1) if self._quick else (20_000, 20)))
 
     def dead(self) -> Iterator[Row]:
-        """Measure beside the files of dead processes."""
+        """Measure scrapes beside files of dead processes."""
         counts = growth.DEAD_PROCESSES[:2] if self._quick else growth.DEAD_PROCESSES
         alone, curves = growth.by_dead_processes(self._room("dead"), self.repeats, counts)
         self.charts["cost-by-dead-files.svg"] = growth.dead_chart(alone, curves)
         yield growth.dead_row(alone, curves)
 
     def http(self) -> Iterator[Row]:
-        """Measure scrapes per second, and blocks of the event loop."""
+        """Measure scrapes per second, and how long the event loop is blocked."""
         return serving.http_rows(self._recorded("tp8", "http"), seconds=1.0 if self._quick else 5.0)
 
     def memory(self) -> Iterator[Row]:
-        """Measure resident memory, and the time that a start takes."""
+        """Measure resident memory, and the time to start."""
         directory = self._recorded("tp8", "memory")
         yield serving.memory_row(directory, (1, 10, 30) if self._quick else (1, 100, 1000))
         yield serving.dead_memory_row(self._room("dead-memory"), *((10, 10) if self._quick else (1000, 100)))
@@ -113,7 +113,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(_PARTS)}; or fleet, alone")
     parser.add_argument("--repeats", type=int, default=_REPEATS, metavar="N", help="default: %(default)s")
-    parser.add_argument("--quick", action="store_true", help="small cases: does it run?")
+    parser.add_argument("--quick", action="store_true", help="small cases, to see whether the benchmarks run")
     words = parser.parse_args()
     if words.parts == ["fleet"]:
         fleet.main()

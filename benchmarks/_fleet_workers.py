@@ -2,9 +2,9 @@
 
     python -m benchmarks._fleet_workers PORT BODY... [--hang=ADDRESS,...] [--distinct] [--new-series]
 
-Worker K answers `/metrics` with the bodies in turn, beginning with the Kth; those at the addresses of `--hang` answer
-nothing. `--distinct`: no two have a series in common. `--new-series`: every answer has some that none had before. To
-the SMG gateway each of them looks like an SGLang server.
+Worker K answers `/metrics` with the bodies in turn, beginning with the Kth; workers at the addresses of `--hang` never
+answer. `--distinct`: no two workers have a series in common. `--new-series`: every answer has series that no answer had
+before. Every worker also answers what the SMG gateway asks of an SGLang server.
 """
 
 import argparse
@@ -24,12 +24,12 @@ SGLANG = {
 }
 _COUNTER = b"sglang:scheduler_stage_seconds_total{"
 _HISTOGRAM_END = b"sglang:per_stage_req_latency_seconds_count{"
-"""The last line of a label set. These are the largest families of recorded workers."""
+"""How the last line of a label set of a histogram begins. Both families are the largest of the recorded workers."""
 _LIFE = 50
 
 
 def address(number: int) -> str:
-    """Return the address of a worker, counted from 0."""
+    """Return the address of worker `number`, counted from 0."""
     return f"127.1.{(number + 1) // 250}.{(number + 1) % 250 + 1}"
 
 
@@ -40,14 +40,14 @@ def answer(content_type: str, body: bytes) -> bytes:
 
 
 def of_its_own(body: bytes, host: bytes) -> bytes:
-    """Return what a worker says whose series have another model, and its address as their last label."""
+    """Return a body made distinct: `host` is in each model name, and in a last label `worker_addr`."""
     own_model = body.replace(b'model_name="', b'model_name="%b/' % host)
     return own_model.replace(b'"} ', b'",worker_addr="grpc://%b:8001"} ' % host)
 
 
 @cache
 def cut(body: bytes) -> tuple[list[bytes], int, int, int]:
-    """Return a body's lines, and the places of a counter's line and of a histogram's label set, begin and end."""
+    """Return a body's lines, the index of a counter's line, and begin and end of a histogram's label set."""
     lines = body.splitlines(keepends=True)
     counters = [place for place, line in enumerate(lines) if line.startswith(_COUNTER)]
     ends = [place for place, line in enumerate(lines, 1) if line.startswith(_HISTOGRAM_END)]
@@ -56,9 +56,9 @@ def cut(body: bytes) -> tuple[list[bytes], int, int, int]:
 
 
 def with_new_series(body: bytes, turn: int) -> bytes:
-    """Return a body with one more of a counter's series, and a histogram's label set that no other turn has.
+    """Return a body with a further counter series every turn, and a histogram label set that is new each turn.
 
-    After `_LIFE` turns the counter begins anew, as that of a worker that restarts.
+    After `_LIFE` turns the additional counter series start over, as when a worker restarts.
     """
     lines, counter, begin, end = cut(body)
     adapters = [b'{adapter="%d",' % number for number in range(turn - turn % _LIFE, turn + 1)]
@@ -73,7 +73,7 @@ def with_new_series(body: bytes, turn: int) -> bytes:
 
 
 class Worker(asyncio.Protocol):
-    """A connection to some worker, by the address that it was made to."""
+    """A connection to a worker; its local address says to which."""
 
     def __init__(self, bodies: Callable[[str], Iterator[bytes]], hanging: Collection[str]) -> None:
         self._bodies_of = bodies
@@ -81,7 +81,7 @@ class Worker(asyncio.Protocol):
         self._hanging = hanging
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take note of whom it is to."""
+        """Note which worker the connection is to."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         host = transport.get_extra_info("sockname")[0]
@@ -89,7 +89,7 @@ class Worker(asyncio.Protocol):
         self._bodies = self._bodies_of(host)
 
     def data_received(self, data: bytes) -> None:
-        """Answer a request; each comes in one piece, as all of these clients send it."""
+        """Answer a request. All clients here send a request in one piece."""
         path = data.split(b" ", 2)[1].partition(b"?")[0]
         if self._hangs:
             return

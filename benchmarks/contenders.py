@@ -1,6 +1,6 @@
-"""Ways to scrape a directory: the exporter's, those it is compared with, and the parts that none can do without.
+"""Contenders: ways to scrape a directory - ours, the alternatives, and the minimal work of any scrape.
 
-Each is a mapping of steps that follow one another, so that their costs can be told apart.
+Each is a mapping of consecutive steps, so that their costs can be measured apart.
 """
 
 import importlib
@@ -29,15 +29,15 @@ from exporter.multiproc.shape import Shapes
 LABELS = (("worker_addr", "grpc://127.0.0.1:8001"),)
 
 Steps: TypeAlias = Mapping[str, Callable[[], object]]
-"""What one scrape consists of. The last step returns the body, if there is one."""
+"""The steps of one scrape, by name. The last one returns the body, if there is one."""
 Make: TypeAlias = Callable[[Path], Steps]
 """Sets a contender up for a directory."""
 
 
 def ours(directory: Path, *, format_: Format = Format.TEXT_0_0_4, live: Iterable[str] | None = None) -> Steps:
-    """Scrape as the exporter does, a label added to every series; where `live` is given, other pids are dead.
+    """Scrape as the exporter does, with a label added to every series. If `live` is given, all other pids are dead.
 
-    The file set is made ahead: in the exporter that is the watch's work, and no part of a scrape.
+    The file set is made beforehand: in the exporter the watch makes it, outside of scrapes.
     """
     files = every_file(FileSet(str(directory))) if live is None else living(directory, live)
     engine = Engine(lambda: files, labels=LABELS)
@@ -46,11 +46,11 @@ def ours(directory: Path, *, format_: Format = Format.TEXT_0_0_4, live: Iterable
     body = b""
 
     def join() -> bytes:
-        """Join the chunks; the same chunks are not joined again, as the exporter does not compress them again."""
+        """Join the chunks, unless they are the same as before: the exporter does not compress those again either."""
         nonlocal chunks, body
-        if renderer.render(engine.snapshot) is not chunks:  # renders nothing again
+        if renderer.render(engine.snapshot) is not chunks:  # rendered already: the same chunks again
             chunks = renderer.render(engine.snapshot)
-            body = b""  # lets go of the body before the next one is made, as all others do
+            body = b""  # frees the old body before making the next, as all contenders do
             body = b"".join([*chunks, ending(format_)])
         return body
 
@@ -62,21 +62,21 @@ def ours(directory: Path, *, format_: Format = Format.TEXT_0_0_4, live: Iterable
 
 
 class Processes:
-    """The processes that live, as evidence: those that wrote the files, which are all set up."""
+    """Evidence in which given processes live, wrote the files, and have set them all up."""
 
     def __init__(self, pids: Iterable[str]) -> None:
         self._pids = frozenset(pids)
 
     def pids(self) -> Iterable[str]:
-        """Return the pids of all processes there are."""
+        """Return the pids of the living processes."""
         return self._pids
 
     def find_process(self, pid: str) -> Process | None:
-        """Return the process of that pid; None where none lives."""
+        """Return the process with this pid; None if it does not live."""
         return Process(pid, start_ticks=1, started=0.0) if pid in self._pids else None
 
     def is_set_up(self, _name: str) -> bool:
-        """Say that a file is set up."""
+        """Return True: all files are set up."""
         return True
 
     def last_write(self, _name: str) -> float:
@@ -85,14 +85,14 @@ class Processes:
 
 
 def living(directory: Path, pids: Iterable[str], before: FileSet | None = None) -> FileSet:
-    """Return a directory's file set where the processes of those pids live, and no other."""
+    """Return the directory's file set, given that only the processes with these pids live."""
     before = before or FileSet(str(directory))
     listing = list_directory(str(directory), before.listing)
     return decide(before, listing, Processes(pids), Liveness.ON)
 
 
 def stock(directory: Path, *, openmetrics: bool = False) -> Steps:
-    """Scrape with prometheus_client alone, which adds no label."""
+    """Scrape with prometheus_client alone, without additional labels."""
     registry = CollectorRegistry()
     MultiProcessCollector(registry, str(directory))
     generate: Callable[[CollectorRegistry], bytes] = generate_openmetrics if openmetrics else generate_latest
@@ -120,9 +120,9 @@ def rust(directory: Path) -> Steps:
 
 
 def floor(directory: Path) -> Steps:
-    """Do what no scrape can do without, each part alone: read the bytes, format what changed, join the body.
+    """Do the minimal work of any scrape, each part alone: read the bytes, format changed values, join the body.
 
-    "compare" is how the exporter reads, and "update" is there to learn what changed: neither is part of the floor.
+    "compare" (the exporter's way to read) and "update" (to know what changed) do not count as minimal work.
     """
     scratch = bytearray()
     file_set = every_file(FileSet(str(directory)))

@@ -1,4 +1,4 @@
-"""Directories to measure on: the recorded ones, and larger ones made of their entries."""
+"""Directories to measure: recorded ones, and larger ones made of their entries."""
 
 import json
 import random
@@ -16,11 +16,11 @@ from prometheus_client.utils import floatToGoString
 _DATA = Path(__file__).parents[1] / "tests" / "data"
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a directory of our own is made there
 _RANK_PID, _SERVICER_PID = "14112", "14120"
-"""Of the recorded `tp8`: the scheduler of rank 0, and the servicer."""
+"""Pids in the recorded directory `tp8`: the scheduler of rank 0, and the servicer."""
 LIVE_PIDS = ("14107", "14108")
-"""Of the recorded `tp1`: the scheduler and the servicer."""
+"""Pids in the recorded directory `tp1`: the scheduler and the servicer."""
 FIRST_DEAD_PID = 5_000_000
-"""Above any that Linux gives."""
+"""Above Linux' highest pid."""
 _SHARED_KINDS = ("counter", "histogram", "gauge_all", "gauge_mostrecent")
 _KINDS_OF_THEIR_OWN = ("summary", "gauge_livesum", "gauge_max")
 _BOUNDS = [floatToGoString(bound) for bound in Histogram.DEFAULT_BUCKETS]
@@ -29,7 +29,7 @@ FILES_OF_A_DEAD_PROCESS = len(_SHARED_KINDS) + len(_KINDS_OF_THEIR_OWN)
 
 @contextmanager
 def workspace() -> Iterator[Path]:
-    """Give a directory in memory, where a worker's files should be, as long as the block runs."""
+    """Yield a temporary directory in memory, where worker's files should be too."""
     with tempfile.TemporaryDirectory(prefix="bench-", dir=_MEMORY if _MEMORY.is_dir() else None) as path:
         yield Path(path)
 
@@ -42,7 +42,7 @@ def recorded(name: str, parent: Path) -> Path:
 
 
 def with_ranks(tp8: Path, count: int, parent: Path) -> Path:
-    """Make the directory of a worker with `count` schedulers, each as rank 0 of `tp8`, and its servicer."""
+    """Make the directory of a worker with `count` copies of rank 0 of `tp8`, and its servicer."""
     directory = parent / f"ranks-{count}"
     directory.mkdir()
     for path in tp8.glob(f"*_{_SERVICER_PID}.db"):
@@ -55,9 +55,9 @@ def with_ranks(tp8: Path, count: int, parent: Path) -> Path:
 
 
 def add_dead_processes(tp1: Path, count: int) -> None:
-    """Add to a copy of `tp1` the files of `count` dead processes, one of each kind.
+    """Add the files of `count` dead processes, one of each kind, to a copy of `tp1`.
 
-    Four are the live scheduler's, as its predecessors would have left them.
+    Four of a process's files are copies of the live scheduler's, as if left by its predecessors.
     """
     entries = {kind: [*_entries(tp1 / f"{kind}_{LIVE_PIDS[0]}.db")] for kind in _SHARED_KINDS}
     for kind in _KINDS_OF_THEIR_OWN:
@@ -65,13 +65,13 @@ def add_dead_processes(tp1: Path, count: int) -> None:
         entries[kind] = [(_key(name, name, {}), 1.0, 0.0) for name in names]
     for kind, some in entries.items():
         for number in range(count):
-            # None set its gauges at the same moment as another.
+            # Every process set its gauges at a different moment.
             stamped = ((key, value, stamp and stamp + number) for key, value, stamp in some)
             _write(tp1 / f"{kind}_{FIRST_DEAD_PID + number}.db", stamped)
 
 
 def web_application(parent: Path, processes: int) -> Path:
-    """Make a web application's directory: its processes have the same series, each in an order of its own."""
+    """Make a web application's directory: all processes have the same series, each in another order."""
     directory = parent / f"web-application-{processes}"
     directory.mkdir()
     chance = random.Random(processes)  # noqa: S311 - the same order in each run

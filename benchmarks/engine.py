@@ -1,4 +1,4 @@
-"""The engine: merging and rendering the recorded directories, by what changed since the last scrape."""
+"""The engine: merging and rendering of recorded directories, by share of lines changed since the last scrape."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
@@ -21,16 +21,16 @@ TARGETS = {
     ("tp1", ALL): 20,
 }
 _TOLERANCE = 0.02
-"""How far the share of lines that changed may be off."""
+"""Allowed deviation of the share of changed lines."""
 _IN_A_ROW = 5
 _NOISE = 1.05
-"""By how much a cost may exceed another, and still count as no more."""
+"""Ratio of two costs up to which the larger still counts as equal."""
 
 Costs = Mapping[str, Cost]
 
 
 def contenders() -> dict[str, Make]:
-    """Return all contenders; the Rust merge only where it is installed."""
+    """Return all contenders; the Rust merge only if it is installed."""
     found: dict[str, Make] = {
         "ours": ours,
         "stock": stock,
@@ -70,7 +70,7 @@ def rows(name: str, costs: Mapping[float, Costs]) -> Iterator[Row]:
 
 
 def compare(case: str, costs: Costs, target: float, *, below_rust: bool = False) -> Row:
-    """Return the row of one case; with `below_rust`, ours must be less than the Rust merge alone too."""
+    """Return the row of one case; with `below_rust`, ours must also cost less than the Rust merge alone."""
     mine, theirs, merged = costs["ours"].total, costs["stock"].total, costs.get("rust")
     met = theirs / mine >= target
     if below_rust and merged:
@@ -88,7 +88,7 @@ def compare(case: str, costs: Costs, target: float, *, below_rust: bool = False)
 
 
 def warm_row(directory: Path, repeats: int) -> Row:
-    """Return the row of a scrape that follows another one at once, so that it finds its caches warm."""
+    """Return the row of a scrape right after another, with warm processor caches."""
     costs = measure(_text_contenders(), directory, NOTHING, repeats, in_a_row=_IN_A_ROW)
     name = directory.name
     return compare(f"{name}, {SHARES[NOTHING]}, scraped again at once", costs, TARGETS[name, NOTHING])
@@ -116,7 +116,7 @@ def openmetrics_rows(name: str, costs: Mapping[float, Costs]) -> Iterator[Row]:
 
 
 def profile(costs: Mapping[float, Costs]) -> str:
-    """Return a table of where ours spends its time, and of the parts that no scrape can do without, each alone."""
+    """Return a table of the costs of our steps, and of the minimal work of any scrape, part by part."""
     steps: dict[str, Callable[[Costs], float]] = {
         "**ours**": lambda by: by["ours"].total,
         "read and merge": lambda by: by["ours"].steps["update"],

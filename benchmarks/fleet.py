@@ -2,8 +2,8 @@
 
     python -m benchmarks.fleet
 
-SMG is the program `smg` on the PATH (PyPI: smg); without it its row is left out. All answers are ready at once, and
-every value that a scrape brings is another than that of the scrape before.
+SMG is the program `smg` on the PATH (PyPI: smg); without it, its row is left out. Workers answer immediately, and all
+values change between two scrapes.
 """
 
 import http.client
@@ -30,18 +30,18 @@ from benchmarks.report import markdown
 ROOT = Path(__file__).parents[1]
 ROUNDS = 15
 UNREADABLE_TO_SMG = ("sglang:max_running_requests_under_SLO", "sglang:grammar_schema_count")
-"""A name with a capital, and a histogram called `_count`: either makes SMG drop the whole worker."""
+"""A name with a capital letter, and a histogram whose name ends in `_count`: either makes SMG drop the worker."""
 START_TIMEOUT = 60.0
 _MANY_TARGET = 0.5
 """Seconds."""
 _DEADLINE = 5.0
-"""Seconds that a target has, by default."""
+"""The default time limit for a target, in seconds."""
 _START = 0.2
-"""Seconds by which a target may be asked later since others are silent."""
+"""Most seconds by which silent targets may delay the scrape of another."""
 _EARLY, _LATE = 10, 500
-"""Scrapes with new series after which memory is compared."""
+"""Numbers of scrapes with new series at which memory is compared."""
 _TIMES, _MORE = 4, 10 << 20
-"""What such a scrape may cost, in scrapes without new series, and bytes by which memory may grow."""
+"""Limits for scrapes with new series: cost relative to one without, and growth of memory in bytes."""
 _PATIENT = {"X-Prometheus-Scrape-Timeout-Seconds": "10"}
 
 
@@ -171,7 +171,7 @@ class _Scraped:
         self._pid = pid
 
     def scrape(self, headers: dict[str, str] | None = None) -> tuple[float, int]:
-        """Return how long it took, and the size of the body."""
+        """Scrape; return the seconds taken and the size of the body."""
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
         start = time.perf_counter()
         connection.request("GET", "/engine_metrics", headers=headers or {})
@@ -183,11 +183,11 @@ class _Scraped:
         return seconds, len(self.last)
 
     def scrape_often(self, headers: dict[str, str] | None = None) -> tuple[float, int]:
-        """Return the fastest of several, which is the least disturbed, and the size of its body."""
+        """Scrape several times; return seconds and body size of the fastest, the least disturbed."""
         return min(self.scrape(headers) for _ in range(ROUNDS))
 
     def cpu(self, scrapes: int) -> float:
-        """Return seconds of CPU time that a scrape takes, the mean of so many."""
+        """Return the mean CPU seconds of a scrape, over `scrapes` of them."""
         before = self._cpu()
         for _ in range(scrapes):
             self.scrape()
@@ -195,14 +195,14 @@ class _Scraped:
 
     def _cpu(self) -> float:
         fields = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # in user and in system mode
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # user and system time
 
     def least_memory(self) -> int:
-        """Return the least resident memory after several scrapes: now and then some is free, and not given back yet."""
+        """Return the least resident memory after several scrapes: freed memory is not returned at once."""
         return min((self.scrape(), self.memory("VmRSS"))[1] for _ in range(ROUNDS))
 
     def memory(self, field: str) -> int:
-        """Return bytes of resident memory: VmRSS, or VmHWM for the most there has been."""
+        """Return bytes of resident memory: `field` is VmRSS for the present, VmHWM for the peak."""
         text = Path(f"/proc/{self._pid}/status").read_text()
         match = re.search(rf"{field}:\s+(\d+) kB", text)
         assert match
@@ -287,7 +287,7 @@ def _get(port: int, path: str) -> tuple[int, bytes]:
 
 
 def _bodies(folder: Path, name: str) -> list[Path]:
-    """Return what a recorded worker says, twice: no value of the one is in the other."""
+    """Write two bodies of a recorded worker that have no value in common; return their paths."""
     with tarfile.open(ROOT / "tests" / "data" / f"{name}.tar.xz") as archive:
         archive.extractall(folder / name, filter="data")
     (directory,) = (folder / name).iterdir()

@@ -1,4 +1,4 @@
-"""Growth: what a scrape costs by the number of ranks, and by the number of files that dead processes left."""
+"""Growth: the cost of a scrape by the number of ranks, and by the number of dead processes' files."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -21,19 +21,19 @@ from benchmarks.traffic import ALL, NOTHING, SOME
 RANKS = (1, 2, 4, 8, 16, 32, 64)
 DEAD_PROCESSES = (1, 10, 100, 1000)
 _STOCK_REPEATS = 3
-"""On the large directories it takes seconds."""
+"""Repeats for stock, which takes seconds on large directories."""
 _LIVE_FILES = "*_141??.db"
 _LEAST_RATIO, _MOST_MORE = 1000, 1e-3
-"""The target with dead processes: ratio to stock, and seconds more than without them."""
+"""Targets with dead processes: least ratio to stock, and most additional seconds."""
 _NOISE = 1.1
-"""By how much growth may exceed linear growth, and still count as linear."""
+"""Ratio to linear growth up to which growth counts as linear."""
 
 Curves = Mapping[str, Sequence[tuple[float, float]]]
 """By contender: (size, seconds of CPU time), sizes ascending."""
 
 
 def by_ranks(parent: Path, repeats: int, ranks: Sequence[int] = RANKS) -> Curves:
-    """Measure workers of so many schedulers."""
+    """Measure workers with the given numbers of schedulers."""
     tp8 = recorded("tp8", parent)
     curves: dict[str, list[tuple[float, float]]] = {name: [] for name in ("stock", *_OURS.values())}
     for count in ranks:
@@ -49,7 +49,7 @@ _OURS = {share: f"ours, {SHARES[share]}" for share in (ALL, SOME, NOTHING)}
 
 
 def rank_rows(curves: Curves) -> Iterator[Row]:
-    """Return what growth comes to over the upper half of the sizes."""
+    """Return rows of growth over the upper half of the sizes."""
     for name in _OURS.values():
         (few, less), (many, more) = curves[name][len(curves[name]) // 2], curves[name][-1]
         stock_less, stock_more = curves["stock"][len(curves[name]) // 2][1], curves["stock"][-1][1]
@@ -66,7 +66,7 @@ def rank_rows(curves: Curves) -> Iterator[Row]:
 def by_dead_processes(
     parent: Path, repeats: int, counts: Sequence[int] = DEAD_PROCESSES
 ) -> tuple[float, Curves]:
-    """Measure `tp1` with the files of so many dead processes; return what ours costs without them, and the curves."""
+    """Measure `tp1` beside given numbers of dead processes; return our cost without them, and the curves."""
     mine = partial(ours, live=LIVE_PIDS)
     curves: dict[str, list[tuple[float, float]]] = {"stock": [], "ours": []}
     alone = 0.0
@@ -86,7 +86,7 @@ def by_dead_processes(
 
 
 def dead_row(alone: float, curves: Curves) -> Row:
-    """Return what the largest number of dead processes costs."""
+    """Return the row for the largest number of dead processes."""
     (files, mine), (_, theirs) = curves["ours"][-1], curves["stock"][-1]
     return Row(
         f"tp1 and {files:,g} files of dead processes, 20 % of the live ones' lines changed",

@@ -1,8 +1,8 @@
-"""What a scrape costs: CPU time, each contender in a process of its own, all side by side in one run.
+"""Measures the CPU time of scrapes, each contender in a separate process, all in one run.
 
-So no heap, cache or garbage is another's, and the garbage collector is as Python sets it up, in every one. This process
-plays the worker: it writes, and then has one contender after the other scrape, in random order. A scrape finds the
-processor's caches as in life: full of something else. After some scrapes, all start again in new processes.
+Separate processes share no heap, and all have Python's default garbage collector. This process plays the worker: it
+writes, then lets the contenders scrape one after another, in random order. So each scrape finds the processor's caches
+full of other data, as in production. After some scrapes, all contenders restart in new processes.
 """
 
 import multiprocessing
@@ -19,11 +19,11 @@ from benchmarks.contenders import Make, Steps
 from benchmarks.traffic import Traffic, changed_lines
 
 _WARM_UP = 3
-"""Scrapes of a process ahead of those that count."""
+"""Scrapes of a process before those that count."""
 _SCRAPES_OF_A_PROCESS = 5
-"""How many count. Two processes that run the same code are not equally fast, so there should be several."""
+"""Scrapes of a process that count. Few, so that several processes are measured: their speeds differ."""
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["__main__", "benchmarks.contenders"])  # imported once, for all
+_PROCESSES.set_forkserver_preload(["__main__", "benchmarks.contenders"])  # imported once, for all forks
 
 
 class Scrape(NamedTuple):
@@ -32,7 +32,7 @@ class Scrape(NamedTuple):
     seconds: dict[str, float]
     """CPU time by step."""
     changed: float
-    """The share of the body's lines that are others than at the scrape before."""
+    """The share of the body's lines that changed since the previous scrape."""
 
 
 class Cost(NamedTuple):
@@ -41,9 +41,9 @@ class Cost(NamedTuple):
     total: float
     """Seconds of CPU time."""
     steps: dict[str, float]
-    """The same by step."""
+    """CPU seconds by step."""
     changed: float
-    """As of a scrape."""
+    """The share of lines changed, as in `Scrape`."""
 
 
 class Contender:
@@ -59,9 +59,9 @@ class Contender:
         theirs.close()
 
     def scrape(self, changed: int | None = None, in_a_row: int = 1) -> Scrape:
-        """Have it scrape so many times in a row; return the last scrape.
+        """Let the contender scrape `in_a_row` times; return the last scrape.
 
-        AssertionError where not `changed` lines are others than before; None allows any number.
+        AssertionError if the number of changed lines is not `changed`; None allows any number.
         """
         self._pipe.send(in_a_row)
         seconds = self._pipe.recv()
@@ -71,13 +71,13 @@ class Contender:
         return Scrape(seconds, others / lines)
 
     def close(self) -> None:
-        """End it."""
+        """End the contender's process."""
         self._pipe.close()
         self._process.join()
 
 
 def _answer(make: Make, directory: Path, body: Path, pipe: Connection) -> None:
-    """Scrape whenever asked: what a contender's process does."""
+    """Scrape whenever asked over the pipe: the main function of a contender's process."""
     steps = make(directory)
     while True:
         try:
@@ -85,14 +85,14 @@ def _answer(make: Make, directory: Path, body: Path, pipe: Connection) -> None:
         except EOFError:
             return
         for _ in range(in_a_row):
-            result = b""  # lets go of the body before the next one is made
+            result = b""  # frees the old body before making the next
             seconds, result = _take_steps(steps)
         body.write_bytes(result)
         pipe.send(seconds)
 
 
 def _take_steps(steps: Steps) -> tuple[dict[str, float], bytes]:
-    """Return the CPU time of each step, and what the last one returns."""
+    """Run all steps; return the CPU time of each, and the result of the last."""
     seconds = {}
     result: object = b""
     for name, step in steps.items():
@@ -113,11 +113,11 @@ def measure(
     in_a_row: int = 1,
     shared: bool = False,
 ) -> dict[str, Cost]:
-    """Measure scrapes between which traffic changes a share of the lines of the `written` files.
+    """Measure scrapes; before each, traffic changes a share of the lines of the `written` files.
 
-    Of several scrapes `in_a_row`, between which nothing changes, the last counts: it finds its caches warm.
-    AssertionError where not exactly the lines that the traffic changed are others in a contender's body; where several
-    files have a `shared` series, these are fewer.
+    With `in_a_row` scrapes without changes in between, the last counts: its caches are warm. AssertionError if the
+    number of changed lines in a contender's body is not what the traffic changed; `shared` turns this check off,
+    since values of a series that several files share change one line only.
     """
     scrapes: dict[str, list[Scrape]] = {name: [] for name in contenders}
     for number in range(max(1, repeats // _SCRAPES_OF_A_PROCESS)):
@@ -147,7 +147,7 @@ def measure_first(contenders: Mapping[str, Make], directory: Path, repeats: int)
 
 @contextmanager
 def _running(contenders: Mapping[str, Make], directory: Path) -> Iterator[dict[str, Contender]]:
-    """Run a process for each contender, and have each scrape for the first time."""
+    """Run a process for each contender, which scrapes once; yield the contenders."""
     with ExitStack() as stack:
         running = {
             name: stack.enter_context(closing(Contender(name, make, directory)))

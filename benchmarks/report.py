@@ -1,4 +1,4 @@
-"""The table of results, as Markdown, and what it was measured on."""
+"""The table of results as Markdown, with the machine and versions it was measured on."""
 
 import os
 import platform
@@ -14,20 +14,20 @@ _PACKAGES = ("prometheus-client", "prometheus-client-python-speedups", "aiohttp"
 
 
 class Row(NamedTuple):
-    """One case, its figures ready to print."""
+    """One case, with its figures as texts."""
 
     case: str
     ours: str
     stock: str = ""
-    """What ours is compared with: prometheus_client's merge, or a server that uses it."""
+    """The figure of prometheus_client's merge, or of a server that uses it."""
     rust_merge: str = ""
-    """The Rust merge alone."""
+    """The figure of the Rust merge alone."""
     rust: str = ""
-    """The Rust merge with the stock renderer."""
+    """The figure of the Rust merge with the stock renderer."""
     ratio: str = ""
     target: str = ""
     met: bool | None = None
-    """None where there is no target."""
+    """Whether the target was met; None if there is none."""
 
 
 HEADINGS = (
@@ -57,7 +57,7 @@ def markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def milliseconds(seconds: float) -> str:
-    """Return a duration to three significant digits, as far as they matter."""
+    """Return a duration in milliseconds, to about three significant digits."""
     return f"{seconds * 1e3:.{2 if seconds < 0.01 else 1 if seconds < 0.1 else 0}f} ms"
 
 
@@ -84,7 +84,7 @@ def setting(repeats: int) -> str:
 
 
 def write_into(page: Path, name: str, text: str) -> None:
-    """Replace what stands between a page's `<!-- name: begin -->` and `<!-- name: end -->`."""
+    """Replace the text between `<!-- name: begin -->` and `<!-- name: end -->` of a page."""
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     pattern = f"({re.escape(begin)}\n).*?({re.escape(end)})"
     new, count = re.subn(

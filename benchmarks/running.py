@@ -1,4 +1,4 @@
-"""The exporter as a process: start it, ask it, and look at what it takes."""
+"""Runs the exporter as a process: start, requests, CPU time and memory."""
 
 import gzip
 import http.client
@@ -15,23 +15,23 @@ from pathlib import Path
 
 _ROOT = Path(__file__).parents[1]
 PATIENCE = 60.0
-"""Seconds that a server has to start, to answer and to end."""
+"""Most seconds for a server to start, to answer or to end."""
 _REST = 0.005
-"""Seconds in which an exporter is done with what follows an answer."""
+"""Seconds after an answer until the exporter's work for it is surely done."""
 HEADERS = {"Accept": "application/openmetrics-text;version=1.0.0", "Accept-Encoding": "gzip"}
 
 Server = subprocess.Popen[bytes]
 
 
 def options(directory: Path, port: int, *more: str) -> list[str]:
-    """Return the exporter's options; nobody has the pids of recorded files, so liveness is off by default."""
+    """Return the exporter's options. Liveness is off by default: the pids of recorded files do not exist."""
     words = ["--grpc-port=8001", "--listen-host=127.0.0.1", f"--listen-port={port}"]
     return [*words, f"--multiproc-dir={directory}", "--log-level=error", *(more or ("--liveness=off",))]
 
 
 @contextmanager
 def server(module: str, *words: str, blocks: list[tuple[float, float]] | None = None) -> Iterator[Server]:
-    """Run a server as long as the block does; then put into `blocks` what a watched one has noted."""
+    """Run a server until the end of the block; then add the blocks that a watched server noted to `blocks`."""
     command = [sys.executable, "-m", module, *words]
     with subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE) as process:
         try:
@@ -44,7 +44,7 @@ def server(module: str, *words: str, blocks: list[tuple[float, float]] | None = 
 
 
 class Running:
-    """An exporter that listens, and a connection to it."""
+    """A running exporter, with a connection to it."""
 
     def __init__(self, process: Server, port: int) -> None:
         self._process = process
@@ -52,7 +52,7 @@ class Running:
 
     @property
     def cpu_seconds(self) -> float:
-        """The CPU time of all its threads, those that have ended not included."""
+        """CPU seconds of all threads of the exporter, except ended ones."""
         tasks = Path(f"/proc/{self._process.pid}/task").glob("*/schedstat")
         return sum(int(path.read_text().split()[0]) for path in tasks) / 1e9
 
@@ -64,20 +64,20 @@ class Running:
 
     @property
     def memory(self) -> float:
-        """What it has resident, in MiB."""
+        """Resident memory in MiB."""
         return resident(self._process.pid)
 
     def scrape(self) -> bytes:
-        """Scrape it; return the body, compressed."""
+        """Scrape; return the compressed body."""
         self._connection.request("GET", "/metrics", headers=HEADERS)
         return self._connection.getresponse().read()
 
     def scrape_text(self) -> bytes:
-        """Scrape it; return the body, decompressed."""
+        """Scrape; return the decompressed body."""
         return gzip.decompress(self.scrape())
 
     def scrape_cost(self, in_a_row: int = 1) -> float:
-        """Scrape it so many times in a row; return the CPU time of one of them, in seconds."""
+        """Scrape `in_a_row` times; return the CPU seconds of one scrape."""
         before = self.cpu_seconds
         for _ in range(in_a_row):
             self.scrape()
@@ -91,7 +91,7 @@ class Running:
 
 @contextmanager
 def running(directory: Path, *more: str) -> Iterator[Running]:
-    """Run an exporter of a directory as long as the block does; yield it once it has served the worker's metrics."""
+    """Run an exporter until the end of the block; yield it once it has served the worker's metrics."""
     port = free_port()
     with server("exporter", *options(directory, port, *more)) as process:
         await_metrics(port)
@@ -108,7 +108,7 @@ def resident(pid: int) -> float:
 
 @contextmanager
 def writers_alive(directory: Path, pids: Iterable[str]) -> Iterator[dict[Server, list[Path]]]:
-    """Give the recorded files of some pids to processes that live as long as the block; yield both."""
+    """Assign the recorded files of `pids` to processes that live until the end of the block; yield both."""
     with ExitStack() as stack:
         writers: dict[Server, list[Path]] = {}
         for pid in pids:
@@ -117,12 +117,12 @@ def writers_alive(directory: Path, pids: Iterable[str]) -> Iterator[dict[Server,
             files = writers[writer] = []
             for path in directory.glob(f"*_{pid}.db"):
                 files.append(path.rename(path.with_stem(path.stem.replace(pid, str(writer.pid)))))
-                files[-1].touch()  # a process that is younger than its files is taken for a stranger
+                files[-1].touch()  # else the process, younger than its files, would not count as their writer
         yield writers
 
 
 def await_metrics(port: int) -> None:
-    """Return when the worker's metrics have been served."""
+    """Wait until the worker's metrics are served."""
     deadline = time.monotonic() + PATIENCE
     while b"sglang" not in _ask(port):
         assert time.monotonic() < deadline, "no metrics are served"
@@ -130,14 +130,14 @@ def await_metrics(port: int) -> None:
 
 
 def free_port() -> int:
-    """Return a port on which nobody listens."""
+    """Return a free port."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port: int = sock.getsockname()[1]
     return port
 
 
 def _ask(port: int) -> bytes:
-    """Return a body, decompressed; an empty one where nobody listens yet."""
+    """Scrape; return the decompressed body, empty if no server listens yet."""
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)) as connection:
         try:
             connection.request("GET", "/metrics", headers=HEADERS)

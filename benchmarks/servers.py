@@ -1,9 +1,9 @@
-"""Servers to scrape, each a process that also notes how long its event loop is blocked.
+"""Servers to scrape. Each notes when and how long its event loop was blocked.
 
     python -m benchmarks.servers exporter OPTION...   smg-exporter's serve, with its own options
     python -m benchmarks.servers sidecar DIR PORT     what SGLang's gRPC server does on its loop
 
-On SIGTERM they end, and print when the loop was blocked and for how long, as JSON: [[monotonic seconds, seconds], ...].
+On SIGTERM a server ends, and prints its blocks as JSON: [[start in monotonic seconds, duration in seconds], ...].
 """
 
 import asyncio
@@ -21,13 +21,13 @@ from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, genera
 from exporter import cli
 
 _TICK = 0.001
-"""Seconds between two looks at the loop: what it notes is good to that much."""
+"""Seconds between two checks of the loop: the resolution of the blocks."""
 
 Blocks = list[tuple[float, float]]
 
 
 async def _watch(blocks: Blocks) -> None:
-    """Note when the loop comes back later than a tick after it was asked to."""
+    """Note each time that a sleep of one tick took a tick longer than asked."""
     loop = asyncio.get_running_loop()
     while True:
         due = loop.time() + _TICK
@@ -38,7 +38,7 @@ async def _watch(blocks: Blocks) -> None:
 
 
 def _run_watched(main: Coroutine[object, object, int]) -> int:
-    """Do what asyncio.run does, and watch the loop meanwhile."""
+    """Run `main` as asyncio.run does, and watch the loop meanwhile."""
     blocks: Blocks = []
 
     async def both() -> int:
@@ -55,7 +55,7 @@ def _run_watched(main: Coroutine[object, object, int]) -> int:
 
 
 async def _sidecar(directory: str, port: int) -> int:
-    """Merge and render on the loop, at each request. It does not compress: that would only take it longer."""
+    """At each request, merge and render on the event loop. Without compression, which would only add to the time."""
 
     async def metrics(_request: web.Request) -> web.Response:
         registry = CollectorRegistry()
@@ -79,7 +79,7 @@ def _main() -> int:
     if command == "sidecar":
         directory, port = words
         return _run_watched(_sidecar(directory, int(port)))
-    with patch("asyncio.run", _run_watched):  # nothing else of the exporter knows that it is watched
+    with patch("asyncio.run", _run_watched):  # the exporter's code is otherwise unchanged
         return cli.main(words)
 
 

@@ -27,9 +27,9 @@ from benchmarks.traffic import ALL, NOTHING, SOME, Traffic
 
 _CONNECTIONS = 8
 _MOST_SCRAPES = 4000
-"""Per connection. A run ends with them, or when its time is over."""
+"""Most scrapes per connection; a run ends after them, or when its time is over."""
 _PAUSE = 0.1
-"""Seconds between two changes of the files, where they change during a run."""
+"""Seconds between two changes of the files during a run."""
 _REQUEST = "\r\n".join(
     ("GET /metrics HTTP/1.1", "Host: localhost", *map(": ".join, HEADERS.items()), "", "")
 ).encode()
@@ -40,15 +40,15 @@ _SCRAPES = {
     "20 % of lines changed": (SOME, 1, None),
     "every line changed": (ALL, 1, 20),
 }
-"""What scrapes are measured: the share of lines that change, how many in a row, and the target."""
+"""Measured scrapes: share of changed lines, scrapes in a row, and target."""
 _LEAST_RATIO = 100
 _LONGEST_BLOCK = 10e-3
 _MOST_MEMORY, _MOST_GROWTH = 64.0, 1.0
-"""MiB: resident at the end, and how much more than after a tenth of the scrapes."""
+"""Most MiB resident at the end, and most growth since a tenth of the scrapes."""
 _LATEST_ANSWER = 0.7
 
 Blocks = Sequence[tuple[float, float]]
-"""When the event loop was blocked (monotonic clock), and for how many seconds."""
+"""Start (monotonic seconds) and duration of each block of the event loop."""
 
 
 class Load(NamedTuple):
@@ -65,12 +65,12 @@ class Load(NamedTuple):
         return self.scrapes / (self.end - self.start)
 
     def longest(self, blocks: Blocks) -> float:
-        """Return the longest block during it, in seconds."""
+        """Return the longest block during the load, in seconds."""
         return max((length for when, length in blocks if self.start <= when <= self.end), default=0.0)
 
 
 def scrape_rows(directory: Path, repeats: int) -> Iterator[Row]:
-    """Measure the CPU time of the whole process for one scrape with gzip, next to stock's merge and text alone."""
+    """Measure our whole process for one scrape with gzip, beside stock's merge and rendering alone."""
     mine: dict[str, list[float]] = {case: [] for case in _SCRAPES}
     theirs: list[float] = []
     with (
@@ -83,7 +83,7 @@ def scrape_rows(directory: Path, repeats: int) -> Iterator[Row]:
                 traffic.change(share)
                 theirs += (
                     contender.scrape().seconds.values()
-                )  # which fills the processor's caches with its own
+                )  # this also replaces the contents of the processor's caches
                 if in_a_row > 1:
                     exporter.scrape()
                 mine[case].append(exporter.scrape_cost(in_a_row))
@@ -100,7 +100,7 @@ def scrape_rows(directory: Path, repeats: int) -> Iterator[Row]:
 
 
 def http_rows(directory: Path, seconds: float) -> Iterator[Row]:
-    """Measure scrapes per second and blocks of the loop, of ours and of a handler as SGLang's sidecar has it."""
+    """Measure scrapes per second and event loop blocks, of ours and of a handler like SGLang's sidecar."""
     port = free_port()
     blocks: list[tuple[float, float]] = []
     their_blocks: list[tuple[float, float]] = []
@@ -133,7 +133,7 @@ def http_rows(directory: Path, seconds: float) -> Iterator[Row]:
 
 
 def memory_row(directory: Path, counts: Sequence[int]) -> Row:
-    """Measure resident memory after so many scrapes, between which 20 % of lines change."""
+    """Measure resident memory after given numbers of scrapes, with 20 % of lines changed between scrapes."""
     sizes = _memory(directory, counts, directory.glob("*.db"))
     return Row(
         f"resident memory, {directory.name}, after {', '.join(f'{count:,}' for count in counts)} scrapes",
@@ -144,7 +144,7 @@ def memory_row(directory: Path, counts: Sequence[int]) -> Row:
 
 
 def dead_memory_row(parent: Path, dead: int, scrapes: int) -> Row:
-    """Measure resident memory without and with files of dead processes."""
+    """Measure resident memory without, and with, files of dead processes."""
     sizes = []
     for count in (0, dead):
         (root := parent / f"memory-{count}").mkdir()
@@ -177,8 +177,8 @@ def start_row(directory: Path, repeats: int) -> Row:
 
 
 async def _load(port: int, seconds: float, traffic: Traffic | None = None) -> Load:
-    """Scrape on several connections for so long, while traffic, if any, changes the files."""
-    await asyncio.to_thread(await_metrics, port)  # the first scrape is no part of the run
+    """Scrape on several connections for `seconds`, while `traffic`, if given, changes the files."""
+    await asyncio.to_thread(await_metrics, port)  # the first scrape does not count
     start = time.monotonic()
     changes = asyncio.create_task(_change(traffic)) if traffic else None
     counts = await asyncio.gather(*(_scrape(port, start + seconds) for _ in range(_CONNECTIONS)))
@@ -189,7 +189,7 @@ async def _load(port: int, seconds: float, traffic: Traffic | None = None) -> Lo
 
 
 async def _scrape(port: int, until: float) -> int:
-    """Scrape on one connection until that time, as a light client does: bodies are counted, not read."""
+    """Scrape on one connection until a time; return the number of scrapes. Bodies are not parsed."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 22)
     count = 0
     while time.monotonic() < until and count < _MOST_SCRAPES:
@@ -212,7 +212,7 @@ async def _change(traffic: Traffic) -> None:
 
 
 def _memory(directory: Path, counts: Sequence[int], changing: Iterable[Path], *more: str) -> list[float]:
-    """Return the resident MiB of an exporter after so many scrapes, ascending; some files change between them."""
+    """Return an exporter's resident MiB at ascending numbers of scrapes; `changing` files change in between."""
     sizes = []
     with closing(Traffic(changing)) as traffic, running(directory, *more) as exporter:
         for count in range(1, counts[-1] + 1):

@@ -1,7 +1,7 @@
-"""What a worker does to its files between two scrapes: requests come in, so counters, gauges and histograms move.
+"""Plays a worker between two scrapes: changes counters, gauges and histograms in its files.
 
-The writes are prometheus_client's own, into the mapped files, in the process that plays the worker. How many lines of
-the exposition they change is known beforehand, and is compared with what each contender then serves.
+prometheus_client itself writes into the mapped files. The number of changed lines of the exposition is known
+beforehand, and is compared with what each contender then serves.
 """
 
 import json
@@ -15,15 +15,15 @@ from typing import Protocol
 from prometheus_client.mmap_dict import MmapedDict
 
 NOTHING, SOME, ALL = 0.0, 0.2, 1.0
-"""The shares of a worker's lines that are changed between two scrapes."""
+"""Shares of a worker's lines to change between two scrapes."""
 
 
 class _Series(Protocol):
     lines: int
-    """How many lines of the exposition it has."""
+    """The number of its lines in the exposition."""
 
     def write(self, lines: int) -> int:
-        """Change some lines, `lines` at most; return how many."""
+        """Change at most `lines` lines; return how many."""
 
 
 class _Number:
@@ -46,7 +46,7 @@ class _Number:
 
 
 class _Histogram:
-    """A histogram that observes a value: its sum grows, and one bucket, from which on all cumulated ones do."""
+    """A histogram. An observation changes sum and count, and the bucket it falls in with all higher ones."""
 
     def __init__(self, file: MmapedDict, keys: Iterable[str], chance: random.Random) -> None:
         bounds = {json.loads(key)[2].get("le"): key for key in keys}
@@ -56,7 +56,7 @@ class _Histogram:
         self.lines = len(self._buckets) + 2  # sum and count
 
     def write(self, lines: int) -> int:
-        """Observe a value that falls into any bucket; into the lowest, where all lines are to change."""
+        """Observe a random value; one in the lowest bucket, if all lines have to change."""
         lowest = max(0, self.lines - lines)
         if lowest >= len(self._buckets):
             return 0
@@ -71,7 +71,7 @@ class _Histogram:
 
 
 class Traffic:
-    """Plays the processes whose files these are."""
+    """Plays the processes that write the given files."""
 
     def __init__(self, files: Iterable[Path], seed: int = 1) -> None:
         self._chance = random.Random(seed)  # noqa: S311 - the same traffic in each run
@@ -82,7 +82,7 @@ class Traffic:
             self._series[kind.partition("_")[0]] += self._open(path, kind)
 
     def change(self, share: float) -> int:
-        """Change that share of the lines of counters, of gauges and of histograms; return how many lines."""
+        """Change a share of the lines of counters, gauges and histograms; return the number of changed lines."""
         changed = 0
         for series in self._series.values():
             self._chance.shuffle(series)
@@ -94,7 +94,7 @@ class Traffic:
         return changed
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         for file in self._files:
             file.close()
 
@@ -109,13 +109,13 @@ class Traffic:
 
 
 def changed_lines(before: bytes, after: bytes) -> tuple[int, int]:
-    """Return how many sample lines of an exposition were not in the one before, and how many there are."""
+    """Return the number of sample lines of `after` that are not in `before`, and of all sample lines of `after`."""
     old, new = ({line for line in body.splitlines() if not line.startswith(b"#")} for body in (before, after))
     return len(new - old), len(new)
 
 
 def label_set(key: str) -> tuple[str, str]:
-    """Return a histogram's family and labels, which its sum and its buckets share."""
+    """Return family name and labels, without `le`: the same for all entries of one histogram."""
     family, _, labels, _ = json.loads(key)
     labels.pop("le", None)
     return family, json.dumps(labels, sort_keys=True)

@@ -1,4 +1,4 @@
-"""Transitions: what the scrape takes that follows a death, a birth, a new series, a resumed or a refused file."""
+"""Transitions: the cost of the scrape after a death, a start, a new series, a resumed or a refused file."""
 
 import json
 import os
@@ -29,10 +29,10 @@ from exporter.multiproc.fileset import FileSet
 
 _FEW_DEAD = 10
 _REST = 5
-"""Scrapes between two transitions, with all their consequences."""
+"""Scrapes between two transitions, in which the engine finishes its work for the first."""
 PROCESSES = (16, 64)
 _FIRST_PID = 6_000_000
-"""Above any that Linux gives, and all that dead processes have here."""
+"""Above Linux' highest pid, and the pids of dead processes here."""
 _, _SERVICER_PID = LIVE_PIDS
 
 _MOST_TIMES_DEAD = 1.5
@@ -42,10 +42,10 @@ _LEAST_RATIO = 15
 
 
 class _Worker:
-    """A directory, the processes that live, and the engine that follows; a minute passes between two scrapes."""
+    """A directory, its living processes, and an engine; its clock moves on by a minute with every scrape."""
 
     def __init__(self, directory: Path) -> None:
-        """Let those live who do, by their pids, in the recorded directories."""
+        """All processes live whose pids are below FIRST_DEAD_PID."""
         self.directory = directory
         pids = {path.stem.rpartition("_")[2] for path in directory.glob("*.db")}
         self.living = {pid for pid in pids if int(pid) < FIRST_DEAD_PID}
@@ -56,7 +56,7 @@ class _Worker:
         self.scrape()
 
     def scrape(self) -> float:
-        """Look and scrape; return the CPU seconds that the scrape took. The look is the watch's work."""
+        """Look, then scrape; return the CPU seconds of the scrape alone: in the exporter, the watch looks."""
         self._files = living(self.directory, self.living, self._files)
         self._now += 60.0
         start = time.process_time()
@@ -65,12 +65,12 @@ class _Worker:
         return time.process_time() - start
 
     def rest(self) -> float:
-        """Scrape until nothing is new any more; return the seconds that most of these scrapes took."""
+        """Scrape a few times without changes; return the median CPU seconds."""
         return median(self.scrape() for _ in range(_REST))
 
 
 def death_row(parent: Path, repeats: int, many: int) -> Row:
-    """Measure the scrape after a death and a birth, and the one that makes constants of what the dead process said."""
+    """Measure the scrape after a death and a start, and the next, which makes constants of the dead process's files."""
     workers = [_beside_dead(parent, "death", count) for count in (_FEW_DEAD, many)]
     seconds: list[list[float]] = [[], []]
     for number in range(repeats):
@@ -88,7 +88,7 @@ def death_row(parent: Path, repeats: int, many: int) -> Row:
 
 
 def resumed_rows(parent: Path, repeats: int, dead: int) -> Iterator[Row]:
-    """Measure scrapes once a process has taken over the files of a dead one, and the first of them."""
+    """Measure scrapes after a new process resumed a dead one's files: the first, and later ones."""
     alone, worker = (_beside_dead(parent, "resumed", count) for count in (0, dead))
     first, later = [], []
     for path in sorted(worker.directory.glob("counter_5*.db"))[:repeats]:
@@ -111,7 +111,7 @@ def resumed_rows(parent: Path, repeats: int, dead: int) -> Iterator[Row]:
 
 
 def new_series_rows(directory: Path, repeats: int) -> Iterator[Row]:
-    """Measure the scrape after one new series of a counter, and of a histogram, above one with nothing new."""
+    """Measure what a new series, of a counter and of a histogram, adds to the cost of the next scrape."""
     worker = _Worker(directory)
     for kind in ("counter", "histogram"):
         path = min(directory.glob(f"{kind}_*.db"))
@@ -134,7 +134,7 @@ def new_series_rows(directory: Path, repeats: int) -> Iterator[Row]:
 
 
 def refused_row(directory: Path, repeats: int, refused: int) -> Row:
-    """Measure scrapes beside files that cannot be read, and the files that are held open then."""
+    """Measure what unreadable files add to a scrape, and how many of them are held open."""
     worker = _Worker(directory)
     without = median(worker.scrape() for _ in range(repeats))
     damaged = {str(directory / f"counter_{_FIRST_PID + number}.db") for number in range(refused)}
@@ -151,7 +151,7 @@ def refused_row(directory: Path, repeats: int, refused: int) -> Row:
 
 
 def web_application_rows(parent: Path, repeats: int, processes: Iterable[int] = PROCESSES) -> Iterator[Row]:
-    """Measure processes that share all their series, as those of a web application do, every value changed."""
+    """Measure processes that all have the same series, as in a web application, with every value changed."""
     for count in processes:
         directory = web_application(parent, count)
         costs = measure({"ours": ours, "stock": stock}, directory, ALL, repeats, shared=True)
@@ -174,7 +174,7 @@ def _beside_dead(parent: Path, purpose: str, count: int) -> _Worker:
 
 
 def _die_and_be_born(worker: _Worker, pid: str) -> None:
-    """Let the scheduler die, and another be born that writes the same series."""
+    """Replace the scheduler by a new one, with another pid, that writes the same series."""
     (dead,) = worker.living - {_SERVICER_PID}
     for path in sorted(worker.directory.glob(f"*_{dead}.db")):
         path.with_stem(path.stem.replace(dead, pid)).write_bytes(path.read_bytes())
@@ -191,7 +191,7 @@ def _increment(path: Path) -> None:
 
 
 def _series_like(keys: Sequence[str], number: int) -> Iterator[str]:
-    """Yield the keys of a series like the first, but for one more label."""
+    """Yield the keys of a new series: the first series' keys with one more label."""
     for key in keys:
         if label_set(key) == label_set(keys[0]):
             family, sample, labels, help_text = json.loads(key)
@@ -201,5 +201,5 @@ def _series_like(keys: Sequence[str], number: int) -> Iterator[str]:
 
 def _open_files() -> Iterator[str]:
     for descriptor in Path("/proc/self/fd").iterdir():
-        with suppress(FileNotFoundError):  # that of the listing itself
+        with suppress(FileNotFoundError):  # the descriptor of the listing itself
             yield os.readlink(descriptor)  # noqa: PTH115 - a plain string is compared

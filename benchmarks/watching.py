@@ -1,4 +1,4 @@
-"""What a running exporter costs beside its scrapes: at rest, beside many dead processes, and when a process dies."""
+"""The cost of a running exporter outside of scrapes: at rest, beside many dead processes, when a process dies."""
 
 import re
 import resource
@@ -24,23 +24,23 @@ MultiProcessCollector(registry, sys.argv[1])
 generate_latest(registry)
 """
 _INTERVAL = 15.0
-"""Seconds between two scrapes of a usual Prometheus."""
+"""A usual scrape interval of Prometheus, in seconds."""
 _SETTLING = 7.0
-"""Seconds after which an exporter has got over its start."""
+"""Seconds until an exporter's work for its start is done."""
 _FILES = 20_000
 _FIRST_PID = 6_000_000
-"""Above any that Linux gives, and all that dead processes have here."""
+"""Above Linux' highest pid, and the pids of dead processes here."""
 
 _MOST_OF_AN_INTERVAL = 10e-3
 _LATEST_DEATH = 2.0
 """Seconds."""
 _MOST_OF_STOCK = 1 / 3
 _MOST_AT_REST, _MOST_WITH_NEW_FILES, _MOST_PER_FILE = 0.5, 3.0, 1.0
-"""Percent of a core, twice, and kB."""
+"""Percent of a core for the first two, kB for the last."""
 
 
 def living_row(parent: Path, interval: float = _INTERVAL) -> Row:
-    """Measure what a living `tp8` worker costs in an interval, in which it is scraped once; then kill a writer."""
+    """Measure the CPU time for a living `tp8` worker in an interval with one scrape; then kill a writer."""
     directory = recorded("tp8", parent)
     pids = sorted({path.stem.rpartition("_")[2] for path in directory.glob("*.db")})
     with writers_alive(directory, pids) as writers, running(directory, "--liveness=on") as exporter:
@@ -65,7 +65,7 @@ def living_row(parent: Path, interval: float = _INTERVAL) -> Row:
 
 
 def first_row(parent: Path, dead: int, repeats: int) -> Row:
-    """Measure from the program's start to the end of its first scrape, beside dead processes with the same keys."""
+    """Measure from the program's start to the first answer, beside dead processes with the same keys."""
     directory = recorded("tp1", parent)
     add_dead_processes(directory, dead)
     mine = []
@@ -94,7 +94,7 @@ def _cpu_seconds_of_stock(directory: Path) -> float:
 
 
 def dead_rows(parent: Path, count: int = _FILES, seconds: int = 20) -> Iterator[Row]:
-    """Measure the share of a core that goes into watching beside dead processes, and the memory these take."""
+    """Measure the CPU share of watching beside dead processes, and the memory per dead process."""
     directory = parent / "worker"
     directory.mkdir()
     with _exporter_of(directory) as exporter:
@@ -119,7 +119,7 @@ def dead_rows(parent: Path, count: int = _FILES, seconds: int = 20) -> Iterator[
 
 @contextmanager
 def _exporter_of(directory: Path) -> Iterator[Running]:
-    """Run an exporter of a directory with a living process, and scrape it."""
+    """Run an exporter on a directory with one living process; yield it after a first scrape."""
     _add_file(directory, 0)
     with writers_alive(directory, [str(_FIRST_PID)]), running(directory, "--liveness=on") as exporter:
         exporter.scrape()
@@ -134,7 +134,7 @@ def _add_file(directory: Path, number: int) -> None:
 
 
 def _share(exporter: Running, seconds: int, growing: Path | None = None) -> float:
-    """Return the percentage of a core that it takes, while a directory gets a new file each second."""
+    """Return the exporter's CPU use in percent of a core; a file per second is added to `growing`, if given."""
     before = exporter.cpu_seconds
     for number in range(seconds):
         if growing:

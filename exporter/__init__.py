@@ -1,6 +1,6 @@
-"""smg-exporter: serves an SGLang gRPC worker's metrics from a process of its own."""
+"""smg-exporter: serves the metrics of an SGLang gRPC worker from a separate process."""
 
 __version__ = "0.1.0"
 
 PROGRAM = "smg-exporter"
-"""What it is called on the command line and in the Server header."""
+"""The program's name on the command line and in the Server header."""

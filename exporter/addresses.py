@@ -8,7 +8,7 @@ from typing import NamedTuple
 MAX_PORT = 65535
 METRICS_PORT_OFFSET = 10_000
 FLEET_PORT = 29010
-"""Where the metrics of a whole fleet are."""
+"""Default port of the fleet exporter."""
 
 _URL = re.compile(
     r"([a-z]+)://(\[[^\[\]]*\]|[^\[\]:/?#@]*)(?::([0-9]{1,5}))?(/[^?#\s]*)?(\?[^#\s]*)?", re.IGNORECASE
@@ -18,7 +18,7 @@ _HOST_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}")  # IPv4 addresses 
 
 
 class AddressError(ValueError):
-    """A host or a port that cannot be one; its str is one line with the value."""
+    """An invalid host, port or URL; its str is one line with the value."""
 
 
 def derived_metrics_port(grpc_port: int) -> int:
@@ -29,7 +29,7 @@ def derived_metrics_port(grpc_port: int) -> int:
 
 
 def bare_host(host: str) -> str:
-    """Return a host name or IP address without the brackets of IPv6; AddressError where it is neither."""
+    """Return a host name or IP address without the brackets of IPv6; AddressError if it is neither."""
     bracketed = host.startswith("[") and host.endswith("]")
     bare = host[1:-1] if bracketed else host
     valid = _is_ipv6(bare) if bracketed or ":" in bare else _HOST_NAME.fullmatch(bare)
@@ -39,14 +39,14 @@ def bare_host(host: str) -> str:
 
 
 def host_port(host: str, port: int) -> str:
-    """Return `host:port`, an IPv6 host in brackets; AddressError where either is wrong."""
+    """Return `host:port`, an IPv6 host in brackets; AddressError if either is invalid."""
     _check_port(port)
     bare = bare_host(host)
     return f"[{bare}]:{port}" if ":" in bare else f"{bare}:{port}"
 
 
 def local_host(listening: Sequence[str]) -> str:
-    """Return a host by which one on this machine reaches who listens on these; on all, where there is none."""
+    """Return a host at which a client on this machine reaches a server that listens on `listening` (empty: all)."""
     everywhere = not listening or {"0.0.0.0", "::"} & set(listening)
     return "localhost" if everywhere else listening[0]
 
@@ -57,31 +57,31 @@ def worker_address(host: str, grpc_port: int) -> str:
 
 
 class WorkerUrl(NamedTuple):
-    """Where a worker serves: of all data-parallel ranks of a server the same."""
+    """A worker's URL. All data-parallel ranks of a server have the same one."""
 
     scheme: str
     """`grpc`, `grpcs`, `http` or `https`."""
     host: str
     """Lower case, an IPv6 address without brackets."""
     port: int | None
-    """None where an HTTP worker's URL leaves it to the scheme."""
+    """None if the URL has no port, which only an HTTP worker's may lack."""
     path: str
-    """Of an HTTP worker's URL, without a slash at its end."""
+    """The path of an HTTP worker's URL, without a trailing slash."""
 
     @property
     def address(self) -> str:
-        """What names the worker, as in the `worker_addr` label."""
+        """The worker's address, as in the `worker_addr` label."""
         return f"{self.scheme}://{self._authority}{self.path}"
 
     @property
     def metrics_url(self) -> str:
-        """Where its metrics are unless somebody says otherwise."""
+        """The worker's default metrics URL."""
         if self.scheme in {"http", "https"}:
             return f"{self.address}/metrics"
         return self.metrics_url_at(derived_metrics_port(self.port or 0))
 
     def metrics_url_at(self, port: int) -> str:
-        """Return where its metrics are if they are on that port; AddressError where it cannot be one."""
+        """Return the worker's metrics URL for a port; AddressError if the port is invalid."""
         scheme = "https" if self.scheme == "https" else "http"
         return f"{scheme}://{host_port(self.host, port)}/metrics"
 
@@ -93,7 +93,7 @@ class WorkerUrl(NamedTuple):
 
 
 def worker_url(text: str) -> WorkerUrl:
-    """Return a worker's URL, read; AddressError where it is none."""
+    """Parse a worker's URL, with or without `@RANK`; AddressError if it is invalid."""
     scheme, host, port, path, query = _split_url(_RANK.sub("", text), text)
     if scheme not in {"grpc", "grpcs", "http", "https"}:
         raise AddressError(f"{text!r} is not a URL that begins with grpc://, grpcs://, http:// or https://")
@@ -109,7 +109,7 @@ def worker_url(text: str) -> WorkerUrl:
 
 
 def http_url(text: str, default_path: str = "") -> str:
-    """Return an HTTP URL in one spelling, with a path where it has none; AddressError where it is none."""
+    """Return an HTTP URL, normalized; an empty path becomes `default_path`. AddressError if it is invalid."""
     scheme, host, port, path, query = _split_url(text, text)
     if scheme not in {"http", "https"}:
         raise AddressError(f"{text!r} is not a URL that begins with http:// or https://")
@@ -117,24 +117,24 @@ def http_url(text: str, default_path: str = "") -> str:
 
 
 def metrics_url(text: str) -> str:
-    """Return the URL of a metrics endpoint in one spelling; AddressError where it is none."""
+    """Return the URL of a metrics endpoint, normalized; AddressError if it is invalid."""
     return http_url(text, "/metrics")
 
 
 def host_of(url: str) -> str:
-    """Return the host of a URL, as `WorkerUrl` has it; AddressError where it has none."""
+    """Return the host of a URL, normalized as in `WorkerUrl`; AddressError if the URL is invalid."""
     return _split_url(url, url)[1]
 
 
 def worker_and_metrics_url(text: str) -> tuple[WorkerUrl, str]:
-    """Return the two URLs that `WORKER[=METRICS]` names, the second derived where it is not given."""
+    """Parse `WORKER[=METRICS]`: a worker's URL, and its metrics URL, by default derived from the first."""
     first, equals, second = text.partition("=")
     worker = worker_url(first)
     return worker, metrics_url(second) if equals else worker.metrics_url
 
 
 def _split_url(text: str, shown: str) -> tuple[str, str, int | None, str, str]:
-    """Return scheme, host, port, path and query; user names and passwords are none of our business."""
+    """Return scheme, host, port, path and query. A URL with a user name is an error."""
     match = _URL.fullmatch(text)
     if match is None:
         raise AddressError(f"{shown!r} is not a URL of the form scheme://host:port")

@@ -1,4 +1,4 @@
-"""The command line: arguments -> the options of one command -> the command."""
+"""The command line: parses arguments into the options of one command, and runs the command."""
 
 import argparse
 import io
@@ -40,14 +40,14 @@ _MAX_OPEN_FILES = 65536
 
 
 class Command(NamedTuple):
-    """What the program can be told to do."""
+    """A command of the program."""
 
     meaning: str
     options: type[Options]
     function: str
-    """Takes the options and returns the exit code; imported only to run, so that `--help` is instant."""
+    """`module:function`; takes the options, returns the exit code. Imported only to run, so that `--help` is fast."""
     examples: Sequence[str]
-    """Arguments after the program's name."""
+    """Example command lines, without the program's name."""
 
 
 COMMANDS = {
@@ -76,13 +76,13 @@ COMMANDS = {
         ["verify --multiproc-dir /tmp/prom --rounds 3"],
     ),
     "check": Command(
-        "say what serve would do: settings, directory, port; exit code 1 where it could not",
+        "say what serve would do: settings, directory, port; exit code 1 if it could not serve",
         ServeOptions,
         "exporter.worker.check:check",
         ["check --config smg-exporter.toml"],
     ),
     "check fleet": Command(
-        "say what fleet would do: settings, workers, port; exit code 1 where it could not",
+        "say what fleet would do: settings, workers, port; exit code 1 if it could not serve",
         FleetOptions,
         "exporter.fleet.check:check",
         ["check fleet --workers-file workers.yaml"],
@@ -94,7 +94,7 @@ COMMANDS = {
         ["fleet --worker grpc://10.0.0.1:8001 --worker grpc://10.0.0.2:8001"],
     ),
     "healthcheck": Command(
-        "ask the exporter that runs on this machine; exit code 0 where it answers, else 1",
+        "ask the exporter on this machine whether it serves; exit code 0 if it does, else 1",
         HealthcheckOptions,
         "exporter.service.healthcheck:healthcheck",
         ["healthcheck --grpc-port 8001"],
@@ -102,28 +102,28 @@ COMMANDS = {
 }
 DESCRIPTION = "Serve the metrics of an SGLang gRPC worker, merged from the files its processes write."
 OTHERS = {
-    "completion SHELL": f"print what completes the command line in {', '.join(SHELLS[:-1])} or {SHELLS[-1]}",
+    "completion SHELL": f"print a script that completes the command line in {', '.join(SHELLS[:-1])} or {SHELLS[-1]}",
     "help [COMMAND]": "print a command's options, as COMMAND --help does",
 }
 SOURCES = f"""\
 Every option can also be set as {ENV_PREFIX}<NAME> in the environment ({ENV_PREFIX}GRPC_PORT=8001; \
-lists separated by commas, flags true or false; empty is unset) and in the --config file. The command line goes before \
-the environment, that before the file, that before the defaults. What is set there for other commands is let be.
+lists separated by commas, flags true or false, an empty value is ignored) and in the --config file. Precedence: \
+command line, environment, file, default. The environment and the file may also hold options of other commands.
 """
 EXIT_CODES = """\
 exit codes:
-  0  it was done, or was ended by SIGINT or SIGTERM
-  1  it could not be done: the message says why
-  2  an option is wrong: the message names it
+  0  success, or stopped by SIGINT or SIGTERM
+  1  failure: the message says why
+  2  wrong option: the message names it
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program with these arguments (else the process's own) and return its exit code."""
+    """Run the program with `argv`, by default the process's arguments; return the exit code."""
     _prepare_streams()
     try:
         code = _run(sys.argv[1:] if argv is None else argv)
-        sys.stdout.flush()  # here, where a closed pipe can still be met
+        sys.stdout.flush()  # here, so that BrokenPipeError is caught below
     except SettingsError as error:
         for line in str(error).splitlines():
             print(f"{PROGRAM}: error: {line}", file=sys.stderr)
@@ -132,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{PROGRAM}: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # Whoever read stdout is gone; the interpreter's last flush must not complain.
+        # The reader of stdout is gone; the interpreter's last flush must not print an error.
         _give_up_stdout()
         return 141
     except OSError as error:
@@ -143,21 +143,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _prepare_streams() -> None:
-    """Let no character that the terminal lacks, and no stream that was closed, end the program."""
+    """Survive a closed stdout, and characters that the terminal's encoding lacks."""
     if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - it lasts as long as we do
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - open until the process ends
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def _give_up_stdout() -> None:
-    """Write nothing more, not at the interpreter's end either."""
+    """Redirect stdout to /dev/null, so that the interpreter's last flush cannot fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _raise_open_files_limit() -> None:
-    """Allow as many open files as there may be: each file that is followed stays open."""
+    """Raise the limit on open files as far as allowed: each file that is followed stays open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -183,20 +183,20 @@ def _run(argv: Sequence[str]) -> int:
 
 
 def _run_command(name: str, given: Mapping[str, Any]) -> int:
-    """Run a command with the options that were given on the command line."""
+    """Run a command; `given` are the options of the command line."""
     command = COMMANDS[name]
     if foreign := [_not_of(name, option) for option in given if option not in described(command.options)]:
         raise SettingsError("\n".join(foreign))
-    # What reads settings, pydantic above all, would be a tenth of a daemon's memory, for nothing.
+    # In a child process: pydantic and the other parsers would stay, a tenth of a daemon's memory.
     options = in_child(partial(_load, command.options, given), SettingsError)
     if isinstance(options, Serving):
-        from exporter import logs  # noqa: PLC0415 - only what goes on for a while has a log
+        from exporter import logs  # noqa: PLC0415 - only daemons have a log
 
         logs.configure(options.log_level, options.log_format)
     _raise_open_files_limit()
     run: Callable[[Options], int] = resolve_name(command.function)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # until here it ended the process at once
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # replaces __main__'s, which exits at once
     return run(options)
 
 
@@ -215,7 +215,7 @@ def _print(text: str) -> int:
 
 
 def _words(rest: Sequence[str]) -> list[str]:
-    """Return what is no known option: words, of which the first is a command; argparse has it first, we anywhere."""
+    """Return the arguments that are no options; unlike with argparse's subparsers, options may precede the command."""
     for word in rest:
         if word.startswith("-"):
             name = word.partition("=")[0]
@@ -224,7 +224,7 @@ def _words(rest: Sequence[str]) -> list[str]:
 
 
 def _command(words: Sequence[str]) -> str:
-    """Return the command that these words are."""
+    """Return the name of the command that `words` spell."""
     name = " ".join(words) or DEFAULT_COMMAND
     if name in COMMANDS:
         return name
@@ -238,7 +238,7 @@ def _command(words: Sequence[str]) -> str:
 
 
 def _not_of(command: str, option: str) -> str:
-    """Return what is wrong with an option that a command does not take."""
+    """Return the error for an option that the command does not take but others do."""
     takers = [name for name, other in COMMANDS.items() if option in described(other.options)]
     return f"{flag(option)}: not an option of {command}, but of {', '.join(takers)}"
 
@@ -246,7 +246,7 @@ def _not_of(command: str, option: str) -> str:
 def _completion(shells: Sequence[str]) -> str:
     if len(shells) != 1 or shells[0] not in SHELLS:
         raise SettingsError(f"completion: which shell? {', '.join(SHELLS)}")
-    from exporter import completion  # noqa: PLC0415 - for this only
+    from exporter import completion  # noqa: PLC0415 - needed here only
 
     commands: dict[str, tuple[str, Sequence[Option]]] = {
         name: (each.meaning, [*described(each.options).values()]) for name, each in COMMANDS.items()
@@ -259,7 +259,7 @@ def _completion(shells: Sequence[str]) -> str:
 
 
 def _help(words: Sequence[str]) -> str:
-    """Return the help of a command; without one, of the program and its default."""
+    """Return the help of a command; without words, of the program and its default command."""
     name = _command(words)
     command = COMMANDS[name]
     if words:
@@ -285,7 +285,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _Formatter(argparse.HelpFormatter):
-    """As wide as the terminal, up to what reads well; texts keep their lines, each wrapped."""
+    """Wraps to the terminal's width, at most 100 columns; keeps the line breaks of texts."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=28, width=min(shutil.get_terminal_size().columns - 1, 100))
@@ -295,7 +295,7 @@ class _Formatter(argparse.HelpFormatter):
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         def wrap(line: str) -> str:
-            hanging = " " * 21 if line.startswith(" ") else ""  # below the meanings of the commands
+            hanging = " " * 21 if line.startswith(" ") else ""  # aligns with the meanings of the commands
             return textwrap.fill(line, width, subsequent_indent=hanging, break_on_hyphens=False)
 
         return textwrap.indent("\n".join(map(wrap, text.splitlines())), indent)
@@ -304,7 +304,7 @@ class _Formatter(argparse.HelpFormatter):
 def _parser(
     options: Iterable[Option], usage: str = "", description: str = "", epilog: str = ""
 ) -> argparse.ArgumentParser:
-    """Return a parser of these options; values stay texts, for `settings` to judge."""
+    """Return a parser of these options. Values stay texts: `settings` validates them."""
     parser = _Parser(
         prog=PROGRAM,
         usage=usage,
@@ -327,7 +327,7 @@ def _parser(
 
 
 def _arguments(option: Option) -> dict[str, Any]:
-    """Return what argparse is to know about an option."""
+    """Return the arguments of argparse's `add_argument` for an option."""
     if option.is_switch:
         return {"help": f"{option.meaning} (default: off)", "action": "store_true"}
     return {

@@ -1,7 +1,7 @@
 """Scripts that complete the command line in bash, zsh and fish.
 
-They hold all that there is to know: a shell that completes runs no Python. A command's options are completed behind its
-word, those of the default where there is none; `check fleet` goes by its last word.
+The scripts contain all commands and options, so completing runs no Python. Options are those of the command on the
+line, or of the default command if there is none. After `check fleet`, they are those of `fleet`.
 """
 
 import shlex
@@ -11,16 +11,16 @@ from pathlib import Path
 from exporter.options import ALL, Option, flag
 
 Commands = Mapping[str, tuple[str, Sequence[Option]]]
-"""Meaning and options of each, by the words that it is."""
+"""Meaning and options of each command, by its name: `check fleet`."""
 
 _GENERAL = ("--help", "--version")
 
 
 def script(shell: str, program: str, commands: Commands, default: str, shells: Sequence[str]) -> str:
-    """Return the script of a shell; without a command's word, the options of the `default` command are completed."""
+    """Return the script for a shell; on a line without a command, it completes options of the `default` one."""
     if shell == "fish":
         return _fish(program, commands, default, shells)
-    # zsh runs what bash has, once it has been asked to.
+    # With bashcompinit, zsh runs bash's completion functions.
     prologue = "autoload -U +X bashcompinit && bashcompinit\n" if shell == "zsh" else ""
     return prologue + _bash(program, commands, default, shells)
 
@@ -51,7 +51,7 @@ def _bash(program: str, commands: Commands, default: str, shells: Sequence[str])
   COMPREPLY=()
   case $before in
 {choices}
-    {values}) return ;;  # a file, or what nobody can guess
+    {values}) return ;;  # -o default completes file names
     completion) COMPREPLY=($(compgen -W "{" ".join(shells)}" -- "$word")); return ;;
     help) COMPREPLY=($(compgen -W "{" ".join(words)}" -- "$word")); return ;;
   esac
@@ -100,5 +100,5 @@ def _flag(option: Option) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Return a text in single quotes; fish's escapes are not those of other shells."""
+    """Return a text in single quotes, escaped for fish, whose escapes differ from other shells'."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -1,9 +1,9 @@
-"""Errors whose text is for the user."""
+"""Errors whose text is shown to the user."""
 
 
 class ScrapeError(Exception):
-    """A scrape that cannot be answered; its str is one line for the client."""
+    """A scrape failed; its str is one line for the client."""
 
 
 class SettingsError(Exception):
-    """What is wrong with the settings: a line per problem: option (as the user wrote it) and value."""
+    """Invalid settings; its str has a line per problem, with the option as the user wrote it, and its value."""

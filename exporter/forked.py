@@ -1,4 +1,4 @@
-"""A function's result without its memory: it runs in a forked process, and what it imported ends with that."""
+"""Runs a function in a forked child, so that memory of its imports is freed when the child ends."""
 
 import os
 import pickle
@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 
 def in_child(function: Callable[[], T], *expected: type[Exception]) -> T:
-    """Return what `function` returns, or raise what it raises of the `expected` kinds; both have to be picklable.
+    """Return the result of `function`, or raise its exception, if `expected`. Both must pickle.
 
-    Any other exception is a defect: the child prints its traceback, and ChildProcessError is raised here. No other
-    thread may run yet: a fork copies the locks that it holds, but not the thread.
+    Any other exception is a defect: the child prints its traceback, and ChildProcessError is raised here. Call it
+    before any thread starts: a fork copies locks held by other threads, but not the threads that would release them.
     """
     reader, writer = os.pipe()
     child = os.fork()
@@ -27,14 +27,14 @@ def in_child(function: Callable[[], T], *expected: type[Exception]) -> T:
     try:
         with open(reader, "rb") as pipe:  # noqa: PTH123 - no path
             answer = pipe.read()
-    except BaseException:  # an interrupt: nobody waits for the answer any more
+    except BaseException:  # usually KeyboardInterrupt: the answer is not needed any more
         os.kill(child, signal.SIGKILL)
         raise
     finally:
         _, status = os.waitpid(child, 0)
     if not answer:
         raise ChildProcessError(f"its process ended with {os.waitstatus_to_exitcode(status)}")
-    result, error = pickle.loads(answer)  # noqa: S301 - our own words
+    result, error = pickle.loads(answer)  # noqa: S301 - written by our own child
     if error:
         raise error
     returned: T = result
@@ -42,8 +42,8 @@ def in_child(function: Callable[[], T], *expected: type[Exception]) -> T:
 
 
 def _answer(function: Callable[[], object], expected: tuple[type[Exception], ...], writer: int) -> NoReturn:
-    """Write what comes of `function`, and end this process: nothing of its parent's is for it to flush or clean up."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C is the parent's to tell
+    """In the child: write the result of `function`, and end with os._exit, without the parent's cleanup handlers."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # at Ctrl-C, the parent prints the message
     try:
         try:
             answer = pickle.dumps((function(), None))
@@ -52,7 +52,7 @@ def _answer(function: Callable[[], object], expected: tuple[type[Exception], ...
         with open(writer, "wb") as pipe, suppress(BrokenPipeError):
             pipe.write(answer)
         os._exit(0)
-    except BaseException:  # noqa: BLE001 - a defect, which must not run on as a second parent
+    except BaseException:  # noqa: BLE001 - a defect; the child must not continue as a second parent
         traceback.print_exc()
         sys.stderr.flush()
     finally:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 _FEW = 5
-"""Names that a log line holds."""
+"""Most names in a log line."""
 
 
 def fields(**values: object) -> dict[str, dict[str, object]]:
@@ -21,7 +21,7 @@ def fields(**values: object) -> dict[str, dict[str, object]]:
 
 
 def by_number(names: Iterable[str]) -> list[str]:
-    """Return names in order, those that are numbers by their size."""
+    """Return names sorted: first numbers, by value, then other names."""
     return sorted(names, key=lambda name: (len(name) if name.isdigit() else math.inf, name))
 
 
@@ -34,7 +34,7 @@ def some(names: Sequence[str]) -> str:
 def configure(level: str, line_format: str) -> None:
     """Log to stderr from `level` (debug, info, warning, error) up, in `line_format` (logfmt, json).
 
-    Libraries are heard from warning up only: they do not know what is news to an operator.
+    Libraries log from warning up only: operators do not need their other lines.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setLevel(level.upper())
@@ -45,7 +45,7 @@ def configure(level: str, line_format: str) -> None:
 
 
 class _EventFormatter(logging.Formatter):
-    """What both formats share: a record as ordered fields."""
+    """Base of both formats: turns a log record into ordered fields."""
 
     def __init__(self, *, tracebacks: bool = False) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class _EventFormatter(logging.Formatter):
 
 
 class LogfmtFormatter(_EventFormatter):
-    """`key=value` pairs; a value is quoted, and escaped as in JSON, only where it has to be."""
+    """`key=value` pairs; a value is quoted, and escaped as in JSON, only if needed."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line."""
@@ -76,7 +76,7 @@ class LogfmtFormatter(_EventFormatter):
 
 
 class JsonFormatter(_EventFormatter):
-    """One JSON object a line; values JSON has no type for are strings."""
+    """One JSON object per line; values without a JSON type become strings."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line."""
@@ -88,5 +88,5 @@ def _logfmt_value(value: object) -> str:
     printable = text.isprintable()
     if text and printable and not any(character in ' ="' for character in text):
         return text
-    # JSON leaves DEL as it is.
+    # json.dumps does not escape DEL.
     return json.dumps(text, ensure_ascii=not printable).replace("\x7f", "\\u007f")

@@ -1,7 +1,7 @@
-"""Every option, once: name, type, default and meaning; and which command takes which.
+"""All options: name, type, default and meaning, declared once; and the options of each command.
 
-A command's options are a plain frozen dataclass, put together from the groups of options that it shares with others.
-`settings` fills them in; nothing here imports pydantic, so the daemon, which lives with them, goes without its memory.
+A command's options are a frozen dataclass that inherits from groups of options shared with other commands. `settings`
+fills them in. Nothing here imports pydantic: daemons keep this module loaded, and pydantic takes much memory.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -47,19 +47,19 @@ GROUPS = ("worker", "workers", "listening", "asking", "merging", "limits", "outp
 """The titles under which `--help` lists options, in order."""
 
 _USUAL = {"port": "listen_port", "host": "listen_host"}
-"""Other programs' names of options -> ours."""
+"""Names that other programs use for an option -> our names, for hints."""
 
 Problem: TypeAlias = tuple[str, str]
-"""An option's name, and what is wrong with it beside the other ones."""
+"""An option's name, and how it conflicts with other options or why it is missing."""
 
 _NOT_STOCK = ("per_process", "max_file_size", "when_worker_down")
-"""Options that mean nothing to the stock collector: it merges every file, of any size, whoever lives."""
+"""Options without effect on the stock collector, which merges all files, of any size and any writer."""
 
 _numbers = count()
 
 
 class Option(NamedTuple):
-    """What is said of an option in one place, for whoever explains or completes it."""
+    """An option's description, for `--help`, completion and messages."""
 
     number: int
     """Rises in the order of declaration."""
@@ -70,11 +70,11 @@ class Option(NamedTuple):
     """As `--help` shows it."""
     name: str = ""
     type: Any = None
-    """Without the None of an option that may be absent."""
+    """The type of its values, without `| None`."""
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """The values that there are, where they can be counted."""
+        """All allowed values, if the type is a Literal; else empty."""
         return get_args(self.type) if get_origin(self.type) is Literal else ()
 
     @property
@@ -97,7 +97,7 @@ def option(
     factory: Callable[[], object] | None = None,
     shown: str = "",
 ) -> Any:
-    """Return a dataclass field with its words in `--help`, `shown` for a default that is no plain value."""
+    """Return a dataclass field with its description. `shown` is the default as `--help` shows it, if not `default`."""
     said = {"option": Option(next(_numbers), group, meaning, metavar, shown or str(default))}
     if factory:
         return field(default_factory=factory, metadata=said)
@@ -115,7 +115,7 @@ def variable(name: str) -> str:
 
 
 def no_such_option(name: str, spell: Callable[[str], str] = str, known: Iterable[str] = ()) -> str:
-    """Return what is wrong with an option's name that is not `known`: and which one, spelled so, may be meant."""
+    """Return the message for an unknown option: it suggests the nearest of `known`, as `spell` writes it."""
     bare = name.lstrip("-").replace("-", "_")
     near = [_USUAL[bare]] if bare in _USUAL else get_close_matches(bare, [*(known or ALL)], n=1)
     return f"no such option{f'; did you mean {spell(near[0])}?' if near else ''}"
@@ -126,12 +126,12 @@ def no_such_option(name: str, spell: Callable[[str], str] = str, known: Iterable
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What all commands' options have in common."""
+    """The options of all commands."""
 
     config: File | None = option("general", "TOML or YAML file of these options", "FILE", shown="none")
 
     def problems(self) -> list[Problem]:
-        """Return each option that is missing, or contradicts another one."""
+        """Return the options that are missing or contradict others."""
         return [*self._problems()]
 
     def _problems(self) -> Iterator[Problem]:
@@ -140,7 +140,7 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerPort(Options):
-    """The worker's gRPC port, from which other things are derived."""
+    """The option for the worker's gRPC port."""
 
     grpc_port: Port | None = option(
         "worker", "the worker's gRPC port", "PORT", shown=f"required; demo: {DEMO_GRPC_PORT}"
@@ -148,7 +148,7 @@ class WorkerPort(Options):
 
     @property
     def worker_port(self) -> int:
-        """The worker's gRPC port; SettingsError where it is not known."""
+        """The worker's gRPC port; SettingsError if it is not given."""
         if self.grpc_port is None:
             raise SettingsError(_spelled(*_missing("grpc_port")))
         return self.grpc_port
@@ -156,7 +156,7 @@ class WorkerPort(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class StaticLabels(Options):
-    """Labels that we add."""
+    """The option for labels added to every series."""
 
     label: Labels = option(
         "merging", "static label on every series; repeatable", "NAME=VALUE", factory=dict, shown="none"
@@ -165,31 +165,37 @@ class StaticLabels(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class FileOptions(Options):
-    """What of a worker's files counts."""
+    """Which of a worker's files are merged."""
 
     liveness: Liveness = option(
-        "merging", "whether a writer's pid is looked up in this pid namespace", default="auto"
+        "merging",
+        "whether to look up writers' pids, in this pid namespace, to tell live writers from dead",
+        default="auto",
     )
     when_worker_down: WhenDown = option(
-        "merging", "what becomes of gauges once every writer has died", default="drop-gauges"
+        "merging", "what to do with gauges once all writers are dead", default="drop-gauges"
     )
-    max_file_size: Bytes = option("limits", "larger .db files are skipped", "SIZE", default=Size(256 << 20))
+    max_file_size: Bytes = option("limits", "skip larger .db files", "SIZE", default=Size(256 << 20))
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerExposition(WorkerPort, StaticLabels, FileOptions):
-    """What a worker's metrics look like."""
+    """How a worker's metrics are labelled and merged."""
 
-    grpc_host: Host = option("worker", "the worker's host, for worker_addr", "HOST", default="127.0.0.1")
-    worker_addr: Text | None = option("worker", "the worker_addr label", "ADDRESS", shown="grpc://HOST:PORT")
+    grpc_host: Host = option(
+        "worker", "the worker's host, used in the worker_addr label", "HOST", default="127.0.0.1"
+    )
+    worker_addr: Text | None = option(
+        "worker", "value of the worker_addr label", "ADDRESS", shown="grpc://HOST:PORT"
+    )
     no_worker_addr_label: Switch = option(
-        "worker", "leave that label out, where the scraper adds its own", default=False
+        "worker", "leave out the worker_addr label, if the scraper adds one", default=False
     )
     per_process: Switch = option(
-        "merging", "merge nothing: one series per process, each with a pid label", default=False
+        "merging", "do not merge: one series per process, each with a pid label", default=False
     )
     collector: Collector = option(
-        "merging", "stock is prometheus_client's own merge, for comparison", default="incremental"
+        "merging", "incremental: our merge; stock: prometheus_client's, for comparison", default="incremental"
     )
     no_self_metrics: Switch = option("output", "leave out the exporter's own metrics", default=False)
 
@@ -200,7 +206,7 @@ class WorkerExposition(WorkerPort, StaticLabels, FileOptions):
 
     @property
     def static_labels(self) -> dict[str, str]:
-        """The labels of every series, in order."""
+        """The labels added to every series, in order."""
         return ({} if self.no_worker_addr_label else {"worker_addr": self.worker_address}) | self.label
 
     def _problems(self) -> Iterator[Problem]:
@@ -215,15 +221,15 @@ class WorkerExposition(WorkerPort, StaticLabels, FileOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerDirectory(Options):
-    """Where the worker writes."""
+    """The option for the worker's directory."""
 
     multiproc_dir: File | None = option(
-        "worker", "directory of its .db files", "DIR", shown=f"${FALLBACK_DIRECTORY}"
+        "worker", "directory of the worker's .db files", "DIR", shown=f"${FALLBACK_DIRECTORY}"
     )
 
     @property
     def directory(self) -> Path:
-        """The worker's directory; SettingsError where it is not known."""
+        """The worker's directory; SettingsError if it is not given."""
         if self.multiproc_dir is None:
             raise SettingsError(_spelled(*_missing("multiproc_dir")))
         return self.multiproc_dir
@@ -260,9 +266,9 @@ class Serving(Listening):
     web_config: File | None = option(
         "listening", "TLS and users, in Prometheus' web configuration file format", "FILE", shown="none"
     )
-    max_requests: Requests = option("limits", "scrapes in flight; beyond that 503", "N", default=40)
-    log_level: LogLevel = option("output", "the least severe events to log", default="info")
-    log_format: LogFormat = option("output", "what a log line looks like", default="logfmt")
+    max_requests: Requests = option("limits", "most scrapes in flight; further ones get 503", "N", default=40)
+    log_level: LogLevel = option("output", "lowest severity to log", default="info")
+    log_format: LogFormat = option("output", "format of log lines", default="logfmt")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,7 +282,7 @@ class DerivedPort(WorkerPort, Listening):
 
     @property
     def port_rule(self) -> str:
-        """What chose `metrics_port`, to end a sentence with."""
+        """How `metrics_port` was chosen, as a phrase."""
         if self.listen_port:
             return f"chosen by {flag('listen_port')}"
         offset = self.metrics_port - self.worker_port
@@ -287,7 +293,7 @@ class DerivedPort(WorkerPort, Listening):
 class WorkerServing(WorkerExposition, DerivedPort, Serving):
     """How a worker's metrics are served."""
 
-    telemetry_path: UrlPath = option("listening", "the path of the metrics", "PATH", default="/metrics")
+    telemetry_path: UrlPath = option("listening", "path of the metrics endpoint", "PATH", default="/metrics")
 
 
 # --- The options of each command ---
@@ -315,7 +321,7 @@ class DemoOptions(WorkerServing):
         return self.grpc_port or DEMO_GRPC_PORT
 
     def serving(self, directory: Path) -> ServeOptions:
-        """Return the options that serve a directory as these say."""
+        """Return the options of `serve` for the simulated worker's directory."""
         same = {
             each.name: getattr(self, each.name) for each in fields(ServeOptions) if hasattr(self, each.name)
         }
@@ -338,7 +344,7 @@ class DumpOptions(WorkerExposition, WorkerDirectory):
 class VerifyOptions(FileOptions, WorkerDirectory):
     """Options of `verify`."""
 
-    rounds: Rounds = option("merging", "how often to compare", "N", default=1)
+    rounds: Rounds = option("merging", "number of comparisons", "N", default=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -347,7 +353,7 @@ class FleetOptions(StaticLabels, Serving):
 
     worker: Workers = option(
         "workers",
-        "worker to scrape, and its metrics URL where it is not the usual; repeatable",
+        "worker to scrape, with its metrics URL if that is not the default; repeatable",
         "URL[=METRICS]",
         default=(),
         shown="none",
@@ -360,15 +366,19 @@ class FleetOptions(StaticLabels, Serving):
     )
     smg_url: Url | None = option("workers", "SMG gateway to ask for its workers", "URL", shown="none")
     smg_api_key_file: File | None = option(
-        "workers", "API key for that gateway, sent to nobody else", "FILE", shown="none"
+        "workers", "file with the SMG gateway's API key, sent only to the gateway", "FILE", shown="none"
     )
-    smg_refresh: Refresh = option("workers", "how often to ask it", "SECONDS", default=10.0)
-    target_timeout: TargetTimeout = option("limits", "how long one worker may take", "SECONDS", default=5.0)
+    smg_refresh: Refresh = option(
+        "workers", "interval between requests to the SMG gateway", "SECONDS", default=10.0
+    )
+    target_timeout: TargetTimeout = option(
+        "limits", "time limit for scraping one worker", "SECONDS", default=5.0
+    )
     max_target_bytes: Bytes = option(
-        "limits", "larger answers of a worker are refused", "SIZE", default=Size(64 << 20)
+        "limits", "refuse larger answers of a worker", "SIZE", default=Size(64 << 20)
     )
     target_ca_file: File | None = option(
-        "workers", "certificate authorities of https workers", "FILE", shown="the system's"
+        "workers", "CA certificates to verify https workers against", "FILE", shown="the system's"
     )
 
     @property
@@ -378,7 +388,7 @@ class FleetOptions(StaticLabels, Serving):
 
     @property
     def port_rule(self) -> str:
-        """What chose `metrics_port`, to end a sentence with."""
+        """How `metrics_port` was chosen, as a phrase."""
         return f"chosen by {flag('listen_port')}" if self.listen_port else "the default of fleet"
 
     def _problems(self) -> Iterator[Problem]:
@@ -394,12 +404,14 @@ class FleetOptions(StaticLabels, Serving):
 class HealthcheckOptions(DerivedPort):
     """Options of `healthcheck`."""
 
-    user: User | None = option("asking", "user of its web configuration to ask as", "NAME", shown="none")
+    user: User | None = option(
+        "asking", "name of a user in the exporter's web configuration", "NAME", shown="none"
+    )
     password_file: File | None = option("asking", "file with that user's password", "FILE", shown="none")
 
     @property
     def metrics_port(self) -> int:
-        """The port to ask: a worker's exporter's where it can be told, else the fleet's."""
+        """The port to ask: the given or derived one of a worker's exporter, else the fleet's default."""
         return super().metrics_port if self.listen_port or self.grpc_port else addresses.FLEET_PORT
 
     def _problems(self) -> Iterator[Problem]:
@@ -410,7 +422,7 @@ class HealthcheckOptions(DerivedPort):
 
 
 def described(options: type[Options]) -> dict[str, Option]:
-    """Return what there is to say of each of a command's options, by name, in the order of `--help`."""
+    """Return the descriptions of a command's options, by name, in the order of `--help`."""
     types = get_type_hints(options)
     found = [
         each.metadata["option"]._replace(name=each.name, type=_without_none(types[each.name]))
@@ -421,7 +433,7 @@ def described(options: type[Options]) -> dict[str, Option]:
 
 
 def _missing(name: str) -> Problem:
-    """Return what is wrong where an option is needed and was not given."""
+    """Return the problem of a required option that is not given."""
     fallback = f" or {FALLBACK_DIRECTORY}" if name == "multiproc_dir" else ""
     return name, f"required; or set {variable(name)}{fallback}, or {name} in the --config file"
 
@@ -431,7 +443,7 @@ def _spelled(name: str, reason: str) -> str:
 
 
 def _without_none(kind: Any) -> Any:
-    """Return T of `T | None`."""
+    """Return T for `T | None`."""
     kinds = [each for each in get_args(kind) if each is not type(None)]
     return kinds[0] if type(None) in get_args(kind) else kind
 

@@ -1,8 +1,8 @@
-"""A command's options from their sources. The only reader of the environment, but for systemd's protocol.
+"""Loads a command's options. No other module reads the environment, except `systemd`.
 
 A value comes from the command line, else `SMG_EXPORTER_<NAME>`, else the `--config` file, else the default.
-pydantic-settings puts them together; nothing else imports it, and the program runs this module in a process of its own
-(see `forked`).
+pydantic-settings combines the sources. Only this module imports it, and the program runs this module in a child process
+to save memory (see `forked`).
 """
 
 import os
@@ -29,16 +29,16 @@ from exporter.options import (
 
 OptionsT = TypeVar("OptionsT", bound=Options)
 
-# Kubernetes sets these in every pod beside a Service named smg-exporter...; they are nobody's mistake.
+# Kubernetes sets these in every pod for a Service whose name begins with smg-exporter (enableServiceLinks): no error.
 _SERVICE_LINK = re.compile(
     r"(\w+_)?(SERVICE_HOST|SERVICE_PORT\w*|PORT_\d+_(TCP|UDP|SCTP)\w*)=.*|(\w+_)?PORT=\w+://.*"
 )
 
 
 def load(options: type[OptionsT], command_line: Mapping[str, str | list[str] | bool]) -> OptionsT:
-    """Return the options of a command; `command_line` holds those given there, by name.
+    """Return the options of a command; `command_line` holds the options given there, by name.
 
-    Raises SettingsError with a line for every problem found.
+    SettingsError has a line for each problem.
     """
     environment = _environment()
     file = _read_file(command_line, environment)
@@ -71,7 +71,7 @@ def load(options: type[OptionsT], command_line: Mapping[str, str | list[str] | b
 
 
 def _model(options: type[Options], *weaker: Mapping[str, Any]) -> type[BaseSettings]:
-    """Return pydantic's view of a command's options, which `weaker` sources fill after the environment."""
+    """Return a pydantic model of a command's options; `weaker` sources come after the environment."""
     types = get_type_hints(options, include_extras=True)
     fields: dict[str, Any] = {name: (types[name], None) for name in described(options)}
 
@@ -96,9 +96,9 @@ def _model(options: type[Options], *weaker: Mapping[str, Any]) -> type[BaseSetti
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment's `SMG_EXPORTER_*` by option name, in any case, as pydantic-settings finds them.
+    """Return the values of `SMG_EXPORTER_*` by option name. As in pydantic-settings, the case does not matter.
 
-    An empty one counts as unset.
+    Empty variables count as unset.
     """
     prefix = ENV_PREFIX.lower()
     lowered = {name.lower(): value for name, value in os.environ.items() if value}
@@ -118,22 +118,22 @@ def _problem(detail: ErrorDetails, spellings: Mapping[str, str]) -> str:
 
 
 class _ConfigFile(NamedTuple):
-    """What a file says, and where."""
+    """The config file: its path, text and values."""
 
     path: str = ""
     text: str = ""
     values: Mapping[str, Any] = {}
 
     def spelling(self, name: str) -> str:
-        """Return an option as the file's reader finds it: `grpc_port in smg-exporter.toml, line 3`."""
-        # Both languages have a name at the start of its line, but for a table in braces.
+        """Return an option's place in the file, for messages: `grpc_port in smg-exporter.toml, line 3`."""
+        # In TOML and YAML a top-level name begins its line, except in a mapping in braces.
         match = re.search(rf"""^[ \t\["'{{]*{re.escape(name)}\b""", self.text, re.MULTILINE)
         line = f", line {self.text.count(chr(10), 0, match.start()) + 1}" if match else ""
         return f"{name} in {self.path}{line}"
 
 
 def _read_file(command_line: Mapping[str, Any], environment: Mapping[str, str]) -> _ConfigFile:
-    """Return the config file; one that says nothing where there is none."""
+    """Return the config file; an empty one if none is given."""
     path = command_line.get("config", environment.get("config"))
     if path is None:
         return _ConfigFile()
@@ -161,9 +161,9 @@ def _read(path: Path) -> str:
 
 
 def _parse(path: Path, text: str) -> dict[str, Any]:
-    """Return a file's top level; ValueError says what the file is not."""
+    """Return a file's top-level values; ValueError ends the sentence `FILE is not ...`."""
     if path.suffix == ".toml":
-        import tomllib  # noqa: PLC0415 - only a file of its kind pays for the parser
+        import tomllib  # noqa: PLC0415 - only TOML files need the parser
 
         try:
             return tomllib.loads(text)
@@ -178,5 +178,5 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
     if values is None:  # only comments
         return {}
     if not isinstance(values, dict):
-        raise ValueError("a mapping of options")  # noqa: TRY004 - one kind of fault for the caller
+        raise ValueError("a mapping of options")  # noqa: TRY004 - the caller catches one type of error
     return {str(name): value for name, value in values.items()}

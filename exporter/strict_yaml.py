@@ -1,4 +1,4 @@
-"""YAML for files that people write: a key given twice is a fault, and a fault has its line."""
+"""YAML for hand-written files: duplicate keys are errors, and errors have a line number."""
 
 from typing import Any
 
@@ -6,20 +6,20 @@ import yaml
 
 
 class InvalidYAMLError(ValueError):
-    """A text that is no YAML; its str is one line, with the number of the line where that is known.
+    """Invalid YAML; its str is one line, with the line number if known.
 
-    It quotes nothing of the text but what a key is: there may be secrets.
+    It quotes only keys of the text: values may be secrets.
     """
 
 
 def load(text: str) -> Any:
-    """Return the value of a text; InvalidYAMLError where it has none."""
+    """Parse a text; InvalidYAMLError if it is invalid."""
     try:
         return _Loader(text).get_single_data()
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise InvalidYAMLError(f"{line}{error.problem}") from None
-    except (yaml.YAMLError, ValueError, RecursionError):  # their words quote the text
+    except (yaml.YAMLError, ValueError, RecursionError):  # their messages quote the text
         raise InvalidYAMLError(
             "a value or a character in it is not allowed, or it is nested too deeply"
         ) from None

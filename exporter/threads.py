@@ -1,4 +1,4 @@
-"""Blocking work beside the event loop, in threads that cannot keep the process when a disk hangs."""
+"""Blocking work in daemon threads: one that hangs on a disk does not keep the process from ending."""
 
 import asyncio
 import threading
@@ -12,9 +12,9 @@ T = TypeVar("T")
 
 
 class DaemonThread:
-    """A thread that does one piece of work after another.
+    """A daemon thread that runs pieces of work one after another.
 
-    An executor's threads are waited for at the end of the loop and of the process; this one is not.
+    asyncio and the interpreter wait for an executor's threads at their end; they do not wait for this one.
     """
 
     def __init__(self) -> None:
@@ -24,21 +24,21 @@ class DaemonThread:
     async def run(self, work: Callable[[], T]) -> T:
         """Return what `work` returns, or raise what it raises."""
         result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        # What nobody waits for any more when its turn comes is not done.
+        # Work whose caller was cancelled before its turn is skipped.
         self.submit(lambda: cast("T", None) if result.done() else work(), partial(settle, result))
         return await result
 
     def submit(self, work: Callable[[], T], then: Callable[[T | None, BaseException | None], None]) -> None:
-        """Have work done; then call `then` in the event loop, with what it returned or with what it raised."""
+        """Queue work; afterwards, call `then` in the event loop with the result or the exception of `work`."""
         loop = asyncio.get_running_loop()
 
         def run() -> None:
             outcome: tuple[T | None, BaseException | None]
             try:
                 outcome = work(), None
-            except BaseException as error:  # noqa: BLE001 - whatever it is, it is for who waits
+            except BaseException as error:  # noqa: BLE001 - passed on to the caller
                 outcome = None, error
-            with suppress(RuntimeError):  # the loop has closed meanwhile
+            with suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(then, *outcome)
 
         self._work.put(run)
@@ -52,7 +52,7 @@ _idle: list[DaemonThread] = []
 
 
 async def in_thread(work: Callable[[], T]) -> T:
-    """Return what `work` returns, or raise what it raises, called in a thread that has nothing else to do."""
+    """Run `work` in an idle thread, a new one if need be; return its result, or raise its exception."""
     thread = _idle.pop() if _idle else DaemonThread()
 
     def work_and_rest() -> T:
@@ -65,7 +65,7 @@ async def in_thread(work: Callable[[], T]) -> T:
 
 
 def settle(result: "asyncio.Future[T]", value: T | None, error: BaseException | None) -> None:
-    """Give a future its value or error, unless who waited for it has been cancelled."""
+    """Set a future's result or exception, unless it is done: its waiter may have been cancelled."""
     if result.done():
         return
     if error is None:

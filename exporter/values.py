@@ -1,4 +1,4 @@
-"""What an option's value may be: its type, and what a text must look like to become one."""
+"""The types of options' values, and the parsers that make and validate values."""
 
 import re
 from collections.abc import Callable
@@ -14,7 +14,7 @@ SIZE_UNITS = {"TiB": 1 << 40, "GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B
 
 
 class Size(int):
-    """A number of bytes, whose str is 256MiB where it comes out even."""
+    """A number of bytes. Its str uses the largest unit that divides the number: `256MiB`."""
 
     __slots__ = ()
 
@@ -25,13 +25,13 @@ class Size(int):
 
 @dataclass(frozen=True)
 class Parser:
-    """Has pydantic make a type's values with a function, which alone judges them.
+    """Annotation of a type whose values pydantic makes with `parse`, and does not validate itself.
 
-    pydantic asks for its schema. It is not imported here: whoever only names the types goes without its memory.
+    pydantic is imported only when it asks for the schema: modules that only name the types do without its memory.
     """
 
     parse: Callable[[object], object]
-    """Takes what an argument, a variable or a file says, or raises ValueError("VALUE is not ALLOWED")."""
+    """Converts the value of an argument, variable or file, or raises ValueError("VALUE is not ALLOWED")."""
 
     def __get_pydantic_core_schema__(self, _source: object, _handler: object) -> Any:
         from pydantic_core import core_schema  # noqa: PLC0415 - see above
@@ -49,7 +49,7 @@ def _whole(low: int, high: int, what: str = "a number") -> Parser:
 
 
 def _text(value: object) -> str:
-    # An argument that is no UTF-8 holds surrogates; NUL fits into no path.
+    # An argument that is not UTF-8 has surrogates; a path cannot have a NUL.
     if isinstance(value, str) and re.fullmatch("[^\0\ud800-\udfff]+", value):
         return value
     raise ValueError(f"{value!r} is not a text of UTF-8, one character or more")
@@ -123,14 +123,14 @@ def _user(value: object) -> str:
 def _workers(value: object) -> tuple[str, ...]:
     workers = tuple(_items(value))
     for worker in workers:
-        addresses.worker_and_metrics_url(worker)  # raises what is wrong with it
+        addresses.worker_and_metrics_url(worker)  # raises AddressError, a ValueError
     return workers
 
 
 def _liveness(value: object) -> str:
     text = (
         ("off", "on")[value] if isinstance(value, bool) else value
-    )  # YAML reads a bare on and off as booleans
+    )  # YAML 1.1 reads unquoted on and off as booleans
     if text not in ("auto", "on", "off"):
         raise ValueError(f"{value!r} is not 'auto', 'on' or 'off'")
     return str(text)

@@ -1,7 +1,7 @@
 """Stress the exporter with real processes and real faults, and check its promises: `python -m soak [PART ...]`.
 
-Counts grow with the minutes. The table says what was done and what was found; docs/reliability.md says what each row
-promises. Exit code 1 where a promise was broken, of which the first violations are told.
+Longer runs do more of everything. The table lists what was done and found; docs/reliability.md explains each row. Exit
+code 1 if a promise was broken; the first violations are printed.
 """
 
 import argparse
@@ -38,10 +38,10 @@ PARTS: dict[str, tuple[Callable[[Part], None], float]] = {
     "fleet-series": (fleet_series, 10),
     "fleet-targets": (fleet_targets, 8),
 }
-"""Name -> work, and its share of the time."""
+"""Name -> function, and its share of the time."""
 HEADINGS = ("part", "done", "promised", "found", "kept")
 _DESCRIPTORS = 4096
-"""Open files that crowds of clients take, and some."""
+"""Limit on open files: enough for the crowds of clients."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -68,7 +68,7 @@ def _parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; default: all")
     parser.add_argument("--minutes", type=float, default=2.0, metavar="N", help="default: %(default)g")
     parser.add_argument(
-        "--seed", type=int, metavar="N", help="of what is left to chance; default: another each time"
+        "--seed", type=int, metavar="N", help="seed of all random choices; default: a new one each time"
     )
     parser.add_argument("--write", action="store_true", help="write the table into docs/reliability.md")
     given = parser.parse_args(words)
@@ -84,7 +84,7 @@ def _parse(words: Sequence[str] | None) -> argparse.Namespace:
 
 if __name__ == "__main__":
     enter_namespace([sys.executable, "-m", "soak", *sys.argv[1:]])
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing is left behind then either
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that SIGTERM cleans up as Ctrl-C does
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(_DESCRIPTORS, most), most))
     try:

@@ -24,20 +24,20 @@ _CROWD = 1_000
 _DRIPPING = 500
 _NEVER_READING = 200
 _BYTE = 0.5
-"""Seconds between two bytes of a client that drips."""
+"""Seconds between two bytes of a dripping client, which sends its request byte by byte."""
 _FIRST_VISIT = 2
-"""Rounds of a first visit of slow clients, which shows how much memory a visit takes."""
+"""Rounds with slow clients before memory is noted, to compare with later."""
 _LEAST_ROUNDS = int((HEAD_TIMEOUT + 2) / _BYTE)
-"""Those of another visit, after which clients that drip have been dropped."""
+"""Least number of rounds of the main visit: long enough that dripping clients are dropped."""
 _SLACK = 3.0
 """Seconds that a busy machine may add to a time limit."""
 _UNREAD_TIMEOUT = SEND_TIMEOUT + UNREAD_TIMEOUT_MS / 1000
-"""Seconds: the exporter's patience with a client that reads nothing, and then the kernel's."""
+"""Seconds until a client that reads nothing is dropped: the exporter's timeout, then the kernel's."""
 _REQUEST = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n"
 _AT_ONCE = _REQUEST + b"Accept-Encoding: gzip\r\nConnection: close\r\n\r\n"
 _IN_FLIGHT = b"scrapes are in flight, as many as --max-requests allows"
 _ESTABLISHED = 1
-"""What TCP_INFO says first of a connection that neither side has closed."""
+"""TCP_ESTABLISHED, the first byte of TCP_INFO for a connection that neither side closed."""
 
 
 def crowd(part: Part) -> None:
@@ -71,7 +71,7 @@ def crowd(part: Part) -> None:
 
 
 async def _scrape_at_once(port: int) -> list[tuple[bytes, bytes]]:
-    """Return status and body of each answer; for one that did not come, the error."""
+    """Return status and body of each answer; `none` and the error if no answer came."""
     connections = await asyncio.gather(*(asyncio.open_connection("127.0.0.1", port) for _ in range(_CROWD)))
     return await asyncio.gather(*(_answer(*connection) for connection in connections))
 
@@ -89,7 +89,7 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 
 def slow_clients(part: Part) -> None:
-    """Scrape beside clients that drip and clients that never read."""
+    """Scrape beside dripping clients and clients that never read."""
     beside = part.promise(
         f"scrapes beside {_DRIPPING} dripping, {_NEVER_READING} never-reading clients equal stock's"
     )
@@ -132,12 +132,12 @@ def _ask() -> Iterator[bytes]:
 
 
 class _SlowClients:
-    """So many clients that send what `send` gives, a piece a round, and read nothing."""
+    """`count` clients that send the pieces of `send`, one per round, and read nothing."""
 
     def __init__(
         self, port: int, count: int, send: Callable[[], Iterator[bytes]], timeout: float, kept: Promise
     ) -> None:
-        """Check for `kept` that each is dropped after `timeout` seconds."""
+        """Connect. The promise `kept` is checked: each client is dropped after `timeout` seconds."""
         self._address = "127.0.0.1", port
         self._send = send
         self._timeout = timeout
@@ -145,7 +145,7 @@ class _SlowClients:
         self._clients = [self._connected() for _ in range(count)]
 
     def go_on(self) -> int:
-        """Send some more, and connect anew who was dropped; return how many were."""
+        """Send the next piece of each client; replace the clients that were dropped, and return their number."""
         dropped = 0
         for place, client in enumerate(self._clients):
             if client.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != _ESTABLISHED:

@@ -1,4 +1,4 @@
-"""The worker's directory removed, replaced, made a link, unreadable, and back again."""
+"""The worker's directory is removed, replaced, made a link or unreadable, and comes back."""
 
 import shutil
 from collections.abc import Callable
@@ -12,11 +12,11 @@ from soak.worker import living, make_directory
 from tests.support.files import counter, write
 
 _SOON = 2.0
-"""Seconds: one, within which a directory is to be served, and one that a busy machine may add."""
+"""Seconds within which a directory must be served: one, and one more for a busy machine."""
 
 
 def directory(part: Part) -> None:
-    """Take the directory away in one way or another, and bring it back, or another one in its place."""
+    """Take the directory away in several ways, and bring it back, or put another in its place."""
     names = part.promise("a file of any name that stock reads is read")
     gone = part.promise("while no directory can be read, own metrics are served, with smg_exporter_up 0")
     back = part.promise("once one can be read again, all samples equal stock's")
@@ -27,7 +27,7 @@ def directory(part: Part) -> None:
         write(path / "counter_rust-5027.db", {counter("soak_rust"): 1.0})
         with exporter(part, path, program=("-m", "soak.unprivileged")) as subject:
             subject.settles(names, of_stock(path.iterdir()), "counter_rust-5027.db")
-            fates = ["replaced"]  # that file belongs to none of the following
+            fates = ["replaced"]  # first, to get rid of the file above: later directories do not have it
             for number in part.rounds(least=1 + len(_FATES)):
                 fates = fates or part.chance.sample(list(_FATES), len(_FATES))
                 fate = fates.pop()
@@ -72,12 +72,12 @@ _FATES: dict[str, Callable[[Path], object]] = {
     "removed": _remove,
     "replaced by a file": _replace_by_file,
     "replaced by a dead link": _replace_by_dead_link,
-    "replaced": _remove,  # by what is brought back at once
+    "replaced": _remove,  # `_bring_back` follows at once
 }
 
 
 def _bring_back(path: Path, other: Path, *, link: bool) -> None:
-    """Undo what can be undone; else have another directory in this one's place, or a link to it."""
+    """Undo a chmod or a move; else put the directory `other` in place, or a link to it."""
     if path.is_dir():
         path.chmod(0o755)
     elif _aside(path).exists():

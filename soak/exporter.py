@@ -1,4 +1,4 @@
-"""The exporter under test, a process of its own: what it answers is checked, and what it takes is measured."""
+"""The exporter under test, as a separate process: checks its answers, and measures its resources."""
 
 import gzip
 import http.client
@@ -15,27 +15,27 @@ from tests.support.daemon import Daemon, daemon
 from tests.support.waiting import DEADLINE
 
 SETTLED = 7.0
-"""Seconds within which a change shows: a refused file is looked at again after 5, and a busy machine adds some."""
+"""Seconds within which a change must be served: up to 5 for a refused file, and some for a busy machine."""
 MOST_GROWTH = 4.0
-"""MiB by which memory may have grown once a load is over, since its first rounds."""
+"""MiB by which memory may grow between the first rounds of a load and its end."""
 _MORE_THREADS = 2
-"""Threads by which a pool may still grow: it does when it happens to be busy."""
+"""Threads that may be added after resources were noted: a busy pool adds some."""
 _POLL = 0.02
 _GZIP = b"\x1f\x8b"
-"""How a compressed body begins."""
+"""The first bytes of a gzip body."""
 
 
 class Resources(NamedTuple):
-    """What a process takes."""
+    """A process's memory, descriptors and threads."""
 
     memory: float
-    """Resident, in MiB."""
+    """Resident memory in MiB."""
     descriptors: int
     threads: int
 
     @classmethod
     def of(cls, pid: int) -> "Resources":
-        """Return what a process takes now."""
+        """Return a process's present resources."""
         return cls(resident(pid), *(len([*Path(f"/proc/{pid}/{name}").iterdir()]) for name in ("fd", "task")))
 
 
@@ -45,7 +45,7 @@ class Exporter:
     def __init__(self, part: Part, running: Daemon, path: str, since: str, most_growth: float) -> None:
         self.daemon = running
         self.last = Exposition({}, {}, {})
-        """The last good answer."""
+        """The samples of the last successful scrape."""
         self._answered = part.promise("every scrape is answered with 200, and no counter falls")
         self._back = part.promise(
             f"at most + {most_growth:g} MiB, + 0 descriptors, + {_MORE_THREADS} threads since {since}"
@@ -53,17 +53,17 @@ class Exporter:
         self._path = path
         self._most_growth = most_growth
         self._counters: Samples | None = {}
-        """Of the last answer; None where they may fall: while a worker gives way to another."""
+        """Counters of the last scrape; None while they may fall, as a new worker replaces the old."""
         self._connection = http.client.HTTPConnection(running.host, running.port, timeout=DEADLINE)
         self._before = self.resources
 
     @property
     def resources(self) -> Resources:
-        """What it takes now."""
+        """The exporter's present resources."""
         return Resources.of(self.daemon.popen.pid)
 
     def get(self, path: str) -> tuple[int, bytes]:
-        """Return status and body of an answer as it came; where there is none, 0 and why."""
+        """Return status and raw body of an answer; 0 and the error if none comes."""
         try:
             self._connection.request("GET", path, headers={"Accept-Encoding": "gzip"})
             answer = self._connection.getresponse()
@@ -73,7 +73,7 @@ class Exporter:
             return 0, repr(error).encode()
 
     def fetch(self) -> bytes:
-        """Scrape, and return the body as it came; an empty one where the scrape failed."""
+        """Scrape; return the raw body, empty if the scrape failed."""
         status, body = self.get(self._path)
         if self._answered.check(status == 200, f"expected 200, got {status}: {body[:300]!r}"):
             return body
@@ -81,7 +81,7 @@ class Exporter:
         return b""
 
     def scrape(self) -> Exposition:
-        """Scrape, and return the samples; those of the last good answer where the scrape failed."""
+        """Scrape; return the samples, those of the last successful scrape if this one failed."""
         if body := self.fetch():
             self.last = read(gzip.decompress(body) if body.startswith(_GZIP) else body)
             if self._counters is not None:
@@ -89,23 +89,23 @@ class Exporter:
         return self.last
 
     def scrape_until(self, good: Callable[[Exposition], bool]) -> None:
-        """Scrape until an answer is good, or until that should have been so."""
+        """Scrape until `good` accepts an answer, at most `SETTLED` seconds."""
         deadline = time.monotonic() + SETTLED
         while not good(self.scrape()) and time.monotonic() < deadline:
             time.sleep(_POLL)
 
     def holds_at_most(self, promise: Promise, descriptors: int, when: str) -> None:
-        """Check that soon it has no more than so many descriptors."""
+        """Check that the exporter soon has at most `descriptors` open."""
         self.scrape_until(lambda _: self.resources.descriptors <= descriptors)
         got = self.resources.descriptors
         promise.check(got <= descriptors, f"{when}: expected {descriptors} descriptors at most, got {got}")
 
     def start_anew(self) -> None:
-        """Take note that another worker comes: counters may fall until its samples are served."""
+        """Allow counters to fall until a new worker's samples are served."""
         self._counters = None
 
     def settles(self, promise: Promise, expected: Samples, when: str, *, others: bool = False) -> float:
-        """Check that the samples soon are those expected, or have them among `others`; return the seconds it took."""
+        """Check that the samples soon equal `expected` (with `others`: include them); return the seconds taken."""
         start = time.monotonic()
         self.scrape_until(lambda said: not differing(expected, said.samples, others=others))
         promise.equal(expected, self.last.samples, when, others=others)
@@ -114,28 +114,28 @@ class Exporter:
         return time.monotonic() - start
 
     def empty(self, directory: Path, promise: Promise) -> None:
-        """Remove all files of the directory, and check that soon nothing is left of them."""
+        """Remove all files of the directory, and check that their samples soon are gone."""
         for path in directory.iterdir():
             path.unlink()
         self.start_anew()
         self.settles(promise, {}, "all files removed")
 
     def says(self, promise: Promise, name: str, value: float, when: str) -> None:
-        """Check that one of its own metrics soon has a value."""
+        """Check that an own metric of the exporter soon has a value."""
         self.scrape_until(lambda said: said.own.get(name) == value)
         got = self.last.own.get(name)
         promise.check(got == value, f"{when}: {name}: expected {value:g}, got {got}")
 
     def note_resources(self) -> None:
-        """Take note of what it takes now: as much as it may take in the end."""
+        """Note the present resources, as limits for `check_resources`."""
         self._before = self.resources
 
     def note_memory(self) -> None:
-        """Take note of memory alone."""
+        """Note the present memory only."""
         self._before = self._before._replace(memory=self.resources.memory)
 
     def check_resources(self) -> None:
-        """Check that it takes no more than when that was noted, once connections and files are let go of."""
+        """Check that resources fall back to the noted ones, once connections and files are closed."""
         before = self._before
         self.scrape_until(lambda _: self.resources.descriptors <= before.descriptors)
         now = self.resources
@@ -167,9 +167,9 @@ def exporter(
     since: str = "the first rounds",
     most_growth: float = MOST_GROWTH,
 ) -> Iterator[Exporter]:
-    """Run the exporter, and compare what it takes with what it took at `since`, as the table is to name that.
+    """Run the exporter. Its resources are compared with those at `since`, a phrase for the table.
 
-    A worker's has no `worker_addr` label, for stock has none.
+    A worker's exporter runs without the `worker_addr` label, which stock lacks.
     """
     plain = [] if "fleet" in options else ["--no-worker-addr-label"]
     with daemon(directory, *plain, *options, program=program) as running:

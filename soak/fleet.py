@@ -1,4 +1,4 @@
-"""A fleet: workers that have new series at every scrape, that come and go, that hang, or answer what none should."""
+"""A fleet: workers with new series at every scrape, workers that come and go, hang, or give invalid answers."""
 
 import asyncio
 import json
@@ -18,13 +18,13 @@ from tests.support.waiting import eventually
 
 _WORKERS = 16
 _ROUNDS = 500
-"""Scrapes with new series, after which all workers start anew."""
+"""Scrapes with new series, after which all workers restart."""
 _FROM = 10
-"""The scrape after which memory is to stay."""
+"""The scrape at which memory is noted."""
 _MOST_GROWTH = 10.0
-"""MiB, for the series of so many rounds."""
+"""MiB by which memory may grow, for the series of `_ROUNDS` scrapes."""
 _COMPARED = 50
-"""Every so many scrapes, all samples are compared."""
+"""Scrapes between two comparisons of all samples."""
 _FAULTS: tuple[Behaviour, ...] = (
     targets.hang,
     targets.hang_in_the_body,
@@ -41,13 +41,13 @@ _FAULTS: tuple[Behaviour, ...] = (
 _PATIENCE = ("--target-timeout=1", "--max-target-bytes=1MiB")
 _UP = "smg_exporter_target_up"
 _FAULTY, _ABSENT = 0.3, 0.2
-"""Shares of the workers at a scrape."""
+"""The shares of workers that are faulty or absent at a scrape."""
 
 T = TypeVar("T")
 
 
 def fleet_series(part: Part) -> None:
-    """Have a new series in each of 16 workers at every scrape."""
+    """Add a new series to each of 16 workers before every scrape."""
     whole = part.promise(f"every {_COMPARED}th scrape has all samples of all workers")
     with workspace() as room, _workers() as workers:
         options = [f"--worker={worker.url}" for worker in workers]
@@ -68,7 +68,7 @@ def fleet_series(part: Part) -> None:
 
 
 def fleet_targets(part: Part) -> None:
-    """Have workers come, go, hang, and answer what no worker should."""
+    """Let workers come, go, hang, and give invalid answers."""
     whole = part.promise("all samples of workers that answer well are served, and none of others")
     up = part.promise("smg_exporter_target_up is 1 for workers that answer well, 0 for others")
     with workspace() as room, _workers() as workers:
@@ -110,14 +110,14 @@ def _fleet(part: Part, room: Path, *options: str, since: str) -> AbstractContext
 
 
 def _list(file: Path, workers: Sequence["_Worker"]) -> None:
-    """Write a workers file; it is there at once and whole."""
+    """Write a workers file atomically."""
     new = file.with_suffix(".new")
     new.write_text(json.dumps([{"targets": [worker.url for worker in workers]}]))
     new.replace(file)
 
 
 def _show(subject: Exporter, file: Path, workers: Sequence["_Worker"]) -> None:
-    """Have the fleet scrape these workers; return once it knows."""
+    """Make these workers the targets; return once the fleet has read the file."""
     _list(file, workers)
     urls = {worker.url for worker in workers}
 
@@ -133,7 +133,7 @@ def _samples(workers: Sequence["_Worker"]) -> Samples:
 
 
 class _Worker:
-    """A worker's exporter."""
+    """A simulated exporter of a worker."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -141,13 +141,13 @@ class _Worker:
         self.behave: Behaviour = self.answer
 
     async def answer(self, writer: asyncio.StreamWriter) -> None:
-        """Answer with as many series as there are to be."""
+        """Answer a scrape with the worker's present number of series."""
         lines = ["# HELP soak_total Requests.", "# TYPE soak_total counter"]
         lines += (f'soak_total{{number="{number}"}} {number}.0' for number in range(self.series))
         await targets.answer("\n".join([*lines, ""]).encode())(writer)
 
     def samples(self) -> Samples:
-        """Return what the fleet is to serve of it."""
+        """Return the samples that the fleet must serve of this worker."""
         return {
             f'soak_total{{number="{number}",worker_addr="{self.url}"}}': float(number)
             for number in range(self.series)
@@ -156,7 +156,7 @@ class _Worker:
 
 @contextmanager
 def _workers() -> Iterator[list[_Worker]]:
-    """Run workers' exporters, on an event loop in a thread beside this one."""
+    """Run the simulated exporters on an event loop in another thread."""
     loop = asyncio.new_event_loop()
     thread = Thread(target=loop.run_forever, name="workers")
     thread.start()

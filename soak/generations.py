@@ -15,17 +15,17 @@ from soak.processes import beside
 from soak.worker import Shares, files_of, living, write_file
 
 _FAST = 2000
-"""Generations of a worker that follow one another at once: the exporter may see any of them, or not."""
+"""Generations that follow one another without pause: the exporter may miss any of them."""
 _MOST_AT_ONCE = 6
-"""Files of such a generation."""
+"""Most files of a fast generation."""
 _SLOW = 2
-"""Generations of a worker that are waited for, so that its sums are known."""
+"""Generations that the exporter is given time to read, so that the sums are known."""
 _DEAD = range(5_000_000, 5_000_003)
-"""Pids above any that Linux gives."""
+"""Pids above Linux' highest."""
 
 
 def generations(part: Part) -> None:
-    """Have generations of files come and go beside those of a writer that stays; then remove all, for a new worker."""
+    """Let generations of files come and go beside a living writer's files; then remove all, for a new worker."""
     sums = part.promise("shares of vanished files stay in sums, their gauges go")
     bounds = part.promise("no share counts twice, however fast files come and go")
     anew = part.promise("once all files have vanished, counting starts anew")
@@ -69,7 +69,7 @@ def generations(part: Part) -> None:
 
 
 def _come(paths: Sequence[Path], chance: Random, shares: Shares) -> None:
-    """Write all files, in place of those that are there."""
+    """Write all files, replacing old ones."""
     shares.let_go(*filter(Path.exists, paths))
     shares.take(*(write_file(path, chance) for path in paths))
 
@@ -84,7 +84,7 @@ def _go(paths: Sequence[Path], chance: Random) -> list[Path]:
 
 
 def _hurry(paths: Sequence[Path], seed: float, total: c_double) -> None:
-    """Have generations come and go without a pause; put down the sum of what was written of a counter."""
+    """Let generations come and go without pause; sum up in `total` the written values of a counter."""
     chance = Random(seed)  # noqa: S311 - to be repeatable is the point
     total.value = 0.0
     for _ in range(_FAST):

@@ -1,4 +1,4 @@
-"""Memory over many scrapes: all values changing beside bad files, new series at every scrape, and a large worker."""
+"""Memory over many scrapes: all values change beside bad files; new series at every scrape; a large worker."""
 
 import os
 from collections.abc import Sequence
@@ -18,23 +18,23 @@ from tests.support.damage import make_unreadable
 from tests.support.files import counter
 
 _BAD = range(5_000_000, 5_000_096)
-"""Pids above any that Linux gives; four files are odd otherwise."""
+"""Pids above Linux' highest, of 96 damaged files; four more of the 100 bad files are no writer's."""
 _SERIES = 100
-"""Of each file whose values all change."""
+"""Series of each file whose values all change."""
 _FROM = 500
-"""The scrape after which memory is to stay."""
+"""The scrape at which memory is noted."""
 _COMPARED = 100
-"""Every so many scrapes, samples are compared with stock's."""
+"""Scrapes between two comparisons with stock."""
 _NEW_SERIES = 250
-"""Scrapes of a worker at each of which it has new series."""
+"""Scrapes per worker, each with new series."""
 _MOST_MEMORY = 64.0
-"""MiB that an exporter of the recorded worker with 8 ranks may take."""
+"""Most MiB of the exporter of the recorded worker with 8 ranks."""
 _CHANGED = 10
-"""Every so many scrapes a fifth of all lines has changed."""
+"""Scrapes between two changes of a fifth of all lines."""
 
 
 def changing(part: Part) -> None:
-    """Scrape beside 100 files that are bad and stay so, each time after all values have changed."""
+    """Change all values before every scrape, beside 100 files that are permanently bad."""
     sums = part.promise(f"every {_COMPARED}th scrape equals stock's on the good files")
     with workspace() as room, living(2) as pids:
         (directory := room / "worker").mkdir()
@@ -60,7 +60,7 @@ def changing(part: Part) -> None:
 
 
 def new_series(part: Part) -> None:
-    """Have new series in all files at every scrape, for worker after worker."""
+    """Add new series to all files before every scrape, for one worker after another."""
     sums = part.promise(f"every {_COMPARED}th scrape equals stock's")
     compared = part.promise(
         f"at most {MOST_GROWTH:g} MiB more than an exporter that starts with all the series"
@@ -85,7 +85,7 @@ def new_series(part: Part) -> None:
 
 
 def _grow(part: Part, subject: Exporter, sums: Promise, directory: Path, pids: Sequence[int]) -> None:
-    """Write files, and have new series in them at each scrape: of each process, and of all in common."""
+    """Write files, and add to them before each scrape a series per process, and one common to all."""
     with ExitStack() as stack:
         files = {
             pid: stack.enter_context(closing(MmapedDict(f"{directory}/counter_{pid}.db"))) for pid in pids
@@ -127,7 +127,7 @@ def memory(part: Part) -> None:
 
 
 def _add_bad_files(directory: Path, chance: Random) -> None:
-    """Add 100 files that cannot be read: damaged, and what is no file of a writer's at all."""
+    """Add 100 entries that cannot be read: damaged files, and entries that no writer makes."""
     for pid in _BAD:
         path = write_file(directory / f"{chance.choice(KINDS)}_{pid}.db", chance)
         data = bytearray(path.read_bytes())

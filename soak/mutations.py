@@ -1,4 +1,4 @@
-"""Files with random damage beside good ones: each costs itself only."""
+"""Files with random damage beside good ones: a damaged file must not affect the others."""
 
 import shutil
 import time
@@ -20,13 +20,13 @@ from tests.support.damage import DAMAGES, used
 from tests.support.files import gauge, looks, write
 
 _FIRST_PID = 5_000_000
-"""Above any that Linux gives."""
+"""Above Linux' highest pid."""
 _VICTIMS = 800
-"""Files of a directory that are mutated: half of them from the start, the others in place once they have been read."""
+"""Mutated files of a directory: half from the start, half in place after they were read."""
 _SHAKEN = 10
-"""Files that are cut short and made whole all the time."""
+"""Files that are truncated and restored all the time."""
 _WARM_UP = 10
-"""Rounds of mutations after which memory has found its level."""
+"""Rounds of mutations before memory is noted."""
 _PAUSE = 0.0005
 """Seconds between two cuts."""
 
@@ -49,7 +49,7 @@ class _Base(NamedTuple):
 
 
 def mutations(part: Part) -> None:
-    """Put directories in place that hold mutated files beside good ones, and mutate more once they have been read."""
+    """Install directories with mutated files beside good ones, and mutate more files after they were read."""
     healthy = part.promise("every sample of the good files equals stock's")
     untouched = part.promise("nothing in the directory is written, renamed or removed")
     cuts = RawValue(c_ulong)
@@ -99,7 +99,7 @@ def mutations(part: Part) -> None:
 def _put_in_place(
     directory: Path, good: Path, bases: Sequence[_Base], chance: Random, number: int
 ) -> list[tuple[Path, _Base]]:
-    """Replace the directory by a new one; return its victims that are still good."""
+    """Replace the directory by a new one; return the files, still good, that are to be mutated."""
     new = Path(shutil.copytree(good, directory.with_suffix(".new")))
     write(new / f"gauge_max_{_FIRST_PID}.db", {gauge("soak_round"): float(number)})
     victims = []
@@ -118,7 +118,7 @@ def _put_in_place(
 
 
 def _swap(directory: Path, new: Path) -> None:
-    """Have another directory in place of this one."""
+    """Replace one directory by another."""
     old = directory.rename(directory.with_suffix(".old"))
     new.rename(directory)
     shutil.rmtree(old)
@@ -129,7 +129,7 @@ def _shaken(directory: Path) -> list[Path]:
 
 
 def _cut(directory: Path, good: bytes, seed: float, cuts: c_ulong) -> None:
-    """Cut files short and make them whole, without end."""
+    """Truncate and restore files until killed."""
     chance = Random(seed)  # noqa: S311 - to be repeatable is the point
     paths = _shaken(directory)
     while True:

@@ -1,4 +1,4 @@
-"""A part of the soak: its time, what it has done, and what it found of each promise."""
+"""A part of the soak test: its time, its actions, and the checks of each promise."""
 
 import random
 import sys
@@ -11,34 +11,34 @@ Samples = Mapping[str, float]
 """Name and labels, as an exposition writes them -> value."""
 
 _DETAILS = 3
-"""Violations of a promise that are told in detail."""
+"""Most violations of a promise that are printed."""
 _PROGRESS = 5.0
 """Seconds between two lines of progress."""
 _PATIENCE = 30.0
-"""Seconds that a part may take for its least number of rounds, once it has found a violation."""
+"""Seconds after which a part that found a violation ends, even before its least number of rounds."""
 
 
 def differing(expected: Samples, got: Samples, *, others: bool = False) -> list[str]:
-    """Return the keys of samples that are not as expected; with `others`, there may be more than those expected."""
+    """Return the keys of samples that differ from `expected`; with `others`, additional samples are allowed."""
     if expected == got:
         return []
     return [key for key in (expected if others else {*expected, *got}) if expected.get(key) != got.get(key)]
 
 
 class Promise:
-    """One row of the table: what is promised, how often it was checked, and what broke it."""
+    """One row of the table: a promise, the number of checks, and the violations."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.measured = ""
-        """The figure; where it stays empty, the number of checks is."""
+        """The figure for the table; if empty, the number of checks is shown."""
         self.checks = 0
         self.violations = 0
         self.details: list[str] = []
         """The first few violations."""
 
     def check(self, kept: bool, violation: str) -> bool:  # noqa: FBT001 - the result of a comparison
-        """Count a check, and tell the violation if there was one; return `kept`."""
+        """Count a check, and record `violation` unless `kept`; return `kept`."""
         self.checks += 1
         if not kept:
             self.violations += 1
@@ -47,7 +47,7 @@ class Promise:
         return kept
 
     def equal(self, expected: Samples, got: Samples, when: str, *, others: bool = False) -> bool:
-        """Check that the samples are those expected; with `others`, that those expected are among them."""
+        """Check that the samples equal `expected`; with `others`, that they include `expected`."""
         wrong = differing(expected, got, others=others)
         some = "; ".join(
             f"{key}: expected {expected.get(key)}, got {got.get(key)}" for key in sorted(wrong)[:3]
@@ -55,18 +55,18 @@ class Promise:
         return self.check(not wrong, f"{when}: {len(wrong)} samples differ: {some}")
 
     def at_most(self, value: float, limit: float, measured: str) -> bool:
-        """Check a measured value against its limit, and show it."""
+        """Check a measured value against its limit; `measured` is its text for the table."""
         self.measured = measured
         return self.check(value <= limit, f"expected {limit:g} at most, got {value:g}")
 
     @property
     def kept(self) -> bool:
-        """Whether it was looked at, and no violation found."""
+        """Whether the promise was checked, without violations."""
         return self.checks > 0 and not self.violations
 
     @property
     def figure(self) -> str:
-        """What was measured, for the table."""
+        """The figure for the table."""
         return self.measured or f"{self.checks - self.violations:,} of {self.checks:,}"
 
 
@@ -78,17 +78,17 @@ class Part:
         self.chance = random.Random(f"{seed} {name}")  # noqa: S311 - to be repeatable is the point
         self._promises: dict[str, Promise] = {}
         self.done: Counter[str] = Counter()
-        """What was done, and how often."""
+        """Actions and how often they were done."""
         self._seconds = seconds
         self._start = time.monotonic()
         self._next_progress = _PROGRESS
 
     def promise(self, text: str) -> Promise:
-        """Return the row of the table for a promise; two exporters of a part share one."""
+        """Return the row for a promise; the same row if asked again, as two exporters of a part do."""
         return self._promises.setdefault(text, Promise(text))
 
     def rounds(self, least: int) -> Iterator[int]:
-        """Count rounds until the part's time is over, but `least` of them anyway."""
+        """Yield round numbers until the part's time is over, at least `least` of them."""
         number = 0
         while self._passed() < self._seconds or number < self._owed(least):
             yield number
@@ -106,16 +106,16 @@ class Part:
 
     @property
     def promises(self) -> Collection[Promise]:
-        """What it has checked."""
+        """All promises of the part."""
         return self._promises.values()
 
     @property
     def kept(self) -> bool:
-        """Whether all its promises were kept."""
+        """Whether all promises of the part were kept."""
         return all(promise.kept for promise in self.promises)
 
     def cells(self) -> Iterator[tuple[str, ...]]:
-        """Return its rows of the table: part, what was done, promise, figure, kept."""
+        """Yield the part's table rows: part, actions, promise, figure, kept."""
         done = ", ".join(f"{count:,} {what}" for what, count in self.done.items())
         first = self.name, done
         for promise in self.promises:
@@ -123,7 +123,7 @@ class Part:
             first = "", ""
 
     def violations(self) -> Iterator[str]:
-        """Return what is known of promises that were not kept, as lines."""
+        """Yield the recorded violations, a line each."""
         for promise in self.promises:
             if not promise.kept:
                 yield f"{self.name}: {promise.text}: {promise.violations:,} of {promise.checks:,} checks failed"
@@ -131,7 +131,7 @@ class Part:
 
 
 def run(name: str, work: Callable[[Part], None], seconds: float, seed: int) -> Part:
-    """Run a part; what ends it early is a violation too."""
+    """Run a part; an exception that ends it counts as a violation."""
     part = Part(name, seconds, seed)
     try:
         work(part)

@@ -1,4 +1,4 @@
-"""Processes of the soak's own: forked, so that they start at once, and where possible with a pid of choice."""
+"""Helper processes: forked, so that they start fast, and if possible with a chosen pid."""
 
 import ctypes
 import multiprocessing
@@ -13,32 +13,32 @@ from typing import TypeVarTuple
 
 _FORK = multiprocessing.get_context("fork")
 _LAST_PID = Path("/proc/sys/kernel/ns_last_pid")
-"""The pid given last in this pid namespace. Who may write it chooses the next."""
+"""The last pid given in this pid namespace; writing it, if permitted, chooses the next pid."""
 _TRIES = 20
-"""How often to try for a pid; another process of the machine may come first."""
+"""Attempts to get a pid: another process may take it first."""
 _NAMESPACE = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc")
 _PR_SET_PDEATHSIG = 1
-"""prctl: the signal that a process gets when its parent ends."""
+"""prctl: sets the signal that a process gets when its parent ends."""
 
 Ts = TypeVarTuple("Ts")
 
 
 def start(work: Callable[[*Ts], None], *args: *Ts) -> ForkProcess:
-    """Start a process that does `work`, and then ends."""
+    """Start a process that runs `work`."""
     process = _FORK.Process(target=_work, args=(work, *args), daemon=True)
     process.start()
     return process
 
 
 def kill(process: ForkProcess) -> None:
-    """End a process as the kernel does when memory runs out."""
+    """Kill a process with SIGKILL, as the OOM killer does."""
     process.kill()
     process.join()
 
 
 @contextmanager
 def beside(work: Callable[[*Ts], None], *args: *Ts) -> Iterator[ForkProcess]:
-    """Have a process do `work` as long as the block lasts."""
+    """Run `work` in a process until the end of the block."""
     process = start(work, *args)
     try:
         yield process
@@ -47,13 +47,13 @@ def beside(work: Callable[[*Ts], None], *args: *Ts) -> Iterator[ForkProcess]:
 
 
 def start_as(pid: int, work: Callable[[*Ts], None], *args: *Ts) -> ForkProcess | None:
-    """Start a process under a pid that nobody has now; None where that cannot be had."""
+    """Start a process with a chosen free pid; None if it cannot be had."""
     for _ in range(_TRIES):
         try:
             last = _LAST_PID.read_text()
             _LAST_PID.write_text(str(pid - 1))
             process = start(work, *args)
-            _LAST_PID.write_text(last)  # so that strangers do not get the pids of the dead
+            _LAST_PID.write_text(last)  # so that other processes do not get the pids of dead writers
         except OSError:
             return None
         if process.pid == pid:
@@ -63,7 +63,7 @@ def start_as(pid: int, work: Callable[[*Ts], None], *args: *Ts) -> ForkProcess |
 
 
 def enter_namespace(command: Sequence[str]) -> None:
-    """Go on as `command` in a pid namespace where pids can be chosen, if that helps and is possible."""
+    """Run `command` in a new pid namespace in which pids can be chosen; return if that is needless or impossible."""
     with suppress(OSError):
         _LAST_PID.write_text(_LAST_PID.read_text())
         return
@@ -74,6 +74,6 @@ def enter_namespace(command: Sequence[str]) -> None:
 
 
 def _work(work: Callable[[*Ts], None], *args: *Ts) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends this process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # at Ctrl-C, the parent ends this process
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     work(*args)

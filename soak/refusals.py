@@ -1,4 +1,4 @@
-"""Files of living writers that cannot be read for a while, are rewritten, or go: their shares in the sums."""
+"""Files of living writers that are unreadable for a while, rewritten or removed: their shares in the sums."""
 
 import struct
 from pathlib import Path
@@ -55,14 +55,14 @@ def refusals(part: Part) -> None:
 
 
 def _overwrite(path: Path, data: bytes | bytearray) -> None:
-    """Replace what a file holds; it stays the same file."""
+    """Overwrite a file's contents in place (same inode)."""
     with path.open("r+b") as file:
         file.write(data)
         file.truncate()
 
 
 def _end_refusal(path: Path, good: bytes, chance: Random, shares: Shares) -> None:
-    """Make a file good again, with grown values or without, or remove it."""
+    """Restore a file, with grown values or not, or remove it."""
     if (fate := chance.randrange(3)) == 0:
         path.unlink()
         shares.let_go(path)
@@ -74,7 +74,7 @@ def _end_refusal(path: Path, good: bytes, chance: Random, shares: Shares) -> Non
 
 
 def _rewrite(path: Path, chance: Random, shares: Shares) -> None:
-    """Write other keys into a file, or have fewer bytes in use: what no writer does."""
+    """Write other keys into a file, or lower its count of used bytes: no writer does either."""
     data = bytearray(path.read_bytes())
     positions = entry_positions(data)
     shares.let_go(path)

@@ -1,4 +1,4 @@
-"""Expositions as samples: what the exporter serves, and what prometheus_client's own merge makes of files."""
+"""Samples: parsed from the exporter's answers, and from prometheus_client's own merge of files."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -20,13 +20,13 @@ class Exposition(NamedTuple):
     samples: Samples
     """The worker's."""
     counters: Samples
-    """Those of them that only grow: of counters, histograms and summaries."""
+    """The samples that only grow: of counters, histograms and summaries."""
     own: Samples
     """The exporter's own."""
 
 
 def read(body: bytes) -> Exposition:
-    """Return what a body says. prometheus_client's parser would take longer than the exporter."""
+    """Parse a body. prometheus_client's parser would take longer than the exporter's answer."""
     samples: dict[str, float] = {}
     counters: dict[str, float] = {}
     own: dict[str, float] = {}
@@ -49,7 +49,7 @@ def read(body: bytes) -> Exposition:
 
 
 def of_stock(files: Iterable[Path], labels: Mapping[str, str] | None = None) -> Samples:
-    """Return what prometheus_client's own merge makes of files, with labels added."""
+    """Return the samples of prometheus_client's own merge of files, with labels added."""
     registry = CollectorRegistry()
     registry.register(_Merged(MultiProcessCollector.merge(list(map(str, files))), labels or {}))
     return read(generate_latest(registry)).samples
@@ -59,7 +59,7 @@ def readable(path: Path) -> bool:
     """Whether prometheus_client can read a file."""
     try:
         MultiProcessCollector.merge([str(path)])
-    except Exception:  # noqa: BLE001 - it raises whatever its assumptions lead to
+    except Exception:  # noqa: BLE001 - on bad files it raises exceptions of many types
         return False
     return True
 

@@ -1,6 +1,6 @@
-"""A made-up worker: its files, what stock makes of them as they come and go, and processes that live.
+"""A simulated worker: its files, the sums expected of them as they come and go, and living processes.
 
-All amounts are eighths, so that sums are exact in whatever order they are added.
+All values are multiples of 1/8, so that sums are exact in any order.
 """
 
 import shutil
@@ -23,11 +23,11 @@ KINDS = ("counter", "histogram", "summary", "gauge_all", "gauge_livesum", "gauge
 """Kinds of files that each process has."""
 
 Amount = float | tuple[float, float]
-"""A value, or one with its stamp."""
+"""A value, or a value and its time stamp."""
 
 
 def entries(chance: Random, pid: str) -> dict[str, dict[str, Amount]]:
-    """Return what a process has to say, by kind of file."""
+    """Return a process's entries, by kind of file."""
 
     def amount() -> float:
         return chance.randint(1, 800) / 8
@@ -50,13 +50,13 @@ def entries(chance: Random, pid: str) -> dict[str, dict[str, Amount]]:
 
 
 def write_file(path: Path, chance: Random) -> Path:
-    """Write a process's file of the kind and pid that its name says; it is there at once and whole, or replaced."""
+    """Write a process's file, of the kind and pid in its name, atomically; an old one is replaced."""
     kind, _, pid = path.stem.rpartition("_")
     return write(path.parent.with_suffix(".staged"), entries(chance, pid)[kind]).replace(path)
 
 
 def files_of(directory: Path, pids: Iterable[int]) -> list[Path]:
-    """Return the paths of the files that these processes have."""
+    """Return the paths of these processes' files."""
     return [directory / f"{kind}_{pid}.db" for pid in pids for kind in KINDS]
 
 
@@ -69,19 +69,19 @@ def make_directory(directory: Path, chance: Random, pids: Iterable[int]) -> Path
 
 
 class Shares:
-    """What the sums are to be: stock's, on copies of files as they were last good, those that have gone included."""
+    """The expected sums: stock's merge of copies of the files as last known good, vanished files included."""
 
     def __init__(self, room: Path) -> None:
         self._room = room
         self.start_anew()
 
     def take(self, *paths: Path) -> None:
-        """Count files as they are now, in place of their last good versions."""
+        """Replace the copies of files by their present contents."""
         for path in paths:
             shutil.copyfile(path, self._present / path.name)
 
     def let_go(self, *paths: Path) -> None:
-        """Keep what files have in sums, as last taken; a gauge leaves nothing."""
+        """Mark files as vanished: keep their last copies in the sums, except gauges, which are dropped."""
         for path in paths:
             copy = self._present / path.name
             if path.name.startswith("gauge"):
@@ -92,7 +92,7 @@ class Shares:
                 copy.rename(room / path.name)
 
     def start_anew(self) -> None:
-        """Forget all: another worker has come."""
+        """Drop all copies: a new worker has replaced the old."""
         shutil.rmtree(self._room, ignore_errors=True)
         self._present, self._gone = self._room / "present", self._room / "gone"
         self._present.mkdir(parents=True)
@@ -100,12 +100,12 @@ class Shares:
         self._departures = 0
 
     def samples(self) -> Samples:
-        """Return what is to be served."""
+        """Return the samples that must be served."""
         return of_stock(self._room.rglob("*.db"))
 
 
 class Dials:
-    """A file of many series, whose values can be set all at once."""
+    """A file of many series whose values can all be set in one step."""
 
     def __init__(self, path: Path, series: int) -> None:
         key, name = (counter, "soak") if path.name.startswith("counter") else (gauge, "soak_load")
@@ -113,7 +113,7 @@ class Dials:
         write(path, dict.fromkeys(keys, 0.0))
         with path.open("r+b") as file:
             self._map = mmap(file.fileno(), 0)
-        # All keys are equally long, so values stand at equal distances: after the header, a length, and a padded key.
+        # All keys have the same length, so values are evenly spaced: after the header, a length, and a padded key.
         skip = 4 + len(keys[0]) + 8 - (len(keys[0]) + 4) % 8
         start, stride = (8 + skip) // 8, (skip + 16) // 8
         self._values = memoryview(self._map).cast("d")[start : start + stride * series : stride]
@@ -125,7 +125,7 @@ class Dials:
 
 @contextmanager
 def living(count: int) -> Iterator[list[int]]:
-    """Give the pids of so many processes that live as long as the block, and no longer than this process."""
+    """Yield the pids of `count` processes that live until the end of the block, or of this process."""
     with ExitStack() as stack:
         some = [
             stack.enter_context(subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL))
@@ -135,7 +135,7 @@ def living(count: int) -> Iterator[list[int]]:
 
 
 def grow(path: Path, chance: Random) -> None:
-    """Add to every value of a file, as its writer would."""
+    """Increase every value of a file, as its writer would."""
     file = MmapedDict(str(path))
     for key, value, stamp in list(file.read_all_values()):
         file.write_value(key, value + chance.randint(0, 9), stamp and time.time())

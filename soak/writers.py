@@ -1,4 +1,4 @@
-"""Writers that are killed at any moment, and those that come after them, under a new pid or the same."""
+"""Writers that are killed at any moment, and their successors, with a new pid or the same."""
 
 import multiprocessing
 import os
@@ -22,14 +22,14 @@ from tests.support.waiting import DEADLINE
 
 _WRITERS = 6
 _ROUNDS = 6
-"""Rounds of killing that a worker goes through before all its writers are killed."""
+"""Rounds of killing some writers, before all of a worker's writers are killed."""
 _EARLY = 0.2
 """The share of successors that are killed while they start."""
 _PAUSE = 0.001
 """Seconds between two requests that a writer counts."""
 _MODES: tuple[Mode, ...] = ("all", "livesum", "livemax")
 _MARK_PID = 5_000_000
-"""Above any that Linux gives."""
+"""Above Linux' highest pid."""
 
 
 def writers(part: Part) -> None:
@@ -63,7 +63,7 @@ def writers(part: Part) -> None:
 
 
 def _mark(directory: Path, number: int) -> Samples:
-    """Add a file; once the samples returned are served, the exporter has looked at directory and processes again."""
+    """Add a file, and return its samples; once they are served, the exporter has looked again."""
     made = write(directory.with_suffix(".staged"), {counter("soak_mark", number=str(number)): 1.0})
     made.rename(directory / f"counter_{_MARK_PID + number}.db")
     return {f'soak_mark_total{{number="{number}"}}': 1.0}
@@ -80,7 +80,7 @@ class _Writer(NamedTuple):
 
 
 class _Worker:
-    """Processes that write as long as the block lasts. The first is never killed in it, so that its files are whole."""
+    """Writers that run until the end of the block. The first is never killed before, so its files are whole."""
 
     def __init__(self, part: Part, directory: Path) -> None:
         self._part = part
@@ -96,7 +96,7 @@ class _Worker:
             kill(self._writers.pop().process)
 
     def replace_some(self, subject: Exporter) -> None:
-        """Kill some while it scrapes, and have successors in their places; return once these have written."""
+        """Kill some writers between scrapes, and start successors; return once those have written."""
         chance = self._part.chance
         for place in chance.sample(range(1, _WRITERS), chance.randint(1, _WRITERS - 1)):
             alive = False
@@ -111,14 +111,14 @@ class _Worker:
             assert writer.has_written.wait(DEADLINE), "a writer does not write"
 
     def signal(self, number: signal.Signals) -> None:
-        """Stop all, and return once they have, or let them go on."""
+        """Send a signal to all writers; after SIGSTOP, return once all have stopped."""
         for writer in self._writers:
             os.kill(writer.pid, number)
             if number is signal.SIGSTOP:
                 os.waitpid(writer.pid, os.WUNTRACED)
 
     def samples(self) -> Samples:
-        """Return what is to be served now: no live gauges of the dead, and no gauge at all without a living writer."""
+        """Return the samples that must be served: no live gauges of dead writers, no gauges at all if none lives."""
         living = {str(writer.pid) for writer in self._writers}
         files = []
         for path in self._directory.iterdir():
@@ -129,7 +129,7 @@ class _Worker:
         return of_stock(files)
 
     def _succeed(self, pid: int) -> _Writer:
-        """Start a successor; every second time under the same pid, where that can be had."""
+        """Start a successor; with probability 1/2 with the same pid, if that can be had."""
         if self._part.chance.random() < 0.5:
             event = multiprocessing.Event()
             if process := start_as(pid, _write, self._directory, event):
@@ -144,7 +144,7 @@ class _Worker:
 
 
 def _write(directory: Path, has_written: Event) -> None:
-    """Count requests without end."""
+    """Count simulated requests until killed."""
     with process(directory, os.getpid()) as registry:
         requests = Counter("soak", "Requests.", registry=registry)
         seconds = Histogram("soak_seconds", "Durations.", registry=registry, buckets=(0.1, 1.0))
@@ -152,7 +152,7 @@ def _write(directory: Path, has_written: Event) -> None:
         gauges = [
             Gauge(f"soak_{mode}", "Load.", registry=registry, multiprocess_mode=mode) for mode in _MODES
         ]
-        # A series of its own: who set a common one last is open where two do so at the same moment.
+        # A series per process: if two processes set a common one at the same moment, the last is undefined.
         state = Gauge("soak_state", "State.", ["rank"], registry=registry, multiprocess_mode="mostrecent")
         gauges.append(state.labels(os.getpid()))
         for number in count():

@@ -1,14 +1,14 @@
 """`smg-exporter demo`: a simulated SGLang worker of real processes, and the exporter on its directory.
 
     catalogue   SGLang's metrics as recorded: names, labels, types, modes, buckets
-    workload    the requests that come
-    model       the server that answers them, simulated
-    events      what it reports
+    workload    the simulated clients' requests
+    model       the simulated server
+    events      what the simulated server reports
     writers     events -> metrics, for a scheduler and for the servicer
-    worker      one process
-    processes   all of them
+    worker      one process of the worker
+    processes   starts, watches and ends all processes
 
-The simulated processes import this package too, so it imports nothing heavy at its top.
+The simulated processes import this package too, so it imports nothing heavy at module level.
 """
 
 import shlex
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
     from exporter.options import DemoOptions
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""What ends it. The last is a terminal's that closes: an exporter alone would read its settings again."""
+"""The signals that end the demo. SIGHUP, at which `serve` reloads, is sent when the terminal closes."""
 
 
 def run(options: "DemoOptions") -> int:
     """Serve a simulated worker until one of SIGNALS; return the exit code.
 
-    Whatever happens, its processes have ended and its directory is gone on return.
+    On return, in any case, the worker's processes have ended and its directory is removed.
     """
     from exporter.worker.serve import endpoint, serve  # noqa: PLC0415 - heavy; see above
 
-    if problem := endpoint(options).problem():  # before a word of where the metrics are
+    if problem := endpoint(options).problem():  # before printing where the metrics are
         print(f"smg-exporter: error: {problem}", file=sys.stderr)
         return 1
     try:
@@ -58,7 +58,7 @@ def run(options: "DemoOptions") -> int:
 
 
 def introduction(worker: SimulatedWorker, options: "DemoOptions") -> str:
-    """Return what to tell the user at the start: where things are, and what to try."""
+    """Return the text printed at the start: URLs, directory, pids, and commands to try."""
     base = f"http://{host_port(local_host(options.listen_host), options.metrics_port)}"
     metrics = base + options.telemetry_path
     processes = "\n".join(f"  {process.pid:>7}  {process.name}" for process in worker.processes)
@@ -85,7 +85,7 @@ Ctrl-C ends all of it and leaves nothing behind.
 
 @contextmanager
 def _orderly_signals() -> Iterator[None]:
-    """Turn the first of SIGNALS into KeyboardInterrupt, and ignore others while that cleans up.
+    """Turn the first of SIGNALS into KeyboardInterrupt, and ignore further ones during the cleanup.
 
     The exporter sets its own handlers while it serves.
     """
@@ -104,7 +104,7 @@ def _orderly_signals() -> Iterator[None]:
 
 @contextmanager
 def _undisturbed_exit() -> Iterator[None]:
-    """Ignore signals after the body: what follows is bounded, and leaves nothing behind."""
+    """Ignore signals after the body, so that the cleanup, which takes bounded time, is not interrupted."""
     try:
         yield
     finally:

@@ -1,8 +1,8 @@
 """SGLang's metrics as recorded from a real worker, and the prometheus_client objects that write them.
 
 `catalogue.json` was taken from a recorded worker directory (`tests/data/README.md`), one metric a line.
-`labels` are a metric's own label names; the ones that every metric of a role has are in `common_labels`, and
-a scheduler adds its `tp_rank`. `series` lists the values seen of a metric's own labels.
+`labels` are a metric's own label names. Labels that all metrics of a role have are in `common_labels`; a scheduler
+adds its `tp_rank`. `series` lists the recorded values of a metric's own labels.
 """
 
 import json
@@ -84,9 +84,9 @@ def _spec(entry: dict[str, Any]) -> MetricSpec:
 class ProcessMetrics:
     """One process's metric objects: `gauge("token_usage")`, `counter("realtime_tokens", "decode")`.
 
-    Names leave `sglang:` out; label values are those of `MetricSpec.labels`, in order. Every recorded series
-    exists once this is built, so every file entry does, as on a real worker. An unknown name or label value
-    is a KeyError.
+    Names leave `sglang:` out; label values are those of `MetricSpec.labels`, in order. All recorded
+    series, and so their entries in the files, exist after construction, as on a real worker. An unknown name or
+    label value is a KeyError.
     """
 
     def __init__(self, catalogue: Catalogue, role: Role, tp_rank: int | None = None) -> None:
@@ -112,7 +112,7 @@ class ProcessMetrics:
 
     def _create(self, spec: MetricSpec) -> None:
         names = (*self._common, *spec.labels)
-        # No registry: the values reach the exporter through files, and nothing collects in this process.
+        # No registry: the exporter reads the values from the files; nothing is collected in this process.
         match spec.type:
             case "counter":
                 self._add_series(self._counters, spec, Counter(spec.name, spec.help, names, registry=None))

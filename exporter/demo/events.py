@@ -6,7 +6,7 @@ from enum import StrEnum
 from exporter.demo.workload import Request
 
 STATS_INTERVAL = 1.0
-"""Seconds between two looks at throughput, cache hits and occupancy."""
+"""Length in seconds of the windows over which throughput, cache hits and occupancy are computed."""
 
 
 class PassKind(StrEnum):
@@ -25,7 +25,7 @@ class Arrived:
 
 @dataclass(frozen=True, slots=True)
 class Scheduled:
-    """A request left the queue for the first time. Retracted requests that do so again are not reported."""
+    """A request left the queue for the first time. Not reported again when it was retracted and leaves it once more."""
 
     queue_time: float
 
@@ -38,7 +38,7 @@ class ForwardPass:
     start: float
     end: float
     forward_seconds: float
-    """The part of it spent on the GPU; the rest is the scheduler's overhead."""
+    """The part of the pass spent on the GPU; the rest is the scheduler's overhead."""
     batch_size: int
     computed_tokens: int
     """Prompt tokens prefilled, or tokens decoded."""
@@ -53,7 +53,7 @@ class ForwardPass:
 
 @dataclass(frozen=True, slots=True)
 class FirstToken:
-    """A request's first token is there."""
+    """A request got its first token."""
 
     request: Request
     time_to_first_token: float
@@ -77,7 +77,7 @@ class Finished:
     prefill_time: float
     decode_time: float
     chunked: bool
-    """Whether its prompt took more than one pass."""
+    """Whether the prompt took more than one pass."""
 
     @property
     def end_to_end(self) -> float:
@@ -86,7 +86,7 @@ class Finished:
 
     @property
     def time_per_output_token(self) -> float | None:
-        """Mean seconds between tokens; None when there was only one."""
+        """Mean seconds between tokens; None if there was only one token."""
         gaps = self.request.output_tokens - 1
         return self.decode_time / gaps if gaps else None
 
@@ -115,12 +115,12 @@ Event = Arrived | Scheduled | ForwardPass | FirstToken | Retracted | Finished | 
 
 @dataclass(frozen=True)
 class Load:
-    """The server at one moment."""
+    """The server's state at one moment."""
 
     running: int
     queued: int
     retracted: int
-    """Queued requests that ran before."""
+    """Queued requests that ran before and were retracted."""
     kv_used: int
     kv_evictable: int
     kv_available: int

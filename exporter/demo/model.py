@@ -1,8 +1,8 @@
 """The simulated server: continuous batching over a fixed KV cache, as a discrete-event simulation.
 
-It knows no clock, no file and no metric. `Server.advance(to)` moves it to a moment and returns what happened;
-the result does not depend on the size of the steps, so processes that share a seed and a start time agree
-without talking.
+The simulation uses no clock, file or metric. `Server.advance(to)` moves it to a moment and returns what happened;
+the result does not depend on the size of the steps, so processes with the same seed and start time agree without
+communication.
 
 The scheduler is SGLang's in outline: waiting requests are prefilled, in chunks, before anything is decoded;
 otherwise one decode pass adds a token to every running request. A pass takes longer the more it does. When
@@ -54,15 +54,15 @@ class ServerSpec:
     jitter: float = 0.05
     """Spread of a pass's time around its mean."""
     new_token_ratio_initial: float = 0.4
-    """The share of `max_new_tokens` to reserve for each request; it falls while nothing is retracted."""
+    """The share of `max_new_tokens` reserved for each request at first; the share falls while nothing is retracted."""
     new_token_ratio_minimum: float = 0.03
     new_token_ratio_decay: float = 0.0015
-    """How much it falls with each decode pass."""
+    """How much the ratio falls with each decode pass."""
 
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """A request and how far it has come."""
+    """A request and its progress."""
 
     request: Request
     generated: int = 0
@@ -80,7 +80,7 @@ class _Job:
 
     @property
     def plannable_tokens(self) -> int:
-        """How many more tokens the client allows."""
+        """The number of further tokens that the client allows."""
         return self.request.max_new_tokens - self.generated
 
 
@@ -113,17 +113,17 @@ class _KVCache:
         return self.capacity - self.used
 
     def lock(self, tokens: int) -> None:
-        """Use cached tokens that are still there."""
+        """Move evictable tokens, which a request shares, to the used ones."""
         self.evictable -= tokens
         self.used += tokens
 
     def allocate(self, tokens: int) -> None:
-        """Use new tokens, and evict old ones where none are available."""
+        """Move available tokens to the used ones; evict as many as are missing."""
         self.evictable -= max(0, tokens - self.available)
         self.used += tokens
 
     def release(self, tokens: int, *, keep: bool) -> None:
-        """Stop using tokens; `keep` leaves them to be hit again."""
+        """Stop using tokens: with `keep` they become evictable, else available."""
         self.used -= tokens
         if keep:
             self.evictable += tokens
@@ -216,7 +216,7 @@ class Server:
         return self._start_prefill() or self._start_decode()
 
     def _start_prefill(self) -> _PassInFlight | None:
-        """Prefill what was begun, then what the cache and the batch have room for, up to one chunk."""
+        """Prefill begun prompts, then new ones as far as cache and batch have room, up to one chunk."""
         budget = self.spec.prefill_chunk
         jobs: list[_Job] = []
         tokens: list[int] = []
@@ -316,7 +316,7 @@ class Server:
         if not self._waiting or len(self._running) >= self.spec.max_running:
             return False
         if not self._running:
-            return True  # alone, it fits: no request is longer than the cache
+            return True  # a request alone always fits: none is longer than the cache
         job = self._waiting[0]
         growth = job.plannable_tokens + sum(other.plannable_tokens for other in self._running)
         return job.context + self._new_token_ratio * growth <= self._kv.allocatable
@@ -350,7 +350,7 @@ class Server:
             self._events.append(_finished(job))
 
     def _drop_impatient(self) -> None:
-        """Let go of requests whose client has left: between passes, as a scheduler does."""
+        """Abort requests whose client gave up: between passes, as a scheduler does."""
         gone = [job for job in (*self._running, *self._waiting) if job.request.deadline <= self._clock]
         for job in gone:
             self._leave(job)

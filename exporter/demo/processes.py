@@ -30,7 +30,7 @@ class DemoError(Exception):
 
 @dataclass(frozen=True)
 class SimulatedProcess:
-    """One process of the worker. Ask `pid`; leave signalling and waiting to `simulated_worker`."""
+    """One process of the worker. `simulated_worker` signals and reaps it."""
 
     role: Role
     tp_rank: int | None
@@ -39,12 +39,12 @@ class SimulatedProcess:
 
     @property
     def pid(self) -> int:
-        """The process id, also after its end."""
+        """The process id, also after the process ended."""
         return self.popen.pid
 
     @property
     def name(self) -> str:
-        """What to call it: `servicer`, `scheduler tp_rank=0`."""
+        """The process's name for messages: `servicer`, `scheduler tp_rank=0`."""
         return str(self.role) if self.tp_rank is None else f"{self.role} tp_rank={self.tp_rank}"
 
 
@@ -65,8 +65,8 @@ class SimulatedWorker:
 def simulated_worker(directory: Path, ranks: int, seed: int = 0) -> Iterator[SimulatedWorker]:
     """Run a worker of `ranks` schedulers and a servicer that write into `directory`, which must exist.
 
-    Inside, every process has written its files. One that dies is reaped, logged and not replaced; its files
-    stay. On leaving, all processes have ended. The same seed gives the same traffic. Raises DemoError when
+    Inside the block, every process has written its files. One that dies is reaped, logged and not replaced; its
+    files stay. After the block, all processes have ended. The same seed gives the same traffic. Raises DemoError when
     one fails to start.
     """
     started = time.monotonic()
@@ -97,7 +97,7 @@ def _start(
     environment = {
         **os.environ,
         "PROMETHEUS_MULTIPROC_DIR": str(directory),
-        # It shall import what this process would, and nothing from the current directory.
+        # The child imports from where this process does, and not from the current directory.
         "PYTHONPATH": os.pathsep.join(sys.path),
         "PYTHONSAFEPATH": "1",
     }
@@ -105,11 +105,11 @@ def _start(
         popen = subprocess.Popen(  # noqa: S603 - this interpreter and our own module
             [sys.executable, "-m", "exporter.demo.worker", *words],
             env=environment,
-            stdin=subprocess.PIPE,  # held open: its end tells the process that this one has gone
+            stdin=subprocess.PIPE,  # held open: its end tells the child that this process is gone
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            start_new_session=True,  # Ctrl-C is for this process, which then ends the others
+            start_new_session=True,  # Ctrl-C reaches only this process, which then ends the others
         )
     except OSError as error:
         raise DemoError(f"cannot start a {role} with {sys.executable}: {error}") from error
@@ -131,7 +131,7 @@ def _await_ready(processes: Sequence[SimulatedProcess], deadline: float) -> None
 
 
 def _failure(process: SimulatedProcess) -> str:
-    """Say how a process that has closed its stdout ended."""
+    """Return how a process ended that has closed its stdout."""
     try:
         _, stderr = process.popen.communicate(timeout=STOP_TIMEOUT)
     except subprocess.TimeoutExpired:
@@ -148,7 +148,7 @@ def _ending(code: int | None) -> str:
 
 
 def _reap(processes: Sequence[SimulatedProcess], stopping: threading.Event) -> None:
-    """Reap each process as it ends, until all have: a dead process's stdout is at its end."""
+    """Reap each process as it ends, which closes its stdout; return when all have."""
     with _selector(processes) as selector:
         while selector.get_map():
             for key, _ in selector.select():

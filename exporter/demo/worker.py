@@ -1,7 +1,7 @@
 """One process of the simulated worker: `python -m exporter.demo.worker --role scheduler --tp-rank 0 ...`.
 
-It writes into `PROMETHEUS_MULTIPROC_DIR`, says `ready` on stdout once all its series exist, and ends when
-stdin does: the parent holds the other end, so no process outlives it, however it dies. SIGTERM ends it too.
+The process writes into `PROMETHEUS_MULTIPROC_DIR`, prints `ready` once all its series exist, and ends when stdin is
+closed: the parent holds the other end, so the process does not outlive it. SIGTERM ends the process too.
 """
 
 import argparse
@@ -17,13 +17,13 @@ from exporter.demo.writers import SchedulerWriter, ServicerWriter, Writer
 
 READY = "ready"
 TICK = 0.2
-"""Seconds between updates. All processes update to the same moments: its multiples since the start."""
+"""Seconds between updates. All processes update to the same moments: multiples of TICK since the start."""
 WARM_UP = 30.0
-"""Seconds of traffic behind the server at the start, so that the first scrape shows it at work."""
+"""Seconds of traffic simulated before the start, so that the first scrape shows a busy server."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run until the parent has gone."""
+    """Run until the parent is gone."""
     options = _parse(arguments)
     server = Server(options.seed)
     run(server, _writer(options, server), started=options.started, parent=sys.stdin)
@@ -39,7 +39,7 @@ def run(server: Server, writer: Writer, *, started: float, parent: TextIO) -> No
             ready = True
             print(READY, flush=True)
         next_tick = started + (tick + 1) * TICK
-        # Nobody writes to this pipe: it becomes readable only by ending.
+        # Nobody writes to this pipe: it turns readable only when its other end is closed.
         if select.select([parent], [], [], max(0.0, next_tick - time.monotonic()))[0]:
             return
 

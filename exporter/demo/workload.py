@@ -1,7 +1,7 @@
-"""The requests that reach the simulated server: when they come, and what they ask.
+"""The requests to the simulated server: arrival times, lengths and clients' behaviour.
 
 Arrivals are a Poisson process whose rate follows a slow wave (a day in ten minutes) and jumps in bursts.
-Lengths are log-normal. Everything is drawn from the seed, so the same seed is the same traffic in every
+Lengths are log-normal. All randomness comes from the seed, so the same seed gives the same traffic in every
 process.
 """
 
@@ -13,23 +13,23 @@ from random import Random
 LONGEST_PROMPT = 8192
 LONGEST_OUTPUT = 2048
 USUAL_LIMIT = 512
-"""What most clients allow to be generated, in tokens."""
+"""Tokens that most clients allow to be generated."""
 LONGEST_REQUEST = LONGEST_PROMPT + LONGEST_OUTPUT
 """Tokens; a server's cache holds at least this many."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What one client asks. Times are seconds since the server's start."""
+    """A client's request. Times are seconds since the server's start."""
 
     arrival: float
     prompt_tokens: int
     output_tokens: int
-    """Where generation would end by itself; the scheduler does not know it."""
+    """Tokens after which generation ends by itself; unknown to the scheduler."""
     max_new_tokens: int
-    """What the client allows, and what the scheduler must plan for."""
+    """Most tokens to generate, as set by the client; the scheduler plans with this number."""
     shared_prefix: float
-    """The share of the prompt that earlier requests had too, 0 to 1."""
+    """The share of the prompt, 0 to 1, that is a prefix of earlier prompts."""
     streaming: bool
     deadline: float
     """When the client gives up; infinity for most."""
@@ -37,12 +37,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Traffic:
-    """How much comes, and how it varies."""
+    """The rate of requests, and how it varies."""
 
     mean_rate: float = 2.2
     """Requests per second, before bursts."""
     wave: float = 0.5
-    """How far the slow wave goes from the mean, as a share of it."""
+    """The amplitude of the slow wave, as a share of the mean."""
     wave_period: float = 600.0
     burst_factor: float = 3.5
     burst_gap: float = 50.0
@@ -50,14 +50,14 @@ class Traffic:
     burst_seconds: tuple[float, float] = (4.0, 9.0)
     streaming_share: float = 0.8
     shared_prefix_share: float = 0.65
-    """The share of requests that begin as earlier ones did."""
+    """The share of requests whose prompt shares a prefix with earlier ones."""
     impatient_share: float = 0.015
     patience: float = 4.0
     """Mean seconds before an impatient client gives up."""
 
 
 def generator(seed: int, purpose: str) -> Random:
-    """Return a random generator of its own for each purpose, equal in every process."""
+    """Return a random generator for one purpose; with the same seed and purpose, the same in every process."""
     return Random(f"{seed}/{purpose}")  # noqa: S311 - a simulation has no secrets
 
 
@@ -90,7 +90,7 @@ def _next_burst(rng: Random, traffic: Traffic, after: float) -> tuple[float, flo
 
 
 def _request(rng: Random, traffic: Traffic, arrival: float) -> Request:
-    # Every draw happens for every request, so one request's nature never shifts the next one's.
+    # The number of draws is the same for every request, so no request changes the draws of the next.
     prompt_tokens = _log_normal(rng, median=600, sigma=0.9, low=16, high=LONGEST_PROMPT)
     output_tokens = _log_normal(rng, median=160, sigma=0.8, low=1, high=LONGEST_OUTPUT)
     shares_prefix = rng.random() < traffic.shared_prefix_share

@@ -1,6 +1,6 @@
-"""What happens in the simulated server, written into a process's metrics as SGLang's processes write it.
+"""Writes the simulated server's events into a process's metrics, as SGLang's processes write theirs.
 
-Features that the simulated server has switched off (LoRA, speculative decoding, prefill/decode
+Features that the simulated server lacks (LoRA, speculative decoding, prefill/decode
 disaggregation, grammars, hierarchical cache, data-parallel attention) keep their metrics' initial values:
 zero, and gauges never set.
 """
@@ -37,10 +37,10 @@ HOST_STAGES = {
     "sanity_check_cache": 0.05,
     "other": 0.05,
 }
-"""How a scheduler spends a pass's time outside the GPU, as shares of it."""
+"""The stages of a scheduler outside the GPU, as shares of a pass's overhead."""
 
 RANK_JITTER = 0.02
-"""How far ranks differ in the time they measure for the same pass."""
+"""Largest relative deviation of the times that ranks measure for the same pass."""
 
 
 class Writer(Protocol):
@@ -51,7 +51,7 @@ class Writer(Protocol):
 
 
 class SchedulerWriter:
-    """A scheduler's metrics: passes, queue, cache. Every rank of a server counts the same batches."""
+    """A scheduler's metrics: passes, queue, cache. All ranks of a server count the same batches."""
 
     def __init__(
         self, metrics: ProcessMetrics, spec: ServerSpec, seed: int, tp_rank: int, tp_size: int
@@ -77,11 +77,11 @@ class SchedulerWriter:
                 case StatsWindow():
                     self._count_window(event)
                 case _:
-                    pass  # the servicer's
+                    pass  # in the servicer's metrics
         self._set_load(load)
 
     def _set_constants(self) -> None:
-        """Set what a server knows once it has started."""
+        """Set the gauges whose values are fixed at a server's start."""
         gigabyte = 1e9
         weights = MODEL_PARAMETERS * BYTES_PER_PARAMETER / self._tp_size / gigabyte
         cache = self._spec.kv_capacity * KV_BYTES_PER_TOKEN / self._tp_size / gigabyte
@@ -186,7 +186,7 @@ class SchedulerWriter:
 
 
 class ServicerWriter:
-    """The servicer's metrics: what clients see of their requests."""
+    """The servicer's metrics: requests as clients see them."""
 
     def __init__(self, metrics: ProcessMetrics, seed: int) -> None:
         self._metrics = metrics
@@ -196,7 +196,7 @@ class ServicerWriter:
         for phase, seconds in {"load": 0.0, "capture": 4.2, "total": 4.2}.items():
             self._metrics.gauge("startup_cuda_graph_time_seconds", phase).set(seconds)
 
-    def write(self, events: Iterable[Event], load: Load) -> None:  # noqa: ARG002 - a Writer; loads are the schedulers'
+    def write(self, events: Iterable[Event], load: Load) -> None:  # noqa: ARG002 - part of the protocol Writer
         """Account for events since the last call."""
         for event in events:
             match event:
@@ -218,7 +218,7 @@ class ServicerWriter:
                     seconds = self._jitter.lognormvariate(-7.5, 0.4)
                     self._metrics.histogram("get_loads_duration_seconds").observe(seconds)
                 case _:
-                    pass  # the schedulers'
+                    pass  # in the schedulers' metrics
 
     def _count_request(self, event: Finished) -> None:
         counter, histogram = self._metrics.counter, self._metrics.histogram
@@ -235,5 +235,5 @@ class ServicerWriter:
             histogram("request_time_per_output_token_seconds", streaming).observe(event.time_per_output_token)
 
 
-def _flag(value: bool) -> str:  # noqa: FBT001 - the value itself
+def _flag(value: bool) -> str:  # noqa: FBT001 - the value to convert
     return "true" if value else "false"

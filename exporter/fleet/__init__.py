@@ -1,5 +1,5 @@
 """Fleet mode: the metrics of many workers in one answer.
 
-`targets` says whom to ask and `sources` finds them; `client` asks one, `merge` makes one text of the answers,
-and `fanout` does both for all. `app` serves it.
+`sources` finds the workers, `targets` decides where to scrape them; `client` scrapes one target, `merge` merges the
+answers into one text, and `fanout` does both for all targets. `app` serves the result.
 """

@@ -33,9 +33,9 @@ def make_app(
     on_response: Callable[[int], None],
     send_timeout: float = SEND_TIMEOUT,
 ) -> web.Application:
-    """Return the application: `metrics` of the workers, `own` ones, and what `observer` tells.
+    """Return the application: `metrics` of the workers, `own` metrics, and the status from `observer`.
 
-    `on_response` gets the code of each answer about the workers, 499 where the client went away.
+    `on_response` gets the status code of each answer to /engine_metrics, or 499 if the client went away.
     """
 
     async def service_discovery(_request: web.Request) -> web.Response:
@@ -53,17 +53,17 @@ def make_app(
 
 
 def _negotiate(accept: str | None, accept_encoding: str | None) -> Representation:
-    """Return the best representation that keeps names as they are, which escaping by dots does not."""
+    """Negotiate as usual, but but with underscores in place of dots escaping, which doubles underscores in names."""
     wanted = negotiate(accept, accept_encoding)
     return replace(wanted, escaping=Escaping.UNDERSCORES) if wanted.escaping is Escaping.DOTS else wanted
 
 
 class _Own:
-    """Metrics of ours as a source of bodies."""
+    """The fleet exporter's own metrics, as a `MetricsSource`."""
 
     def __init__(self, metrics: OwnMetrics) -> None:
         self._metrics = metrics
-        self._thread = DaemonThread()  # always the same: they are told one scrape at a time
+        self._thread = DaemonThread()  # one thread, so that OwnMetrics serves one scrape at a time
 
     async def scrape(self, wanted: Representation, timeout: float) -> list[bytes]:  # noqa: ARG002, ASYNC109 - the protocol's own
         return await self._thread.run(lambda: self._body(wanted))

@@ -16,11 +16,11 @@ from exporter.service.checking import check_port, urls
 from exporter.service.run import load_access
 
 _PATIENCE = 6.0
-"""Seconds for all sources; each has less, but for a file on a disk that hangs."""
+"""Seconds for reading all sources. Each has a shorter limit, except for a file on a disk that hangs."""
 
 
 def check(options: FleetOptions) -> int:
-    """Print what `fleet` would do with these options; exit code 1 where it could not serve all workers."""
+    """Print what `fleet` would do with these options; exit code 1 if it could not serve all workers."""
     access = load_access(options.web_config)
     status = asyncio.run(_look(options))
     where = endpoint(options)
@@ -38,7 +38,7 @@ def check(options: FleetOptions) -> int:
 
 
 async def _look(options: FleetOptions) -> FleetStatus:
-    """Return what the sources say now."""
+    """Read all sources once; return the status."""
     async with make_session(trusted(options)) as session:
         fleet = Fleet(options, session, quiet=True)
         try:
@@ -51,5 +51,5 @@ async def _look(options: FleetOptions) -> FleetStatus:
 
 
 def _is_fleet(facts: Mapping[str, Any]) -> bool:
-    """Whether a `/status.json` is a fleet's."""
+    """Whether `facts`, from `/status.json`, are of a fleet exporter."""
     return "targets" in facts

@@ -1,4 +1,4 @@
-"""The status page: the facts as HTML. Nothing but strings."""
+"""The status page of a fleet: a `FleetStatus` as HTML."""
 
 from collections.abc import Sequence
 
@@ -8,16 +8,16 @@ from exporter.web import html
 _TROUBLE_FIRST = {"down": 0, "unknown": 1, "up": 2}
 _ENDPOINTS = [
     ("/engine_metrics", "the workers' metrics"),
-    ("/metrics", "this process's own"),
-    ("/sd", "the targets, for Prometheus to scrape itself"),
-    ("/status.json", "this page for programs"),
-    ("/readyz", "whether there is a target"),
-    ("/healthz", "whether this process serves"),
+    ("/metrics", "the fleet exporter's own metrics"),
+    ("/sd", "the targets, for Prometheus' HTTP service discovery"),
+    ("/status.json", "this page as JSON"),
+    ("/readyz", "readiness: 503 without a target"),
+    ("/healthz", "health: 200 while the exporter runs"),
 ]
 
 
 def render(status: FleetStatus, *, now: float) -> str:
-    """Return the page of one moment, `now` in Unix seconds. Every value in it is escaped."""
+    """Return the page at the time `now`, in Unix seconds. Every value is escaped."""
     return html.page(
         "smg-exporter fleet",
         _state(status),
@@ -41,11 +41,11 @@ def _state(status: FleetStatus) -> html.State:
     targets = html.count(len(states), "target", "targets")
     if "unknown" in states:
         scraped = len(states) - states.count("unknown")
-        remark = f"{scraped} of them scraped so far: a scrape of /engine_metrics asks all."
+        remark = f"{scraped} scraped so far; a request for /engine_metrics scrapes all."
         return html.State("unknown", targets, remark)
     if "down" in states:
         headline = f"{states.count('down')} of {targets} down"
-        return html.State("down", headline, "The others' metrics are served.")
+        return html.State("down", headline, "The other targets' metrics are served.")
     return html.State("up", f"{targets} up", "As of the last scrape.")
 
 
@@ -77,7 +77,7 @@ def _target(target: TargetStatus) -> str:
 
 def _sources(status: FleetStatus, now: float) -> str:
     if not status.sources:
-        return '<p class="faint">None but the command line.</p>'
+        return '<p class="faint">Only the command line.</p>'
     return html.table(_source(source, now) for source in status.sources)
 
 

@@ -1,4 +1,4 @@
-"""Options -> the parts of a fleet's exporter, wired together."""
+"""Builds the parts of a fleet's exporter from its options, and connects them."""
 
 import asyncio
 from collections.abc import Coroutine, Mapping
@@ -17,10 +17,10 @@ from exporter.options import FleetOptions
 
 
 class Fleet:
-    """The parts: `discovery` knows the targets, `fanout` scrapes them, `telemetry` counts, `observer` tells."""
+    """The parts: `discovery` finds targets, `fanout` scrapes them, `telemetry` counts, `observer` has the status."""
 
     def __init__(self, options: FleetOptions, session: aiohttp.ClientSession, *, quiet: bool = False) -> None:
-        """Wire them together; what the sources say is logged, unless they are to be `quiet`."""
+        """Build and connect the parts. `quiet`: do not log what the sources find."""
         file = (
             Source("file", WorkersFile(options.workers_file), quiet=quiet) if options.workers_file else None
         )
@@ -30,7 +30,7 @@ class Fleet:
             else None
         )
         self._refreshes: dict[str, tuple[Source, float]] = {}
-        """Sources with how often each is read, in seconds, by what that is called."""
+        """Sources and their refresh intervals in seconds, by task name."""
         if file:
             self._refreshes["the watch of the workers file"] = file, FILE_INTERVAL
         if smg:
@@ -57,5 +57,5 @@ class Fleet:
 
     @property
     def tasks(self) -> Mapping[str, Coroutine[Any, Any, None]]:
-        """What keeps the targets up to date, by name."""
+        """The tasks that keep the targets up to date, by name."""
         return {name: source.run(every(seconds)) for name, (source, seconds) in self._refreshes.items()}

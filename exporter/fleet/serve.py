@@ -15,12 +15,12 @@ from exporter.web.listen import Endpoint
 
 
 def serve(options: FleetOptions) -> int:
-    """Serve until SIGINT or SIGTERM; return the exit code. SettingsError where a file cannot be used."""
+    """Serve until SIGINT or SIGTERM; return the exit code. SettingsError if a file cannot be used."""
     return run(partial(make, options, trusted(options)), endpoint(options), options.web_config)
 
 
 def trusted(options: FleetOptions) -> ssl.SSLContext:
-    """Return the TLS that https workers are trusted by; SettingsError where their authorities cannot be used."""
+    """Return the TLS context that verifies https workers; SettingsError if the CA file cannot be used."""
     ca_file = options.target_ca_file
     try:
         return ssl.create_default_context(cafile=ca_file)
@@ -29,13 +29,13 @@ def trusted(options: FleetOptions) -> ssl.SSLContext:
 
 
 def endpoint(options: FleetOptions) -> Endpoint:
-    """Return where these options have the fleet served."""
+    """Return the hosts and the port to listen on."""
     return Endpoint(options.listen_host, options.metrics_port, options.port_rule)
 
 
 @asynccontextmanager
 async def make(options: FleetOptions, tls: ssl.SSLContext) -> AsyncIterator["FleetDaemon"]:
-    """Make the daemon of these options; https workers are trusted as `tls` says."""
+    """Make a fleet's daemon; `tls` verifies https workers."""
     async with make_session(tls) as session:
         fleet = Fleet(options, session)
         try:
@@ -45,7 +45,7 @@ async def make(options: FleetOptions, tls: ssl.SSLContext) -> AsyncIterator["Fle
 
 
 class FleetDaemon:
-    """A fleet as what is run."""
+    """A fleet, as a `service.run.Daemon`."""
 
     metrics_path = METRICS_PATH
     ready = True
@@ -63,12 +63,12 @@ class FleetDaemon:
 
     @property
     def facts(self) -> Mapping[str, object]:
-        """How many targets there are."""
+        """The number of targets, for the log."""
         return {"targets": len(self._fleet.discovery.targets)}
 
     @property
     def problem(self) -> str:
-        """Why there is no target; empty where there is one."""
+        """Why there are no targets; empty if there are some."""
         return self._fleet.discovery.problem
 
     async def look(self) -> None:
@@ -76,10 +76,10 @@ class FleetDaemon:
         await self._fleet.look()
 
     def summary(self, port: int) -> str:
-        """Return how the fleet is, in a line."""
+        """Return the fleet's state in one line."""
         count = len(self._fleet.discovery.targets)
         return self.problem or f"serving {count} target{'s' * (count != 1)} on port {port}"
 
     def stuck(self, longest: float) -> str:  # noqa: ARG002 - the protocol's own
-        """Return nothing: whatever it waits for has a deadline."""
+        """Return an empty text: all work of a fleet has a deadline."""
         return ""

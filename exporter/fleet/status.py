@@ -1,4 +1,4 @@
-"""The facts of the fleet that an operator asks for: what `/`, `/status.json`, `/readyz` and `/sd` answer from."""
+"""A fleet's status: the data behind `/`, `/status.json`, `/readyz` and `/sd`."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -14,7 +14,7 @@ from exporter.fleet.targets import Target
 
 @dataclass(frozen=True)
 class TargetStatus:
-    """One target, and what came of its last scrape."""
+    """A target, and the outcome of its last scrape."""
 
     worker_addr: str
     metrics_url: str
@@ -34,17 +34,17 @@ class SourceStatus:
     targets: int
     skipped: int
     problem: str
-    """Why its last reading failed; empty when it did not."""
+    """Why the last refresh failed; empty if it succeeded."""
     last_success: float | None
 
 
 @dataclass(frozen=True)
 class FleetStatus:
-    """What is known at one moment. Times are Unix seconds, durations seconds."""
+    """A fleet's status. Times are Unix seconds, durations seconds."""
 
     started: float
     problem: str
-    """Why there is no target; empty where there is one."""
+    """Why there are no targets; empty if there are some."""
     targets: tuple[TargetStatus, ...] = ()
     sources: tuple[SourceStatus, ...] = ()
     last_scrape: float | None = None
@@ -52,12 +52,12 @@ class FleetStatus:
     version: str = __version__
 
     def as_json(self) -> dict[str, Any]:
-        """Return the same facts as plain JSON values."""
+        """Return the status as plain JSON values."""
         return {"ready": not self.problem, **asdict(self)}
 
 
 class Observer:
-    """Tells the status of a fleet."""
+    """Collects the status of a fleet from discovery and fan-out."""
 
     def __init__(self, discovery: Discovery, fanout: Fanout) -> None:
         self._started = time.time()
@@ -65,7 +65,7 @@ class Observer:
         self._fanout = fanout
 
     def status(self) -> FleetStatus:
-        """Return the facts as they are known now."""
+        """Return the present status."""
         outcomes = self._fanout.outcomes
         return FleetStatus(
             started=self._started,
@@ -85,11 +85,11 @@ class Observer:
 
     @property
     def problem(self) -> str:
-        """Why there is no target; empty where there is one."""
+        """Why there are no targets; empty if there are some."""
         return self._discovery.problem
 
     def sd_groups(self) -> list[dict[str, Any]]:
-        """Return the targets in the form of Prometheus' HTTP service discovery."""
+        """Return the targets as Prometheus' HTTP service discovery (http_sd) expects them."""
         return [_sd_group(target) for target in self._discovery.targets]
 
 
@@ -123,5 +123,5 @@ def _sd_group(target: Target) -> dict[str, Any]:
 def _parameters(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     parameters: dict[str, str] = {}
     for name, value in pairs:
-        parameters.setdefault(f"__param_{name}", value)  # of several, Prometheus' label holds the first
+        parameters.setdefault(f"__param_{name}", value)  # Prometheus' label sets only the first value
     return parameters

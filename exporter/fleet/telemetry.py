@@ -1,4 +1,4 @@
-"""The fleet's own metrics: of each target for `/engine_metrics`, and all of them for `/metrics`."""
+"""The fleet's own metrics: `/metrics` serves all of them, `/engine_metrics` those per target."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -11,32 +11,47 @@ from exporter.model import Snapshot
 from exporter.service.own_metrics import OwnMetrics, Told, by_label, make_metrics
 
 _OF_TARGETS = {
-    "smg_exporter_target_samples": ("Samples that the last scrape of a target brought.", "worker_addr"),
-    "smg_exporter_target_scrape_duration_seconds": ("What the last scrape of a target took.", "worker_addr"),
-    "smg_exporter_target_up": ("Whether the last scrape of a target brought metrics.", "worker_addr"),
+    "smg_exporter_target_samples": ("Samples in the last scrape of a target.", "worker_addr"),
+    "smg_exporter_target_scrape_duration_seconds": (
+        "Seconds that the last scrape of a target took.",
+        "worker_addr",
+    ),
+    "smg_exporter_target_up": ("1 if the last scrape of a target brought metrics, else 0.", "worker_addr"),
 }
 _METRICS = {
     **_OF_TARGETS,
-    "smg_exporter_discovery_last_success_timestamp_seconds": ("When a source was read last.", "source"),
-    "smg_exporter_discovery_skipped": (
-        "Entries in the last good reading of a source that are no targets.",
+    "smg_exporter_discovery_last_success_timestamp_seconds": (
+        "Unix time of the last successful refresh of a target source.",
         "source",
     ),
-    "smg_exporter_discovery_targets": ("Targets in the last good reading of a source.", "source"),
-    "smg_exporter_discovery_up": ("Whether a source of targets was read when it last was to be.", "source"),
+    "smg_exporter_discovery_skipped": (
+        "Invalid entries, skipped in the last successful refresh of a target source.",
+        "source",
+    ),
+    "smg_exporter_discovery_targets": (
+        "Targets in the last successful refresh of a target source.",
+        "source",
+    ),
+    "smg_exporter_discovery_up": ("1 if the last refresh of a target source succeeded, else 0.", "source"),
     "smg_exporter_left_out_total": (
-        "What was left out of answers, the rest of its worker being served.",
+        "Families and samples left out of answers; the rest of their worker was served.",
         "reason",
     ),
-    "smg_exporter_scrape_duration_seconds": ("What the last answer took, by phase.", "phase"),
-    "smg_exporter_scrapes_total": ("Scrapes of the fleet by HTTP status code.", "code"),
-    "smg_exporter_target_failures_total": ("Failed scrapes of targets.", "reason"),
-    "smg_exporter_targets": ("Targets known, each metrics URL once.",),
+    "smg_exporter_scrape_duration_seconds": (
+        "Seconds that the last scrape of the fleet took, by phase.",
+        "phase",
+    ),
+    "smg_exporter_scrapes_total": (
+        "Scrapes of the fleet by HTTP status code; 499: the client went away.",
+        "code",
+    ),
+    "smg_exporter_target_failures_total": ("Failed scrapes of targets, by reason.", "reason"),
+    "smg_exporter_targets": ("Known targets; several with the same metrics URL count once.",),
 }
 
 
 class Telemetry:
-    """Counts answers, and tells as metrics what fan-out and discovery know."""
+    """The fleet's own metrics: scrape counts, and the state of fan-out and discovery."""
 
     def __init__(self, discovery: Discovery, fanout: Fanout) -> None:
         self.registry = OwnMetrics(_METRICS, lambda: _values(discovery, fanout))
@@ -44,7 +59,7 @@ class Telemetry:
 
 
 def target_metrics(targets: Sequence[Target], outcomes: Outcomes) -> Snapshot:
-    """Return what came of each target."""
+    """Return the metrics per target, from the outcome of each target's last scrape."""
     values = _of_targets(targets, outcomes)
     return [metric.tell(values[name]) for name, metric in make_metrics(_OF_TARGETS).items()]
 
@@ -52,7 +67,7 @@ def target_metrics(targets: Sequence[Target], outcomes: Outcomes) -> Snapshot:
 def _of_targets(
     targets: Sequence[Target], outcomes: Outcomes
 ) -> Mapping[str, Mapping[tuple[str, ...], float]]:
-    """Return what is told of targets; one without an outcome is not up."""
+    """Return the values of the metrics per target. A target without an outcome is not up."""
     known = {
         (target.worker_addr,): outcomes[target.metrics_url]
         for target in targets
@@ -90,5 +105,5 @@ def _values(discovery: Discovery, fanout: Fanout) -> Mapping[str, Told]:
 
 
 def _counts(counts: Mapping[str, int], always: Iterable[str]) -> Told:
-    """Return counts by reason, some of them `always`: a rate needs a zero to start from."""
+    """Return counts by reason. Those of `always` start at 0: `rate()` misses the first event of a new series."""
     return by_label({**dict.fromkeys(always, 0), **counts})

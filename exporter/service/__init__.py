@@ -1,1 +1,1 @@
-"""What every daemon of ours needs to run: its loop, its sockets, systemd, threads, the log, metrics of its own."""
+"""What all daemons share: the run from start to stop, signals, systemd, checks, own metrics."""

@@ -1,4 +1,4 @@
-"""Ask the daemon of ours that runs on this machine; over HTTP or TLS, whichever it speaks, and in bounded time."""
+"""Send a request to an exporter on this machine, over HTTP or HTTPS, whichever it speaks, in bounded time."""
 
 import base64
 import socket
@@ -10,22 +10,22 @@ from exporter import PROGRAM
 from exporter.addresses import host_port
 
 _PATIENCE = 4.0
-"""Seconds for all of it: less than a container engine waits for a health check."""
+"""Seconds for the whole exchange: less than a container engine waits for a health check."""
 _MAX_SIZE = 64 << 20
-"""Bytes that are read of an answer."""
+"""Most bytes read of an answer."""
 
 
 class NoAnswerError(Exception):
-    """Nobody there who answers as HTTP has it; its str is one line."""
+    """No HTTP answer came; its str is one line that says why."""
 
 
 class CertificateWantedError(NoAnswerError):
-    """A TLS server that began to talk, and hung up on a client without a certificate."""
+    """A TLS server agreed on a cipher, then refused us for want of a client certificate."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What was answered."""
+    """An HTTP answer."""
 
     url: str
     status: int
@@ -34,12 +34,12 @@ class Answer:
 
     @property
     def is_ours(self) -> bool:
-        """Whether an exporter of ours gave it."""
+        """Whether an smg-exporter gave the answer, by its Server header."""
         return self.server == PROGRAM
 
 
 def ask(host: str, port: int, path: str, user: tuple[str, str] | None = None) -> Answer:
-    """Return the answer to a GET, as a user with that name and password; NoAnswerError where there is none."""
+    """Return the answer to a GET request; `user` is a name and a password. NoAnswerError if none comes."""
     head = [f"GET {path} HTTP/1.0", f"Host: {host_port(host, port)}"]
     if user:
         head.append(f"Authorization: Basic {base64.b64encode(':'.join(user).encode()).decode()}")
@@ -55,18 +55,18 @@ def ask(host: str, port: int, path: str, user: tuple[str, str] | None = None) ->
         except CertificateWantedError as error:
             raise CertificateWantedError(f"{url}: {error}") from None
         except ConnectionRefusedError:
-            raise NoAnswerError(f"{url}: nobody listens there") from None
-        except OSError as error:  # a TLS server hangs up on plain HTTP, and the other way round
+            raise NoAnswerError(f"{url}: connection refused") from None
+        except OSError as error:  # a TLS server hangs up on plain HTTP, an HTTP server on TLS
             reason = error.strerror or str(error)
         else:
             if data.startswith(b"HTTP/"):
                 return _answer(url, data)
-            reason = "the answer is not HTTP's"
+            reason = "the answer is not HTTP"
     raise NoAnswerError(f"{url}: {reason}")
 
 
 def _exchange(sock: socket.socket, request: bytes, deadline: float) -> bytes:
-    """Return what comes back, up to the end of the connection."""
+    """Send the request, and return all bytes up to the end of the connection."""
     sock.sendall(request)
     data = bytearray()
     while len(data) < _MAX_SIZE:
@@ -78,7 +78,7 @@ def _exchange(sock: socket.socket, request: bytes, deadline: float) -> bytes:
 
 
 def _exchange_tls(sock: socket.socket, request: bytes, deadline: float) -> bytes:
-    # Not verified: the certificate is for the name by which scrapers know this machine, which nothing leaves here.
+    # Not verified: the certificate names this machine as scrapers know it, not localhost; no data leaves the machine.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -89,13 +89,13 @@ def _exchange_tls(sock: socket.socket, request: bytes, deadline: float) -> bytes
             if data := _exchange(wrapped, request, deadline):
                 return data
         except (ssl.SSLError, ConnectionError):
-            if not wrapped.cipher():  # not agreed on: it never said hello
+            if not wrapped.cipher():  # no cipher agreed on: the handshake failed before certificates
                 raise
-        raise CertificateWantedError("it takes no client without a certificate")
+        raise CertificateWantedError("the server requires a client certificate")
 
 
 def _left(deadline: float) -> float:
-    """Return the seconds that are left, of which there is always a bit: none would mean not to wait at all."""
+    """Return the seconds left, at least 1 ms: a socket timeout of 0 would mean non-blocking mode."""
     return max(deadline - time.monotonic(), 1e-3)
 
 

@@ -1,4 +1,4 @@
-"""What the checks of all daemons have in common: the port, and where the metrics would be."""
+"""What `check` and `check fleet` share: whether the port is free, and the URLs of the metrics."""
 
 import errno
 import json
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 def check_port(
     endpoint: Endpoint, access: "Access | None", is_same: Callable[[Mapping[str, Any]], bool], served: str
 ) -> tuple[bool, str]:
-    """Return whether a daemon could listen, once ours that runs has been stopped; and a line on it.
+    """Return whether a daemon could listen, and a line that says why or why not.
 
-    `is_same` tells by its `/status.json` whether the one that runs serves the same, which is called `served`.
+    A port held by the exporter that this one would replace counts as free: `is_same` recognizes that exporter by its
+    `/status.json`, and `served` names in the line what it serves.
     """
     try:
         endpoint.attempt()
@@ -29,7 +30,7 @@ def check_port(
 
 
 def urls(endpoint: Endpoint, access: "Access | None", path: str) -> Iterator[str]:
-    """Yield where the metrics would be."""
+    """Yield the URLs at which the metrics would be served."""
     scheme = "https" if access and access.tls else "http"
     for host in endpoint.hosts or ("0.0.0.0", "::"):
         yield f"{scheme}://{host_port(host, endpoint.port)}{path}"
@@ -38,11 +39,11 @@ def urls(endpoint: Endpoint, access: "Access | None", path: str) -> Iterator[str
 def _holder(
     endpoint: Endpoint, access: "Access | None", is_same: Callable[[Mapping[str, Any]], bool], served: str
 ) -> str:
-    """Return who holds the port, if that is the exporter that is to be restarted; else an empty text."""
+    """Describe the exporter that holds the port, if this one would replace it; else return an empty text."""
     try:
         answer = ask(local_host(endpoint.hosts), endpoint.port, "/status.json")
         if answer.is_ours and answer.status == 401:  # noqa: PLR2004 - HTTP's own number
-            return "an smg-exporter, which tells only its users what it serves"
+            return "an smg-exporter that shows its status to its users only"
         facts = json.loads(answer.body) if answer.is_ours else None
     except CertificateWantedError:
         same = access is not None and access.wants_certificate

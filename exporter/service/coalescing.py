@@ -1,6 +1,6 @@
-"""Requests that wait for the same work share it; work that has begun takes nobody else on.
+"""Requests that wait for the same work share its result; work that has begun takes no further requests.
 
-So no answer is older than its question, and however many ask at once, the work is done at most twice.
+So no result is older than its request, and however many requests come at once, the work is done at most twice.
 """
 
 import asyncio
@@ -11,29 +11,29 @@ B = TypeVar("B")
 
 
 class Coalescer(Generic[B]):
-    """Hands out the batch of the next work, and begins that when the work before it has ended."""
+    """Collects requests in a batch, and begins the batch's work when the previous batch's has ended."""
 
     def __init__(self, make: Callable[[], B], begin: Callable[[B], None]) -> None:
-        """Let `make` make an empty batch, and `begin` begin the work of one, at whose end `done` is to be called."""
+        """`make` makes an empty batch; `begin` begins the work of a batch. Call `done` when that work has ended."""
         self._make = make
         self._begin = begin
         self._waiting: B | None = None
         self._busy = False
 
     def join(self) -> B:
-        """Return the batch of the next work."""
+        """Return the batch whose work begins next."""
         if self._waiting is None:
             self._waiting = self._make()
-            asyncio.get_running_loop().call_soon(self._next)  # not at once: others may be about to ask, too
+            asyncio.get_running_loop().call_soon(self._next)  # later: more requests may be ready now
         return self._waiting
 
     def done(self) -> None:
-        """Go on: the work has ended."""
+        """Note that the running work has ended; begin the next."""
         self._busy = False
         self._next()
 
     def _next(self) -> None:
         if self._waiting is not None and not self._busy:
-            batch, self._waiting = self._waiting, None  # closed: nobody joins work that has begun
+            batch, self._waiting = self._waiting, None  # from here on, `join` makes a new batch
             self._busy = True
             self._begin(batch)

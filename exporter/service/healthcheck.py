@@ -1,4 +1,4 @@
-"""`smg-exporter healthcheck`: ask the exporter that runs on this machine whether it serves."""
+"""`smg-exporter healthcheck`: ask the exporter on this machine whether it serves."""
 
 from pathlib import Path
 
@@ -12,9 +12,10 @@ _PATH = "/healthz"
 
 
 def healthcheck(options: HealthcheckOptions) -> int:
-    """Print what was found, in a line; exit code 0 where an exporter serves, else 1.
+    """Print the result in one line; exit code 0 if an exporter serves, else 1.
 
-    One that refuses us, for want of a password or a certificate, serves all the same. As a user, we want to be let in.
+    Without `--user`, an exporter that demands a password or a client certificate counts as serving. With `--user`,
+    only an answer of 200 does.
     """
     user = (
         (options.user, _password(options.password_file)) if options.user and options.password_file else None
@@ -34,7 +35,7 @@ def healthcheck(options: HealthcheckOptions) -> int:
 
 def _told(answer: Answer) -> str:
     if not answer.is_ours:
-        return f"{answer.url}: answered by {printable(answer.server) or 'somebody'}, not by smg-exporter"
+        return f"{answer.url}: answered by {printable(answer.server) or 'an unknown server'}, not by smg-exporter"
     text = printable(answer.body.decode("utf-8", "replace").strip())
     return f"{answer.url}: {answer.status}, {text}"
 

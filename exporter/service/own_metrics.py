@@ -1,4 +1,4 @@
-"""The metrics that every exporter tells of itself, in families that are rendered anew only where a value is another."""
+"""The metrics of the exporter itself. A family whose values did not change is the same object as at the last scrape."""
 
 import os
 import platform
@@ -14,15 +14,15 @@ from exporter.multiproc.processes import find_process
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _CODES = (200, 499, 500, 503)
-"""Answers that are counted from the start: a rate needs a zero to start from."""
+"""Status codes whose counters exist from the start, at 0: `rate()` misses the first event of a new series."""
 
 Described: TypeAlias = Mapping[str, tuple[str, ...]]
-"""Metrics by name: the help text, and the names of the labels."""
+"""By metric name: the help text, then the label names."""
 Told: TypeAlias = Mapping[tuple[str, ...], float | None]
-"""What a metric says, by the values of its labels; None for what is unknown."""
+"""A metric's values, by label values. A series whose value is None is left out."""
 
-# What every exporter says. `process_*` are those of prometheus_client's ProcessCollector, which takes longer than all
-# others together: it opens three files at each scrape.
+# Metrics of every exporter. The names of `process_*` are those of prometheus_client's ProcessCollector. It is not used:
+# it opens three files at each scrape, and takes longer than all the other metrics together.
 _METRICS = {
     "process_cpu_seconds_total": ("Total user and system CPU time spent in seconds.",),
     "process_max_fds": ("Maximum number of open file descriptors.",),
@@ -30,19 +30,23 @@ _METRICS = {
     "process_resident_memory_bytes": ("Resident memory size in bytes.",),
     "process_start_time_seconds": ("Start time of the process since unix epoch in seconds.",),
     "process_virtual_memory_bytes": ("Virtual memory size in bytes.",),
-    "smg_exporter_build_info": ("Version of the exporter and of Python.", "version", "python_version"),
+    "smg_exporter_build_info": (
+        "Always 1; the labels are the versions of the exporter and of Python.",
+        "version",
+        "python_version",
+    ),
 }
 
 
 class Metric:
-    """A metric of ours: a gauge, or a counter where its name says `_total`."""
+    """An own metric: a counter if its name ends in `_total`, else a gauge."""
 
     def __init__(
         self, name: str, help_text: str, *label_names: str, labels: Collection[tuple[str, str]] = ()
     ) -> None:
-        """Tell it by `label_names`, with `labels` added to every series."""
+        """Give each series a value for every one of `label_names`, and add the constant `labels`."""
         self._sample = name
-        """What its samples are called."""
+        """The name of its samples."""
         self._label_names = label_names
         self._labels = labels
         short = name.removesuffix("_total")
@@ -52,11 +56,11 @@ class Metric:
 
     @property
     def names(self) -> set[str]:
-        """Every name that it takes up in some exposition."""
+        """Every name that the metric takes up in any format."""
         return model.names(self._family.name, self._family.type)
 
     def tell(self, values: Told) -> FamilyValues:
-        """Return what it says now; the same object where nothing is new."""
+        """Return the family with these values; the same object as last time if no value changed."""
         known = {labels: float(value) for labels, value in values.items() if value is not None}
         told, numbers = list(known), list(known.values())
         if told != self._told:
@@ -70,7 +74,7 @@ class Metric:
 
 
 def make_metrics(described: Described, labels: Collection[tuple[str, str]] = ()) -> dict[str, Metric]:
-    """Return the metrics so described, by name and in that order; `labels` are added to every series."""
+    """Return the metrics that `described` names, sorted by name; `labels` are added to every series."""
     return {
         name: Metric(name, help_text, *label_names, labels=labels)
         for name, (help_text, *label_names) in sorted(described.items())
@@ -78,7 +82,7 @@ def make_metrics(described: Described, labels: Collection[tuple[str, str]] = ())
 
 
 class OwnMetrics:
-    """All metrics of an exporter: those that are its own, and those that every one has."""
+    """All own metrics of a daemon: those of its command, and those that all daemons have."""
 
     def __init__(
         self,
@@ -86,7 +90,7 @@ class OwnMetrics:
         values: Callable[[], Mapping[str, Told]],
         labels: Collection[tuple[str, str]] = (),
     ) -> None:
-        """Tell the metrics so described by `values`, but for the scrapes, which are counted here.
+        """Take the values of the `described` metrics from `values`, except scrape counts, which are kept here.
 
         `labels` are added to every series.
         """
@@ -100,11 +104,11 @@ class OwnMetrics:
         return {name for metric in self._metrics.values() for name in metric.names}
 
     def count_scrape(self, code: int) -> None:
-        """Take note of an answer to a scrape."""
+        """Count an answer to a scrape, by its status code."""
         self._scrapes[code] += 1
 
     def tell(self) -> list[FamilyValues]:
-        """Return what the metrics say now, by name."""
+        """Return all families with their present values, sorted by name."""
         values: dict[str, Told] = {
             **_process(),
             "smg_exporter_build_info": {(__version__, platform.python_version()): 1.0},
@@ -115,8 +119,8 @@ class OwnMetrics:
 
 
 def by_label(values: Mapping[Any, float]) -> Told:
-    """Return what a metric with one label says, in order."""
-    # Copied at once: another thread counts on, and may add a label value.
+    """Return the values of a metric with one label, sorted by label value."""
+    # dict() copies in one step: another thread may add a label value meanwhile.
     return {(str(label),): value for label, value in sorted(dict(values).items())}
 
 
@@ -141,6 +145,6 @@ def _started() -> float:
 
 
 def _open_files() -> int:
-    """Return how many files this process has open: since Linux 6.2 that is the size of the directory they are in."""
+    """Return how many files this process has open. Since Linux 6.2, st_size of /proc/self/fd is their number."""
     path = "/proc/self/fd"
     return os.stat(path).st_size or len(os.listdir(path))  # noqa: PTH116, PTH208 - pathlib costs more than either

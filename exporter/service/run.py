@@ -1,4 +1,4 @@
-"""How every daemon of ours runs: sockets, a first look, serving until a signal, and a stop in bounded time."""
+"""The run of a daemon: open sockets, look once, serve until a signal, stop in bounded time."""
 
 import asyncio
 import logging
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from exporter.web.access.access import Access
 
 _LOOK = 2.0
-"""Seconds for which a look is waited for, which may be at a disk or a peer that hangs."""
+"""Longest wait, in seconds, for a look: a disk or a peer may hang."""
 
 _GRACE = 4.0
-"""Seconds that scrapes in flight have to finish at a stop."""
+"""Seconds that scrapes in flight get to finish at a stop."""
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -38,44 +38,44 @@ _logger = logging.getLogger(__name__)
 
 
 class Daemon(Protocol):
-    """What is served, and what goes on beside the serving."""
+    """A worker or a fleet, as `serve` runs it: the application, and background tasks."""
 
     @property
     def app(self) -> web.Application:
-        """Every endpoint."""
+        """The application with all endpoints."""
 
     @property
     def metrics_path(self) -> str:
-        """The path of the endpoint that scrapers ask."""
+        """The path of the metrics endpoint."""
 
     @property
     def tasks(self) -> Mapping[str, Coroutine[Any, Any, None]]:
-        """What runs as long as the daemon does, by name; asked for once. The end of one is a fault."""
+        """Background tasks by name; asked for once. They run until the stop: one that ends earlier is a fault."""
 
     @property
     def facts(self) -> Mapping[str, object]:
-        """What the log's first line says of it."""
+        """Fields for the log line `started`."""
 
     @property
     def problem(self) -> str:
-        """Why there is nothing to serve; empty where there is."""
+        """Why there is nothing to serve; empty if there is something."""
 
     @property
     def ready(self) -> bool:
-        """Whether the start is over."""
+        """Whether the start is complete, for systemd."""
 
     async def look(self) -> None:
-        """Find out what there is to serve: at the start, and when SIGHUP asks for it."""
+        """Find out what there is to serve: at the start, and at SIGHUP."""
 
     def summary(self, port: int) -> str:
-        """Return how things are with what is served on a port, in a line."""
+        """Return the daemon's state in one line; it serves on `port`."""
 
     def stuck(self, longest: float) -> str:
-        """Return what has been at one piece of work for longer than so many seconds; empty where nothing has."""
+        """Return which piece of work has been running for more than `longest` seconds; an empty text if none has."""
 
 
 Make = Callable[[], AbstractAsyncContextManager[Daemon]]
-"""Makes a daemon in the event loop, and lets go of what it holds at the end."""
+"""Makes a daemon in the event loop, and releases its resources at the end."""
 
 
 def run(
@@ -84,7 +84,7 @@ def run(
     web_config: Path | None,
     stop_on: Collection[signal.Signals] = STOP_SIGNALS,
 ) -> int:
-    """Run a daemon until a signal of `stop_on`; return the exit code. SettingsError where `web_config` is no good."""
+    """Run a daemon until a signal of `stop_on`; return the exit code. SettingsError if `web_config` is invalid."""
     access = load_access(web_config)
     try:
         manager = take(os.environ)
@@ -94,7 +94,7 @@ def run(
     except ListenError as error:
         return _refuse(endpoint.explain(error))
     for sock in manager.sockets:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_TIMEOUT_MS)  # as on our own
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_TIMEOUT_MS)  # as in `listen`
     try:
         return asyncio.run(serve(make, sockets, endpoint.rule, access, manager=manager, stop_on=stop_on))
     except asyncio.CancelledError:  # a second signal
@@ -102,10 +102,10 @@ def run(
 
 
 def load_access(web_config: Path | None) -> "Access | None":
-    """Return what a `--web-config` file says; None where there is none. SettingsError where it is no good."""
+    """Load a `--web-config` file; None if no file is given. SettingsError if the file is invalid."""
     if web_config is None:
         return None
-    from exporter.web.access.access import Access  # noqa: PLC0415 - heavy; see there
+    from exporter.web.access.access import Access  # noqa: PLC0415 - loads YAML and bcrypt
     from exporter.web.access.webconfig import WebConfigError  # noqa: PLC0415 - as above
 
     try:
@@ -134,11 +134,11 @@ async def serve(
             access.protect(app)
         server = Server(app, tls=access.tls if access else None)
         await _look(daemon)
-        work = {**daemon.tasks, "the answer to SIGHUP": _look_again(hangup, daemon, port, access)}
+        work = {**daemon.tasks, "the reload on SIGHUP": _look_again(hangup, daemon, port, access)}
         if access:
             work["the watch of the web configuration"] = access.watch()
         if manager.address:
-            work["the report to systemd"] = manager.report(
+            work["the notification of systemd"] = manager.report(
                 lambda: "stopping" if stop.is_set() else daemon.summary(port),
                 ready=lambda: daemon.ready,
                 stuck=daemon.stuck,
@@ -159,24 +159,24 @@ def _refuse(error: str) -> int:
 
 
 async def _look(daemon: Daemon) -> None:
-    """Have a daemon look, and wait for it, but not for long."""
+    """Have a daemon look; stop waiting after `_LOOK` seconds."""
     with suppress(TimeoutError):
         async with asyncio.timeout(_LOOK):
             await daemon.look()
 
 
 async def _look_again(hangup: asyncio.Event, daemon: Daemon, port: int, access: "Access | None") -> None:
-    """Read again what a running daemon can read again, whenever SIGHUP asks for it."""
+    """At each SIGHUP, reload the web configuration, and have the daemon look."""
     while await hangup.wait():
         hangup.clear()
         if access:
             await access.refresh()
         await _look(daemon)
-        _logger.info("looked again, for SIGHUP", extra=fields(now=daemon.summary(port)))
+        _logger.info("reloaded on SIGHUP", extra=fields(status=daemon.summary(port)))
 
 
 def _stop_on_signals(stop: asyncio.Event, stop_on: Collection[signal.Signals]) -> None:
-    """Stop on the first of these signals; on a second, let nothing finish."""
+    """Set `stop` at the first of these signals; cancel everything at the second."""
     loop = asyncio.get_running_loop()
     main = asyncio.current_task()
 
@@ -209,7 +209,7 @@ async def _until_stopped(
     tasks: Sequence["asyncio.Task[None]"],
     manager: ServiceManager,
 ) -> int:
-    """Wait for the stop, or for the end of a task that should have none; stop serving, and return the exit code."""
+    """Wait for the stop, or for a background task that ends; stop serving, and return the exit code."""
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait((stopping, *tasks), return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()

@@ -1,8 +1,8 @@
-"""systemd, where it started us: the sockets that it passes, and what it is to be told.
+"""systemd's protocols for services: passed sockets, status notifications, the watchdog.
 
-Its protocols are those of sd_listen_fds(3), sd_notify(3) and sd_watchdog_enabled(3). Their variables are meant for this
-one process and are no options: they are read here, not in settings, and taken away so that no child finds them. The
-protocols are so small that a package for them would be longer to explain than they are.
+See sd_listen_fds(3), sd_notify(3) and sd_watchdog_enabled(3). Their environment variables are for this process only and
+are no options: they are read here, not in settings, and removed so that no child inherits them. The protocols are too
+small to take a package for them.
 """
 
 import asyncio
@@ -17,29 +17,29 @@ from exporter.logs import fields
 
 _FIRST_FD = 3
 _PERIOD = 5.0
-"""Seconds between two looks at what there is to tell, at most."""
+"""Most seconds between two notifications."""
 _UNTIL_READY = 0.1
 
 _logger = logging.getLogger(__name__)
 
 
 class PassedSocketError(Exception):
-    """A file descriptor that nothing can be served on; its str is one line with its number and name."""
+    """systemd passed a descriptor that is no listening TCP socket; its str is one line with number and name."""
 
 
 @dataclass(frozen=True)
 class ServiceManager:
-    """What the service manager gave; nothing where there is none."""
+    """What systemd passed in the environment; all empty if systemd did not start this process."""
 
     sockets: dict[socket.socket, str] = field(default_factory=dict)
-    """Listening TCP sockets, and the name of each (FileDescriptorName=)."""
+    """Listening TCP sockets -> their names (FileDescriptorName=)."""
     address: str = ""
-    """Where it listens: the path of a socket, or @ and an abstract name; empty: it wants to hear nothing."""
+    """NOTIFY_SOCKET: the path of a socket, or @ and an abstract name; empty: send no notifications."""
     watchdog: float = 0.0
-    """Seconds within which it wants a sign of life each time; 0: it wants none."""
+    """Longest time in seconds between two watchdog notifications; 0: there is no watchdog."""
 
     def tell(self, *assignments: str) -> None:
-        """Send VARIABLE=VALUE assignments; a manager that takes none is no trouble of ours."""
+        """Send VARIABLE=VALUE assignments; errors are ignored."""
         if not self.address or not assignments:
             return
         datagram = "\n".join(map(_one_line, assignments))
@@ -55,10 +55,10 @@ class ServiceManager:
     async def report(
         self, status: Callable[[], str], ready: Callable[[], bool], stuck: Callable[[float], str]
     ) -> None:
-        """Keep it informed until cancelled.
+        """Send notifications until cancelled.
 
-        `status` gives a line for people. `stuck` is asked for parts that have been at one piece of work for longer
-        than so many seconds: while it names one, the manager hears nothing, and restarts us.
+        `status` returns a line for people. `stuck` gets a number of seconds, and returns which piece of work has been
+        running for longer: while it returns one, watchdog notifications stop, so that systemd restarts this process.
         """
         period = min(_PERIOD, self.watchdog / 2 or _PERIOD)
         is_ready, told, complained = False, "", ""
@@ -75,16 +75,18 @@ class ServiceManager:
                 if not problem:
                     news.append("WATCHDOG=1")
                 elif problem != complained:
-                    _logger.error("stuck: systemd's watchdog will restart us", extra=fields(problem=problem))
+                    _logger.error(
+                        "stuck; systemd's watchdog will restart this process", extra=fields(problem=problem)
+                    )
                 complained = problem
             self.tell(*news)
             await asyncio.sleep(period if is_ready else min(period, _UNTIL_READY))
 
 
 def take(environment: MutableMapping[str, str]) -> ServiceManager:
-    """Take systemd's variables out of the environment, and what they stand for.
+    """Remove systemd's variables from the environment, and return their meaning, passed sockets included.
 
-    PassedSocketError where a file descriptor is no listening TCP socket.
+    PassedSocketError if a passed file descriptor is no listening TCP socket.
     """
     names = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
     given = {name: environment.pop(name, "") for name in names}

@@ -1,4 +1,4 @@
-"""What all answers share: one-line texts, and sending that ends."""
+"""Answers: one-line texts, large bodies, and sending with a time limit."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ def line(status: int, text: str, headers: Mapping[str, str] | None = None) -> we
 
 
 class LargeBody(Payload):
-    """A body in chunks, which are handed to the transport in slices: it would keep a copy of what it cannot send."""
+    """A body in chunks, written in slices: the transport buffers a copy of what it cannot send at once."""
 
     _value: Sequence[bytes]
 
@@ -27,26 +27,27 @@ class LargeBody(Payload):
         self._size = sum(map(len, chunks))
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        """Write it, each slice when the transport has room for it."""
+        """Write the body, each slice once the transport has room."""
         for chunk in self._value:
             view = memoryview(chunk)
             for start in range(0, len(view), _SLICE):
                 await writer.write(view[start : start + _SLICE])
 
     async def close(self) -> None:
-        """Forget the chunks, since who holds the response may hold it for long."""
+        """Release the chunks: aiohttp may keep the response for long."""
         self._value = ()
         await super().close()
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        """Return it as text."""
+        """Return the body as text."""
         return b"".join(self._value).decode(encoding, errors)
 
 
 async def send(request: web.Request, response: web.StreamResponse, within: float) -> bool:
-    """Send a whole response; return whether the client took it `within` so many seconds.
+    """Send a whole response; return whether the client received it `within` so many seconds.
 
-    aiohttp by itself waits for a client without end. After this, its own sending finds nothing left to do.
+    aiohttp alone would wait for a slow client for ever. It tries to send the response again after the handler, which
+    then has no effect.
     """
     try:
         async with asyncio.timeout(within):

@@ -1,4 +1,4 @@
-"""What all applications have in common: pages beside the metrics, answers to what is not there, limits, headers."""
+"""What all applications have in common: status and health pages, error answers, limits, headers."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
@@ -12,11 +12,11 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 SEND_TIMEOUT = 30.0
 MAX_BODY = 1024
-"""Bytes of a request's body that are read; no endpoint wants one."""
+"""Limit on a request's body in bytes; no endpoint reads a body."""
 
 
 def routes(pages: Pages[F]) -> dict[str, Handler]:
-    """Return what every application has beside metrics, by path."""
+    """Return the handlers of the status and health pages, by path."""
     return {
         "/": pages.index,
         "/status.json": pages.status_json,
@@ -28,17 +28,17 @@ def routes(pages: Pages[F]) -> dict[str, Handler]:
 
 
 def make_application(handlers: Mapping[str, Handler], send_timeout: float) -> web.Application:
-    """Return an application of handlers by path, with the answers and limits that all have."""
+    """Return an application that serves `handlers`, by path, with the common limits, headers and error answers."""
     app = web.Application(middlewares=[_finisher(handlers, send_timeout)], client_max_size=MAX_BODY)
     app.on_response_prepare.append(_add_common_headers)
     for path, handler in handlers.items():
-        app.router.add_get(path, handler)  # HEAD comes with it
+        app.router.add_get(path, handler)  # aiohttp adds HEAD too
     return app
 
 
 def _finisher(paths: Iterable[str], send_timeout: float) -> Callable[..., Awaitable[web.StreamResponse]]:
-    """Return the middleware that words refusals in one line, and sends every answer in bounded time."""
-    not_found = f"nothing is here; there are {', '.join(paths)}"
+    """Return the middleware that answers 404 and 405 in one line, and sends every answer in bounded time."""
+    not_found = f"not found; the paths are {', '.join(paths)}"
 
     @web.middleware
     async def finish(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -48,8 +48,8 @@ def _finisher(paths: Iterable[str], send_timeout: float) -> Callable[..., Awaita
             response = line(404, not_found)
         except web.HTTPMethodNotAllowed as refusal:
             allowed = ", ".join(sorted(refusal.allowed_methods))
-            response = line(405, f"{request.method} does nothing here; use {allowed}", {hdrs.ALLOW: allowed})
-        if not response.prepared:  # the handler of scrapes sends its answers itself
+            response = line(405, f"{request.method} is not allowed; use {allowed}", {hdrs.ALLOW: allowed})
+        if not response.prepared:  # MetricsHandler sends its answers itself
             await send(request, response, send_timeout)
         return response
 

@@ -1,4 +1,4 @@
-"""The layout of the status pages, and the pieces they are made of: tables, and times and counts in words."""
+"""The layout of the status pages, and its pieces: sections, tables, and times and counts in words."""
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -13,14 +13,14 @@ _STYLE = files("exporter.web").joinpath("style.css").read_text(encoding="utf-8")
 _LAYOUT = Template(files("exporter.web").joinpath("page.html").read_text(encoding="utf-8"))
 _LINES = "\n"
 LONGEST_LIST = 500
-"""Rows of a list; beyond, a count. The whole lists are in /status.json."""
+"""Rows shown of a list; the rest is shown as a number. /status.json has the whole list."""
 
 
 class State(NamedTuple):
-    """How things are, at a glance."""
+    """The headline of a status page."""
 
     tone: str
-    """`up`, `down` or `unknown`: its colour."""
+    """`up`, `down` or `unknown`: the CSS class that colours the headline."""
     headline: str
     remark: str
 
@@ -37,9 +37,9 @@ def page(
     title: str = "",
     details: Mapping[str, str] | None = None,
 ) -> str:
-    """Return a status page of one moment, `now` in Unix seconds.
+    """Return a status page at the time `now`, in Unix seconds.
 
-    `figures` are values, as HTML, and what each counts; `sections` and the values of `details` are HTML.
+    `figures` are pairs of a value (HTML) and its name (text). `sections` and the values of `details` are HTML.
     """
     return _LAYOUT.substitute(
         style=_STYLE,
@@ -64,13 +64,13 @@ def section(heading: str, content: str) -> str:
 
 
 def halves(*sections: str) -> str:
-    """Return sections in two columns, where there is room."""
+    """Return sections side by side in two columns; narrow screens show one column."""
     return f'<div class="halves">\n{_LINES.join(sections)}\n</div>'
 
 
 def endpoints(meanings: Iterable[tuple[str, str]]) -> str:
-    """Return a section of paths and what is there."""
-    # Relative, so that they hold behind a proxy's path prefix.
+    """Return a section with a table of paths and their meanings."""
+    # Relative links work behind a proxy that adds a path prefix.
     rows = (
         row(f'<a href="{text("." + path)}">{code(path)}</a>', text(meaning)) for path, meaning in meanings
     )
@@ -78,16 +78,16 @@ def endpoints(meanings: Iterable[tuple[str, str]]) -> str:
 
 
 def problem(reason: str) -> str:
-    """Return a line that says what is wrong, below another; nothing where nothing is."""
+    """Return a line break and the reason, marked as a problem; an empty text for an empty reason."""
     return f'<br><span class="problem">{text(reason)}</span>' if reason else ""
 
 
 def rest(total: int) -> str:
-    """Return the line that stands for what a list of `total` entries leaves out."""
+    """Return the line below a shortened list of `total` entries; an empty text if the list is whole."""
     if total <= LONGEST_LIST:
         return ""
     more = f"and {total - LONGEST_LIST:,} more"
-    return f'<p class="faint">{more}; <a href="./status.json">status.json</a> has all</p>'
+    return f'<p class="faint">{more}; <a href="./status.json">status.json</a> lists all</p>'
 
 
 def _definitions(details: Mapping[str, str]) -> str:
@@ -96,27 +96,27 @@ def _definitions(details: Mapping[str, str]) -> str:
 
 
 def table(rows: Iterable[str]) -> str:
-    """Return a table of rows that are HTML."""
+    """Return a table; `rows` are HTML."""
     return f"<table>{''.join(rows)}</table>"
 
 
 def row(*cells: str) -> str:
-    """Return a table's row of cells that are HTML."""
+    """Return a table row; `cells` are HTML."""
     return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
 
 def code(value: str) -> str:
-    """Return any text as code."""
+    """Return a text, escaped, as inline code."""
     return f"<code>{text(value)}</code>"
 
 
 def text(value: str) -> str:
-    """Return any text, file names above all, as harmless HTML."""
+    """Return a text escaped for HTML, unprintable characters as backslash escapes."""
     return escape(printable(value))
 
 
 def count(number: int, one: str, many: str) -> str:
-    """Return a number of things, in words: `1 file`, `1,200 files`."""
+    """Return a number with its noun: `1 file`, `1,200 files`."""
     return f"{number:,} {one if number == 1 else many}"
 
 
@@ -126,12 +126,12 @@ def time(moment: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration in the unit that suits it."""
+    """Return a duration in seconds, or in milliseconds if it is below a second."""
     return f"{seconds:.2f} s" if seconds >= 1 else f"{1000 * seconds:.1f} ms"
 
 
 def ago(moment: float | None, now: float) -> str:
-    """Return how long ago a moment was, in its two leading units; clocks that disagree make it `just now`."""
+    """Return how long ago a moment was, in its two leading units; a moment in the future is `just now`."""
     if moment is None:
         return "never"
     seconds = int(now - moment)

@@ -1,4 +1,4 @@
-"""Listening sockets, opened before anything else starts, so that a taken port is found out first."""
+"""Listening sockets, opened before anything else starts, so that a port in use is reported at once."""
 
 import errno
 import os
@@ -10,7 +10,7 @@ from typing import Any
 
 BACKLOG = 128
 UNREAD_TIMEOUT_MS = 30_000
-"""How long the kernel keeps a connection whose peer takes nothing of what was sent, even one closed by us."""
+"""Milliseconds after which the kernel drops a connection whose peer acknowledges nothing, even a closed one."""
 
 _REASONS = {
     errno.EADDRINUSE: "the port is in use",
@@ -22,9 +22,9 @@ _NO_IPV6 = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 
 
 class ListenError(OSError):
-    """A host and port that cannot be listened on; its str is one line with the reason.
+    """Listening on a host and port failed; its str is one line with the reason.
 
-    `errno` is the system's, or getaddrinfo's for a host that cannot be resolved.
+    `errno` is the system's, or getaddrinfo's if the host cannot be resolved.
     """
 
     def __init__(self, host: str, port: int, number: int | None, reason: str) -> None:
@@ -38,26 +38,26 @@ class ListenError(OSError):
 
     @property
     def is_of_the_port(self) -> bool:
-        """Whether another port would do; else the host is at fault."""
+        """Whether the port is at fault; else the host is."""
         return self.errno in {errno.EADDRINUSE, errno.EACCES}
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a daemon is to listen."""
+    """The hosts and the port that a daemon listens on."""
 
     hosts: Sequence[str]
-    """All interfaces where there is none."""
+    """Empty: all interfaces."""
     port: int
     rule: str
-    """What chose the port, to end a sentence with."""
+    """How the port was chosen: `derived from --grpc-port 8001 (+10000)`."""
 
     def open(self) -> list[socket.socket]:
-        """Return listening sockets, as `open_sockets` does; it may raise ListenError."""
+        """Return listening sockets, as `open_sockets` does. May raise ListenError."""
         return open_sockets(self.hosts, self.port)
 
     def problem(self) -> str:
-        """Return why it cannot be listened on now, and the way out; an empty text where it can."""
+        """Return why listening fails now, and a way out; an empty text if it succeeds."""
         try:
             self.attempt()
         except ListenError as error:
@@ -65,23 +65,23 @@ class Endpoint:
         return ""
 
     def attempt(self) -> None:
-        """Listen for a moment; it may raise ListenError."""
+        """Open the sockets, and close them again. May raise ListenError."""
         for sock in self.open():
             sock.close()
 
     def explain(self, error: ListenError) -> str:
-        """Return what went wrong, and the way out, in a line."""
+        """Return the error and a way out, in one line."""
         if error.is_of_the_port:
             return f"{error}; it was {self.rule}: choose another with --listen-port"
         return f"{error}; name another address with --listen-host"
 
 
 def open_sockets(hosts: Sequence[str], port: int) -> list[socket.socket]:
-    """Return a listening socket for each address of `hosts`; of all interfaces where there are none.
+    """Return a listening socket for each address of `hosts`; for all interfaces if `hosts` is empty.
 
-    Clients may connect from now on; they wait until a server accepts them. Where the machine has no IPv6, a
-    host that has IPv4 too does without. With port 0 each socket gets a free port of its own. Resolves names,
-    so it may block. ListenError, and no socket left open, where any address fails.
+    Clients can connect from now on; they wait until a server accepts them. On a machine without IPv6, the IPv6
+    addresses of a host that also has IPv4 are skipped. With port 0, each socket gets a free port of its own. Blocks
+    while names are resolved. If any address fails, all sockets are closed and ListenError is raised.
     """
     sockets: dict[tuple[int, Any], socket.socket] = {}
     with ExitStack() as on_failure:
@@ -103,23 +103,24 @@ def open_sockets(hosts: Sequence[str], port: int) -> list[socket.socket]:
 
 
 def _resolve(host: str, port: int) -> list[tuple[int, Any]]:
-    """Return (family, socket address) of a host; the wildcards for an empty one."""
+    """Return the (family, socket address) pairs of a host; the wildcard addresses for an empty host."""
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (socket.gaierror, ValueError) as error:  # ValueError: no host name at all
+    except (socket.gaierror, ValueError) as error:  # ValueError: not encodable as a host name
         number = error.errno if isinstance(error, socket.gaierror) else None
         raise ListenError(host, port, number, "the host name cannot be resolved") from error
     return [(family, address) for family, _, _, _, address in found]
 
 
 def _listen(family: int, address: Any) -> socket.socket:
-    """Return a listening socket; an IPv6 one leaves IPv4 to its own."""
+    """Return a listening socket. An IPv6 socket does not accept IPv4."""
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_TIMEOUT_MS)  # clients inherit it
+        # Accepted connections inherit the option.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_TIMEOUT_MS)
         sock.bind(address)
         sock.listen(BACKLOG)
     except OSError:

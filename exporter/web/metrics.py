@@ -1,4 +1,4 @@
-"""The metrics endpoint: negotiation, limits, and a scrape's outcome as a status code."""
+"""The metrics endpoint: content negotiation, limits, and the status code of a scrape."""
 
 import asyncio
 import logging
@@ -18,21 +18,21 @@ TIMEOUT_HEADER = "X-Prometheus-Scrape-Timeout-Seconds"
 DEFAULT_TIMEOUT = 10.0
 MAX_TIMEOUT = 60.0
 CLIENT_GONE = 499
-"""What is counted, in place of an answer's code, for a client that did not wait for it; nginx's number."""
+"""Counted as the status code if the client closed the connection before the answer; nginx uses the same number."""
 
 
 class MetricsSource(Protocol):
-    """Where bodies come from."""
+    """Makes the bodies that the metrics endpoint serves."""
 
-    # A budget to plan with: the caller cancels at its end anyway.
+    # `timeout` is for the source to plan with: the caller cancels the call after it.
     async def scrape(self, wanted: Representation, timeout: float) -> bytes | list[bytes]:  # noqa: ASYNC109
-        """Return a whole body, or its chunks, in the representation `wanted`; ScrapeError where there is none.
+        """Return a whole body, or its chunks, in the representation `wanted`; ScrapeError if the scrape fails.
 
-        It is cancelled when `timeout` seconds have passed or the client goes away.
+        The call is cancelled after `timeout` seconds, or when the client goes away.
         """
 
     def delay(self) -> str:
-        """Say what a scrape may have to wait for; empty where it is nothing out of the ordinary."""
+        """Return why scrapes are slow now, such as an unfinished first read; an empty text if nothing is unusual."""
 
 
 class MetricsHandler:
@@ -55,12 +55,12 @@ class MetricsHandler:
         self._slots = asyncio.Semaphore(max_requests)
 
     async def handle(self, request: web.Request) -> web.Response:
-        """Answer one scrape and report its code."""
+        """Answer one scrape, and report its status code."""
         if self._slots.locked():
             self._on_response(503)
             in_flight = f"{self._max_requests} scrapes are in flight, as many as --max-requests allows"
             return line(503, in_flight, {hdrs.RETRY_AFTER: "1"})
-        async with self._slots:  # never waits; held until sent, for a body in sending is memory in use
+        async with self._slots:  # never waits; held until the body is sent, and its memory is free
             code = CLIENT_GONE
             try:
                 response = await self._answer(request)
@@ -80,7 +80,7 @@ class MetricsHandler:
             return line(503, str(error))
         except TimeoutError:
             delay = self._source.delay()
-            late = f"the scrape was not done after {budget:g} s, as long as the scraper waits"
+            late = f"scrape took longer than {budget:g} s, the scraper's timeout less a margin"
             return line(503, f"{late}: {delay}" if delay else late)
         except Exception:
             logger.exception("scrape failed")
@@ -90,7 +90,7 @@ class MetricsHandler:
 
 
 def time_budget(header: str | None) -> float:
-    """Return the seconds a scrape may take: the scraper's timeout less a margin for the way back."""
+    """Return the seconds a scrape may take: the scraper's timeout less a margin for sending the answer."""
     timeout = _scraper_timeout(header)
     return timeout - min(0.5, 0.1 * timeout)
 
@@ -104,7 +104,7 @@ def _scraper_timeout(header: str | None) -> float:
 
 
 def _header(request: web.Request, name: str) -> str | None:
-    """Return a list header as one string, however many lines it came in; None where it is absent."""
+    """Return a list header as one string, joined if it was sent in several lines; None if it is absent."""
     values = request.headers.getall(name, [])
     return ",".join(values) if values else None
 

@@ -1,4 +1,4 @@
-"""The application on its sockets: connections that end, and a stop that lets requests finish."""
+"""Serves the application on sockets, with connection timeouts, and a stop that lets requests finish."""
 
 import asyncio
 import logging
@@ -18,17 +18,17 @@ KEEPALIVE_TIMEOUT = 75.0
 """Longer than the usual scrape interval of a minute, so that a scraper's connection lasts."""
 HEAD_TIMEOUT = 10.0
 MAX_LINE = 8190
-"""Bytes of a request line, and of a header field. Beyond: 400."""
+"""Most bytes of a request line, and of a header field; longer ones get 400."""
 MAX_FIELDS = 64
 _LAST_GRACE = 0.05
-"""Seconds for what is cancelled to end."""
+"""Seconds that cancelled requests get to end."""
 _LOOK_INTERVAL = 0.01
 
 logger = logging.getLogger(__name__)
 
 
 def _is_ours(record: logging.LogRecord) -> bool:
-    """Say whether a fault is worth a log line: a malformed request is its client's, and answered with 400."""
+    """Log filter: drop records of malformed requests, which are the client's fault and answered with 400."""
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
@@ -38,8 +38,8 @@ logger.addFilter(_is_ours)
 class Server:
     """Serves an application.
 
-    aiohttp has one timeout, `keepalive_timeout`, for a connection between requests and for one whose request
-    never gets whole. Here a connection has `head_timeout` for its first request, and then the longer one.
+    aiohttp uses `keepalive_timeout` both for idle connections and for requests that never become complete. Here, the
+    first request of a connection must be complete within `head_timeout`; later ones have `keepalive_timeout`.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Server:
         self._head_timeout = head_timeout
         self._tls: dict[str, Any] = {}
         if tls:
-            # The head timeout runs during the handshake, but cannot end a connection that is still in it.
+            # `_close_untried` cannot end a connection during its TLS handshake: that needs these timeouts.
             self._tls = {
                 "ssl": tls,
                 "ssl_handshake_timeout": head_timeout,
@@ -61,14 +61,14 @@ class Server:
             }
         self._untried: dict[web.RequestHandler, asyncio.TimerHandle] = {}
         self._busy: set[web.RequestHandler] = set()
-        """Connections with a request that is being answered."""
+        """Connections with a request in flight."""
         app.middlewares.insert(0, self._note_requests())
         self._runner = web.AppRunner(
             app,
             access_log=None,
             logger=logger,
             keepalive_timeout=keepalive_timeout,
-            lingering_time=0,  # an unread body is not waited for
+            lingering_time=0,  # do not wait for the rest of a request body
             handler_cancellation=True,  # a client that goes away ends its scrape
             max_line_size=MAX_LINE,
             max_field_size=MAX_LINE,
@@ -77,7 +77,7 @@ class Server:
         self._listeners: list[asyncio.Server] = []
 
     async def start(self, sockets: Iterable[socket.socket]) -> None:
-        """Accept connections on listening sockets, which are the server's from now on."""
+        """Accept connections on listening sockets; the server closes them at its stop."""
         loop = asyncio.get_running_loop()
         await self._runner.setup()
         connection = partial(self._connection, cast("web.Server", self._runner.server))  # set by setup
@@ -92,12 +92,12 @@ class Server:
         self._listeners.clear()
         server = self._runner.server
         if server is not None:
-            await asyncio.sleep(0)  # connections just accepted become known
+            await asyncio.sleep(0)  # so that just accepted connections are registered
             server.pre_shutdown()
             for connection in set(server.connections) - self._busy:
                 connection.force_close()
             await _until_gone(server, grace)
-            # aiohttp waits this long twice: for the request, then for the connection's task.
+            # aiohttp waits this long twice: for the request handler, then for the connection's task.
             await server.shutdown(_LAST_GRACE)
         await self._runner.cleanup()
 
@@ -120,7 +120,7 @@ class Server:
                 timer.cancel()
             self._busy.add(request.protocol)
             try:
-                return await handler(request)  # which sends too: see answers.send
+                return await handler(request)  # the handler sends the answer too: see answers.send
             finally:
                 self._busy.discard(request.protocol)
 
@@ -128,11 +128,11 @@ class Server:
 
 
 async def _until_gone(server: web.Server, within: float) -> None:
-    """Wait until no connection is left, which is when the kernel has taken all that was answered.
+    """Wait until all connections are closed, and so all answers handed to the kernel.
 
-    aiohttp's own shutdown waits for handlers only; the end of an answer that is still in the process would be lost.
+    aiohttp's own shutdown waits for handlers only: the part of an answer still buffered in the process would be lost.
     """
     with suppress(TimeoutError):
         async with asyncio.timeout(within):
-            while server.connections:  # noqa: ASYNC110 - aiohttp tells nobody of the last one
+            while server.connections:  # noqa: ASYNC110 - aiohttp has no event for the last one
                 await asyncio.sleep(_LOOK_INTERVAL)

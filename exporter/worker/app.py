@@ -22,10 +22,10 @@ def make_app(
     on_response: Callable[[int], None],
     send_timeout: float = SEND_TIMEOUT,
 ) -> web.Application:
-    """Return the application over its sources: `metrics` for scrapes, `summary` and `status` for everything else.
+    """Return the application: `metrics` answers scrapes, `summary` and `status` feed all other pages.
 
-    `on_response` gets the code of each scrape's answer, 499 where the client went away. A client that does
-    not take an answer within `send_timeout` seconds is cut off. ValueError where `telemetry_path` is no path.
+    `on_response` gets the status code of each scrape's answer, or 499 if the client went away. A client that does
+    not receive an answer within `send_timeout` seconds is disconnected. ValueError if `telemetry_path` is no path.
     """
     scrapes = MetricsHandler(
         metrics, max_requests=max_requests, on_response=on_response, send_timeout=send_timeout
@@ -35,5 +35,5 @@ def make_app(
         lambda facts: render(facts, telemetry_path=telemetry_path, now=time.time()),
         lambda: summary().problem,
     )
-    # The metrics come last: they win over a page of the same path.
+    # The metrics come last, so that they replace a page with the same path.
     return make_application({**routes(pages), telemetry_path: scrapes.handle}, send_timeout)

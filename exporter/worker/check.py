@@ -15,11 +15,11 @@ from exporter.worker.serve import endpoint
 
 
 def check(options: ServeOptions) -> int:
-    """Print what `serve` would do with these options; exit code 1 where it could not serve a living worker now."""
+    """Print what `serve` would do with these options; exit code 1 if it could not serve a living worker now."""
     access = load_access(options.web_config)
     worker = Worker(options, quiet=True)
     asyncio.run(worker.watcher.look())
-    with suppress(ScrapeError):  # which the status tells
+    with suppress(ScrapeError):  # the status reports the error
         worker.scraper.bodies([])
     status = worker.status()
     is_down = status.worker_up is False and not status.problem

@@ -14,7 +14,7 @@ _FORMATS = {"text": Format.TEXT_0_0_4, "openmetrics": Format.OPENMETRICS_1_0_0}
 
 
 def dump(options: DumpOptions) -> int:
-    """Print what a scrape would be answered with; exit code 1 where there is nothing to read."""
+    """Print the answer to a scrape; exit code 1 if there is nothing to read."""
     worker = Worker(options, quiet=True)
     asyncio.run(worker.watcher.look())
     wanted = Representation(_FORMATS[options.format], Escaping.UNDERSCORES, Encoding.IDENTITY)

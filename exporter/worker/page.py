@@ -1,4 +1,4 @@
-"""The status page: the facts as HTML. Nothing but strings."""
+"""The status page of a worker: a `Status` as HTML."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -7,7 +7,7 @@ from exporter.worker.status import FILE_STATES, PROCESS_STATES, Status
 
 
 def render(status: Status, *, telemetry_path: str, now: float) -> str:
-    """Return the page of one moment, `now` in Unix seconds. Every value in it is escaped."""
+    """Return the page at the time `now`, in Unix seconds. Every value is escaped."""
     state = _state(status)
     return html.page(
         "smg-exporter",
@@ -30,10 +30,10 @@ def render(status: Status, *, telemetry_path: str, now: float) -> str:
                 html.section("Last scrape", _phases(status)),
                 html.endpoints(
                     [
-                        (telemetry_path, "the metrics"),
-                        ("/status.json", "this page for programs"),
-                        ("/readyz", "whether there is a file to read"),
-                        ("/healthz", "whether the exporter serves"),
+                        (telemetry_path, "the worker's metrics"),
+                        ("/status.json", "this page as JSON"),
+                        ("/readyz", "readiness: 503 while no file can be served"),
+                        ("/healthz", "health: 200 while the exporter runs"),
                     ]
                 ),
             ),
@@ -58,7 +58,7 @@ def _state(status: Status) -> html.State:
         return html.State("unknown", "Liveness unknown", remark)
     fate = "its only process has died" if count == 1 else f"all {count} processes have died"
     headline = f"Worker is down: {fate}" if count else "Worker is down"
-    return html.State("down", headline, "Its counters are still served.")
+    return html.State("down", headline, "The worker's counters are still served.")
 
 
 def _figures(status: Status, now: float) -> Sequence[tuple[str, str]]:
@@ -83,26 +83,26 @@ def _skipped(status: Status) -> str:
 
 def _processes(status: Status) -> str:
     if not status.processes:
-        return '<p class="faint">None has written a file.</p>'
+        return '<p class="faint">No process has written a file.</p>'
     rows = [
         html.row(html.code(process.pid), _tinted(process.state))
         for process in status.processes[: html.LONGEST_LIST]
     ]
     states = _by_state(status.process_counts, PROCESS_STATES)
-    return states + _details("Every process", rows, len(status.processes))
+    return states + _details("All processes", rows, len(status.processes))
 
 
 def _files(status: Status) -> str:
     if not status.files:
-        return '<p class="faint">There is none.</p>'
+        return '<p class="faint">No .db files.</p>'
     rows = [html.row(html.code(file.name), _tinted(file.state)) for file in status.files[: html.LONGEST_LIST]]
     states = _by_state(status.file_counts, FILE_STATES)
-    return states + _details("Every file", rows, len(status.files))
+    return states + _details("All files", rows, len(status.files))
 
 
 def _phases(status: Status) -> str:
     if not status.scrape_durations:
-        return '<p class="faint">None yet.</p>'
+        return '<p class="faint">No scrape yet.</p>'
     total = sum(status.scrape_durations.values())
     longest = max(status.scrape_durations.values())
     rows = [
@@ -111,7 +111,7 @@ def _phases(status: Status) -> str:
         f'<td class="number">{html.duration(seconds)}</td></tr>'
         for phase, seconds in status.scrape_durations.items()
     ]
-    rows.append(f'<tr><th>together</th><td></td><td class="number">{html.duration(total)}</td></tr>')
+    rows.append(f'<tr><th>total</th><td></td><td class="number">{html.duration(total)}</td></tr>')
     return html.table(rows)
 
 
@@ -127,7 +127,7 @@ def _errors(status: Status) -> str:
 
 
 def _by_state(counts: Mapping[str, int], states: Iterable[str]) -> str:
-    """Return a table of counts, without those that are 0."""
+    """Return a table of the states whose count is not 0."""
     return html.table(
         f'<tr><td>{_tinted(state)}</td><td class="number">{counts[state]:,}</td></tr>'
         for state in states

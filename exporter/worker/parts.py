@@ -1,4 +1,4 @@
-"""Options -> the parts of one worker, wired together."""
+"""Builds the parts of one worker from its options, and connects them."""
 
 import logging
 import time
@@ -20,7 +20,7 @@ from exporter.worker.telemetry import Telemetry
 from exporter.worker.watch import Watcher
 
 _PROGRESS_PERIOD = 2.0
-"""Seconds between two log lines on how far a read is."""
+"""Seconds between two log lines on the progress of the first read."""
 
 _logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class Worker:
     """The parts: `watcher` keeps the file set, `scraper` reads and renders it, `telemetry` counts."""
 
     def __init__(self, options: ServeOptions | DumpOptions, *, quiet: bool = False) -> None:
-        """Wire them together; what happens to the worker is logged, unless they are to be `quiet`."""
+        """Build and connect the parts. `quiet`: do not log what happens to the worker."""
         self._collector = options.collector
         labels = tuple(options.static_labels.items())
         self._worker_addr = options.static_labels.get("worker_addr", "")
@@ -37,11 +37,11 @@ class Worker:
         self._last_change = 0.0
         self._series = 0
         self._snapshot: object = ()
-        """What was counted."""
+        """The snapshot that `_series` was counted from."""
         self._skipped: Mapping[str, Fault] = {}
-        """Files that have been said to be skipped."""
+        """Skipped files that have been logged, by name."""
         self._faults: Sequence[Mapping[str, Fault]] = ({}, {})
-        """Where these are from."""
+        """The two mappings that `_skipped` was made from, to see whether they have been replaced."""
         self._counted: tuple[FileSet, Mapping[str, Fault], Mapping[str, int]] | None = None
         self._progress_told = 0.0
         self._quiet = quiet
@@ -68,7 +68,7 @@ class Worker:
         )
 
     def status(self) -> Status:
-        """Return all the facts as they are known now; takes a while where there are thousands of files."""
+        """Return the summary with all processes and files; slow if there are thousands of files."""
         files, refused, left_out = self.watcher.current, self.engine.refused, self.engine.left_out
         of_files = [
             FileStatus(name, "skipped", refused[name].text)
@@ -86,7 +86,7 @@ class Worker:
         )
 
     def summary(self) -> Summary:
-        """Return the facts as they are known now, but for the lists."""
+        """Return the present status without the lists of processes and files."""
         files = self.watcher.current
         counts = self._count_files(files, self.engine.refused)
         return Summary(
@@ -107,8 +107,8 @@ class Worker:
             file_errors=dict(self.engine.errors),
         )
 
-    def after_look(self, changed: bool) -> bool:  # noqa: FBT001 - what the watch says of its look
-        """Read what a look at the directory calls for; return whether more is left to do soon."""
+    def after_look(self, changed: bool) -> bool:  # noqa: FBT001 - called by the watcher
+        """Start a read if a look found changes or refused files are due; return whether to look again soon."""
         self._log_progress()
         overdue = self.engine.overdue
         if changed or overdue:
@@ -116,19 +116,19 @@ class Worker:
         return overdue
 
     def stuck(self, longest: float) -> str:
-        """Say what has not come to an end for longer than so many seconds; an empty text where all goes on."""
+        """Return which look or read has been running for more than `longest` seconds; an empty text if none has."""
         now = time.monotonic()
-        for part, work in ((self.watcher, "looking at"), (self.scraper, "reading")):
+        for part, work in ((self.watcher, "listing"), (self.scraper, "reading the files of")):
             if part.busy_since is not None and now - part.busy_since > longest:
                 return f"{work} {self.watcher.current.directory}"
         return ""
 
     def _unread(self, files: FileSet) -> Mapping[str, Fault]:
-        """Return the entries that are not read, and why; the stock collector reads whatever is called `.db`."""
+        """Return why entries are not read, by name. The stock collector reads every file whose name ends in `.db`."""
         return {} if self._collector == "stock" else files.skipped
 
     def _count_files(self, files: FileSet, refused: Mapping[str, Fault]) -> Mapping[str, int]:
-        """Return how many files there are, by state; counted once for the same files."""
+        """Return the number of files by state; the last result, if file set and refusals are the same objects."""
         counted = self._counted
         if counted is None or counted[0] is not files or counted[1] is not refused:
             skipped = [name for name in refused if name in files.files]
@@ -143,11 +143,11 @@ class Worker:
         return counted[2]
 
     def _problem(self, files: FileSet, readable: int) -> str:
-        """Return why there is nothing to serve of the worker, or an empty text."""
+        """Return why none of the worker's metrics can be served; an empty text if they can."""
         if problem := files.problem or self.scraper.problem:
             return problem
         if not files.listing:
-            return f"{files.directory}: not looked at yet"
+            return f"{files.directory}: not listed yet"
         if files.files and (progress := self.engine.progress):
             return f"{files.directory}: read {progress.read:,} of {len(files.files):,} files so far"
         if readable:
@@ -157,11 +157,11 @@ class Worker:
         return f"{files.directory}: no .db file yet; is the worker running, with PROMETHEUS_MULTIPROC_DIR set to it?"
 
     def _note_update(self) -> None:
-        """Take from the engine, in its thread, what others ask for in theirs."""
+        """After an update, in the engine's thread: copy its results to where other threads read them."""
         self.watcher.report_moved(self.engine.moved)
         if self._progress_told:
             self._progress_told = 0.0
-            _logger.info("all files read", extra=fields(files=len(self.watcher.current.files)))
+            _logger.info("first read of all files done", extra=fields(files=len(self.watcher.current.files)))
         if self.engine.observed_change:
             self._last_change = time.time()
         if self.engine.snapshot is not self._snapshot:
@@ -173,16 +173,16 @@ class Worker:
             self._log_skipped({name: fault for some_faults in faults for name, fault in some_faults.items()})
 
     def _log_progress(self) -> None:
-        """Say how far the first read of a worker is, now and then."""
+        """Log the progress of the first read, at most every `_PROGRESS_PERIOD` seconds."""
         progress, now = self.engine.progress, time.monotonic()
         if progress and progress.read and now > self._progress_told + _PROGRESS_PERIOD and not self._quiet:
             self._progress_told = now
             _logger.info(
-                "reading all files for the first time", extra=fields(read=progress.read, of=progress.total)
+                "first read of all files in progress", extra=fields(read=progress.read, of=progress.total)
             )
 
     def _log_skipped(self, skipped: Mapping[str, Fault]) -> None:
-        """Say once which files are skipped, and which are no longer."""
+        """Log files that are newly skipped, and files that are no longer skipped."""
         known, self._skipped = self._skipped, skipped
         if new := by_number(skipped.keys() - known.keys()):
             reasons = Counter(skipped[name].reason for name in new)

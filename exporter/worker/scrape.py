@@ -1,7 +1,7 @@
 """One scrape: snapshot -> read what changed -> merge -> render -> compress -> bytes.
 
-All of it runs in a thread beside the event loop, one scrape at a time. Scrapes that wait for the same read share it; a
-read that has begun takes nobody else on, so that no answer is older than its question.
+A scrape runs in a thread beside the event loop, one at a time. Scrapes that wait for the next read share it; a read
+that has begun takes no more scrapes, so that no answer holds values older than its request.
 """
 
 import asyncio
@@ -23,35 +23,35 @@ from exporter.threads import DaemonThread, settle
 
 
 class Collector(Protocol):
-    """What merges a worker's files, as `--collector` names it. What it found can be asked for at any time."""
+    """Merges a worker's files; `--collector` selects one. Attributes hold the results of the last update."""
 
     snapshot: Snapshot
-    """What the files said at the last update."""
+    """All families and values at the last update."""
     errors: Counter[str]
-    """How much was left out since the start, by reason."""
+    """The number of files and samples left out since the start, by reason."""
     refused: Mapping[str, Fault]
-    """Why files cannot be read, by name."""
+    """Why files cannot be read, by file name."""
     left_out: Mapping[str, Fault]
-    """Why samples of a file are left out, by its name."""
+    """Why samples of files are left out, by file name."""
     last_stamp: float
-    """The newest time at which a gauge was set, in Unix seconds; 0 where none tells."""
+    """The newest time stamp of a gauge, in Unix seconds; 0 if there is none."""
     moved: Collection[str]
-    """Writers not known to live, a file of which changed between the last two reads."""
+    """Writers not known to live that changed a file between the last two reads."""
     observed_change: bool
-    """Whether the last update found a value other than that of the update before."""
+    """Whether the last update found a changed value."""
     read_seconds: float
-    """What reading took, of the last update."""
+    """Seconds of the last update that were spent on reading files."""
 
     @property
     def progress(self) -> Progress | None:
-        """How far the first read of a worker's files is; None when it has ended."""
+        """The progress of the first read of a worker's files; None once it has ended."""
 
     @property
     def overdue(self) -> bool:
-        """Whether refused files are to be looked at that did not fit the last update."""
+        """Whether refused files are due to be looked at that the last update had no time for."""
 
     def update(self) -> None:
-        """Read and merge the files as they are now; ScrapeError where that fails as a whole."""
+        """Read and merge the files as they are now; ScrapeError if none can be served."""
 
 
 Bodies: TypeAlias = Mapping[Representation, bytes]
@@ -66,7 +66,7 @@ class _Batch:
 
 
 class _Output:
-    """What writes bodies in one format and under one escaping scheme. Each part keeps what it wrote last."""
+    """Renderers and encoder for one format and escaping scheme; each keeps its last output for reuse."""
 
     def __init__(self, format_: Format, escaping: Escaping, own_names: Collection[str]) -> None:
         self.worker = Renderer(format_, escaping, own_names)
@@ -84,28 +84,28 @@ class Scraper:
         on_update: Callable[[], None],
         own_names: Collection[str] = (),
     ) -> None:
-        """Serve the engine's metrics, then `own_metrics`; call `on_update` after an update.
+        """Serve the engine's metrics, followed by `own_metrics`; call `on_update` after each update of the engine.
 
         `own_names` are all names that `own_metrics` may use.
         """
         self.durations: dict[str, float] = {}
         """Seconds that the last scrape took, by phase."""
         self.last_scrape: float | None = None
-        """When it was, in Unix seconds."""
+        """When the last scrape ended, in Unix seconds."""
         self.problem = ""
-        """Why the last read failed; empty where it did not."""
+        """Why the last read failed; empty if it succeeded."""
         self.busy_since: float | None = None
-        """When the read under way began, in seconds of the monotonic clock; None while there is none."""
+        """When the running read began, in seconds of the monotonic clock; None if none is running."""
         self._engine = engine
         self._own_metrics = own_metrics
         self._own_names = own_names
         self._on_update = on_update
         self._outputs: dict[tuple[Format, Escaping], _Output] = {}
-        self._thread = DaemonThread()  # always the same: each thread has memory of its own
+        self._thread = DaemonThread()  # one for all reads: each thread would take a malloc arena of its own
         self._batches = Coalescer(_Batch, self._begin)
 
-    async def scrape(self, wanted: Representation, timeout: float) -> bytes:  # noqa: ARG002, ASYNC109 - the caller cancels at its end
-        """Return a body in the representation's format and encoding, of a read that starts after this call."""
+    async def scrape(self, wanted: Representation, timeout: float) -> bytes:  # noqa: ARG002, ASYNC109 - the caller cancels at the timeout
+        """Return the body in the representation `wanted`, from a read that starts after this call."""
         bodies: asyncio.Future[Bodies] = asyncio.get_running_loop().create_future()
         batch = self._batches.join()
         batch.representations.add(wanted)
@@ -113,18 +113,18 @@ class Scraper:
         return (await bodies)[wanted]
 
     def delay(self) -> str:
-        """Say what a scrape may have to wait for; empty where it is nothing out of the ordinary."""
+        """Return the progress of an unfinished first read, for which scrapes wait; an empty text if there is none."""
         progress = self._engine.progress
         if progress is None or not progress.total:
             return ""
         return f"read {progress.read:,} of {progress.total:,} files so far"
 
     def refresh(self) -> None:
-        """See to it that the files are read soon, whether or not somebody scrapes."""
+        """Schedule a read, even if no scrape asks for one."""
         self._batches.join()
 
     async def read(self) -> None:
-        """Read the files, and wait for the end of it. What goes wrong, the next scrape will tell."""
+        """Read the files, and wait until they are read. An error is ignored: the next scrape meets it too."""
         bodies: asyncio.Future[Bodies] = asyncio.get_running_loop().create_future()
         self._batches.join().waiters.append(bodies)
         await asyncio.wait([bodies])
@@ -135,14 +135,14 @@ class Scraper:
         self._thread.submit(partial(self.bodies, batch.representations), partial(self._finish, batch))
 
     def _finish(self, batch: _Batch, bodies: Bodies | None, error: BaseException | None) -> None:
-        """Tell those who waited for a read."""
+        """Hand the result of a read to all scrapes that wait for it."""
         self.busy_since = None
         for waiter in batch.waiters:
             settle(waiter, bodies, error)
         self._batches.done()
 
     def bodies(self, representations: Iterable[Representation]) -> dict[Representation, bytes]:
-        """Perform one scrape for all `representations`, or only read where there is none; blocks."""
+        """Read once, and return a body for each of `representations`; only read if there are none. Blocks."""
         start = time.perf_counter()
         try:
             self._engine.update()

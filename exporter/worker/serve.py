@@ -14,23 +14,23 @@ from exporter.worker.parts import Worker
 
 
 def serve(options: ServeOptions, stop_on: Collection[signal.Signals] = STOP_SIGNALS) -> int:
-    """Serve until one of these signals; return the exit code. SettingsError where `--web-config` cannot be used."""
+    """Serve until a signal of `stop_on`; return the exit code. SettingsError if `--web-config` cannot be used."""
     return run(partial(make, options), endpoint(options), options.web_config, stop_on)
 
 
 def endpoint(options: WorkerServing) -> Endpoint:
-    """Return where these options have a worker served."""
+    """Return the hosts and the port to listen on."""
     return Endpoint(options.listen_host, options.metrics_port, options.port_rule)
 
 
 @asynccontextmanager
 async def make(options: ServeOptions) -> AsyncIterator["WorkerDaemon"]:
-    """Make the daemon of these options."""
+    """Make a worker's daemon."""
     yield WorkerDaemon(options)
 
 
 class WorkerDaemon:
-    """A worker as what is run."""
+    """One worker, as a `service.run.Daemon`."""
 
     def __init__(self, options: ServeOptions) -> None:
         self.metrics_path = options.telemetry_path
@@ -47,17 +47,17 @@ class WorkerDaemon:
 
     @property
     def tasks(self) -> Mapping[str, Coroutine[Any, Any, None]]:
-        """The watch."""
+        """The watch of the directory."""
         return {"the watch of the directory": self._worker.watcher.run(self._worker.after_look)}
 
     @property
     def problem(self) -> str:
-        """Why there is nothing to serve of the worker; empty where there is."""
+        """Why none of the worker's metrics can be served; empty if they can."""
         return self._worker.summary().problem
 
     @property
     def ready(self) -> bool:
-        """Whether the directory has been looked at."""
+        """Whether the directory has been listed once."""
         return self._worker.watcher.last_look is not None
 
     async def look(self) -> None:
@@ -66,7 +66,7 @@ class WorkerDaemon:
         await self._worker.scraper.read()
 
     def summary(self, port: int) -> str:
-        """Return how the worker is, in a line."""
+        """Return the worker's state in one line."""
         summary = self._worker.summary()
         if summary.problem:
             return f"waiting for {summary.problem}"
@@ -76,5 +76,5 @@ class WorkerDaemon:
         return f"{down}serving {summary.series} series of {processes} on port {port}"
 
     def stuck(self, longest: float) -> str:
-        """Return what has not come to an end for longer than so many seconds."""
+        """Return which look or read has been running for more than `longest` seconds; an empty text if none has."""
         return self._worker.stuck(longest)

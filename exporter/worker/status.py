@@ -1,4 +1,4 @@
-"""The facts an operator asks for: what `/`, `/status.json`, `/readyz` and the exporter's own metrics answer from."""
+"""A worker's status: the data behind `/`, `/status.json`, `/readyz` and the exporter's own metrics."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -14,9 +14,9 @@ class FileStatus:
 
     name: str
     state: str
-    """Its writer's, or `skipped`."""
+    """`live`, `dead` or `unknown`, as the file's writer is; or `skipped`."""
     reason: str = ""
-    """Why it, or a part of it, is left out; empty when it is not."""
+    """Why the file, or a part of it, is left out; empty if nothing is."""
 
 
 @dataclass(frozen=True)
@@ -24,14 +24,14 @@ class ProcessStatus:
     """One process that wrote files."""
 
     pid: str
-    """Or whatever its files' names have in the place of a pid."""
+    """The pid, or the text in its place in the files' names."""
     state: str
     """`live`, `dead` or `unknown`."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What the exporter knows at one moment, but for the lists. Times are Unix seconds, durations seconds."""
+    """A worker's status without lists of processes and files. Times are Unix seconds, durations seconds."""
 
     version: str
     worker_addr: str
@@ -39,15 +39,15 @@ class Summary:
     """`incremental` or `stock`."""
     directory: str
     problem: str
-    """Why the directory cannot be read or holds nothing readable, or how far the first read is; empty when ready."""
+    """Why the directory has nothing to serve, or the progress of the first read; empty if ready."""
     worker_up: bool | None
-    """Whether some writer lives; None while liveness is unknown."""
+    """Whether some writer is alive; None if that is unknown."""
     started: float
     directory_readable: bool = True
     process_counts: Mapping[str, int] = field(default_factory=dict)
-    """How many processes wrote files, by state."""
+    """The number of processes that wrote files, by state."""
     file_counts: Mapping[str, int] = field(default_factory=dict)
-    """How many files there are, by state, and how many went while others stayed (`removed`)."""
+    """The number of files by state. `removed`: files that vanished while others stayed."""
     series: int = 0
     last_scrape: float | None = None
     scrape_durations: Mapping[str, float] = field(default_factory=dict)
@@ -58,17 +58,17 @@ class Summary:
 
     @property
     def ready(self) -> bool:
-        """Whether the directory holds at least one readable file, and the first read of it has ended."""
+        """Whether the directory holds at least one readable file, and its first read has ended."""
         return not self.problem
 
     def as_json(self) -> dict[str, Any]:
-        """Return the same facts as plain JSON values."""
+        """Return the status as plain JSON values."""
         return {"ready": self.ready, **asdict(self)}
 
 
 @dataclass(frozen=True)
 class Status(Summary):
-    """The whole of it: a summary, and every process and file."""
+    """A summary, and the lists of all processes and files."""
 
     processes: tuple[ProcessStatus, ...] = ()
     files: tuple[FileStatus, ...] = ()

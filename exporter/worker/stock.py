@@ -1,4 +1,4 @@
-"""`--collector stock`: prometheus_client's own merge at each scrape, behind the interface of ours."""
+"""`--collector stock`: prometheus_client's own merge at each scrape, as a `Collector` like our engine."""
 
 import time
 from collections import Counter
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from exporter.multiproc.faults import Fault
 
 FAILED = "stock_failed"
-"""The reason that is counted when it fails. It does not tell which file it fails at."""
+"""The reason under which a failed merge is counted: MultiProcessCollector does not say which file is bad."""
 
 
 class StockCollector:
-    """Serves the stock collector's families as they are, with labels added and in our order."""
+    """Serves MultiProcessCollector's families with labels added, sorted by name."""
 
     last_stamp = 0.0
     progress = None
@@ -40,7 +40,7 @@ class StockCollector:
         self._files: FileSet | None = None
 
     def update(self) -> None:
-        """Merge everything anew; ScrapeError where the stock collector fails, as it does at one bad file."""
+        """Merge all files; ScrapeError if MultiProcessCollector fails, as one bad file makes it do."""
         start = time.perf_counter()
         files = self._file_set()
         try:
@@ -51,7 +51,8 @@ class StockCollector:
             raise ScrapeError(f"{files.directory}: prometheus_client's own merge failed: {fault}") from error
         before, self.snapshot = self.snapshot, _snapshot(metrics, self._labels)
         self.observed_change = files is self._files and _values(before) != _values(self.snapshot)
-        # Which file changed it does not tell. That one did tells enough where no writer's pid was ever found.
+        # MultiProcessCollector does not say whose file changed. But if no writer was ever found alive, any change
+        # shows that a writer lives unseen.
         is_sign = self.observed_change and not (files.seen_alive or files.watched)
         self.moved = files.writers if is_sign else ()
         self._files = files
@@ -70,5 +71,5 @@ def _snapshot(metrics: Iterable[Metric], labels: Collection[tuple[str, str]]) ->
 
 
 def _values(snapshot: Snapshot) -> str:
-    """Return all values as text, in which a NaN is equal to another."""
+    """Return all values as text, to compare them: as text, NaN equals NaN."""
     return str([one.values for one in snapshot])

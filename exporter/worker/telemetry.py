@@ -8,20 +8,28 @@ from exporter.worker.status import FILE_STATES, PROCESS_STATES, Summary
 PHASES = ("read", "merge", "render", "compress")
 
 _METRICS = {
-    "smg_exporter_file_errors_total": ("Files and samples that were left out, by reason.", "reason"),
-    "smg_exporter_files": ("The worker's .db files, by state: their writer's, removed or skipped.", "state"),
-    "smg_exporter_last_update_timestamp_seconds": ("When the worker's metrics changed last.",),
-    "smg_exporter_processes": ("Processes that wrote metrics, by state: live, dead, unknown.", "state"),
-    "smg_exporter_scrape_duration_seconds": ("What the last scrape took, by phase.", "phase"),
-    "smg_exporter_scrapes_total": ("Scrapes, by HTTP status code.", "code"),
-    "smg_exporter_series": ("Series of the worker.",),
-    "smg_exporter_up": ("Whether the worker's directory could be read.",),
-    "smg_exporter_worker_up": ("Whether some process of the worker lives.",),
+    "smg_exporter_file_errors_total": (
+        "Files skipped and samples left out since the start, by reason.",
+        "reason",
+    ),
+    "smg_exporter_files": (
+        ".db files by state: live, dead, unknown (state of the writer); removed; skipped.",
+        "state",
+    ),
+    "smg_exporter_last_update_timestamp_seconds": ("Unix time of the last change of the worker's metrics.",),
+    "smg_exporter_processes": ("Processes that wrote .db files, by state: live, dead, unknown.", "state"),
+    "smg_exporter_scrape_duration_seconds": ("Seconds that the last scrape took, by phase.", "phase"),
+    "smg_exporter_scrapes_total": ("Scrapes by HTTP status code; 499: the client went away.", "code"),
+    "smg_exporter_series": ("Series that the worker's files hold now.",),
+    "smg_exporter_up": ("1 if the worker's directory could be read, else 0.",),
+    "smg_exporter_worker_up": (
+        "1 if a process of the worker is alive, 0 if all are dead; absent if unknown.",
+    ),
 }
 
 
 class Telemetry(OwnMetrics):
-    """Counts scrapes, and tells as metrics what a summary says."""
+    """The exporter's own metrics: scrape counts, and the values of a `Summary`."""
 
     def __init__(self, summary: Callable[[], Summary], labels: Collection[tuple[str, str]] = ()) -> None:
         """Add `labels` to every series."""

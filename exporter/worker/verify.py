@@ -1,8 +1,8 @@
 """`smg-exporter verify`: compare our merge with prometheus_client's own, on live files.
 
-The files move, so both sides read the same copies. The copies are overwritten round by round, so that the incremental
-collector is tested as an incremental one. What we promise to do otherwise is said, and done to both sides; any other
-difference is a fault.
+Live files change, so both merges read the same copies. Each round overwrites the copies in place, so that our merge
+reads them incrementally. Where we promise to differ from prometheus_client, a note says so, and the difference is left
+out of the comparison; any other difference is a fault.
 """
 
 import math
@@ -26,14 +26,14 @@ from exporter.options import VerifyOptions
 from exporter.printable import printable
 
 Facts: TypeAlias = dict[str, object]
-"""A family or a sample, as text -> what is said of it."""
+"""Type, help or sample, as text -> its value."""
 
 _ROUNDING = 1e-12
-"""Relative difference that the order of additions may make."""
+"""Relative difference allowed, since a sum of floats depends on the order of additions."""
 
 
 def verify(options: VerifyOptions) -> int:
-    """Compare `options.rounds` times, print every difference; exit code 1 for one, or nothing to compare."""
+    """Compare `options.rounds` times, and print all differences; exit code 1 if any, or nothing to compare."""
     faults = 0
     with tempfile.TemporaryDirectory(prefix="smg-exporter-verify-") as copies:
         comparison = _Comparison(options, copies)
@@ -61,7 +61,7 @@ class _Comparison:
         self._engine = self._new_engine()
 
     def look(self) -> FileSet:
-        """Return what there is to compare now."""
+        """Look at the directory; return its file set."""
         before = self._files
         try:
             listing = list_directory(before.directory, before.listing)
@@ -97,9 +97,9 @@ class _Comparison:
                 if name not in odd
             ),
             *(f"promise 1: {printable(name)} {fault.text}" for name, fault in faults.items()),
-            *(f"promise 2: {printable(name)} is a dead process's" for name in dead),
-            *(["promise 3: every process is dead, so there are no gauges"] if drops_gauges else []),
-            *([f"promise 4: {files.removed} files went, and their sums stay"] if files.removed else []),
+            *(f"promise 2: {printable(name)} is left out: its process is dead" for name in dead),
+            *(["promise 3: gauges are left out: all processes are dead"] if drops_gauges else []),
+            *([f"promise 4: {files.removed} vanished files stay in the sums"] if files.removed else []),
         ]
         kept = {
             name: file
@@ -107,7 +107,7 @@ class _Comparison:
             if name not in faults and name not in dead and not (drops_gauges and file.rule.type == "gauge")
         }
         engine = self._engine
-        if faults or files.removed:  # of which the stock collector knows nothing
+        if faults or files.removed:  # stock knows neither: compare a new engine on the good copies
             self._copied = replace(self._copied, files=kept)
             engine = self._new_engine()
             engine.update()
@@ -127,7 +127,7 @@ class _Comparison:
         )
 
     def _copy(self, name: str) -> os.stat_result | None:
-        """Copy a file's bytes into its copy of the last round, if there is one; None where the file went."""
+        """Copy a file over its copy of the last round, if there is one; None if the file is gone."""
         target = Path(self._copies, name)
         try:
             data = _read(Path(self._files.directory, name), self._options.max_file_size)
@@ -168,11 +168,11 @@ def _facts(metrics: Iterable[Metric]) -> Facts:
 
 
 def _complete_histograms(ours: Facts, stock: Facts) -> list[str]:
-    """Take out the last buckets that we add to histograms caught half-written; say so."""
+    """Remove from `ours` the `+Inf` buckets that our merge adds to half-written histograms; return a note on each."""
     added = [name for name in ours if 'le="+Inf"' in name and name not in stock]
     for name in added:
         del ours[name]
-    return [f"promise 1: {name} completes a histogram caught half-written" for name in added]
+    return [f"promise 1: {name} is added, to complete a half-written histogram" for name in added]
 
 
 def _differences(ours: Facts, stock: Facts) -> Iterator[str]:

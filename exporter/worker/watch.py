@@ -1,7 +1,7 @@
-"""The worker's directory over time: when to look, and what to make of it.
+"""The worker's directory over time: when to look at it, and the file set that a look gives.
 
-Directory events are hints, which come early; a look is the truth. One is done at each event, at ticks, and before a
-scrape when the last one is not fresh. Nothing else changes the file set, and each file set is immutable.
+Directory events are only hints; what a look finds is what counts. A look is done at each event, at regular ticks, and
+before a scrape if the last look is too old. Only a look replaces the file set, and a file set is immutable.
 """
 
 import asyncio
@@ -23,31 +23,31 @@ from exporter.multiproc.processes import alone_in_pid_namespace
 from exporter.threads import in_thread
 
 _TICK = 5.0
-"""Seconds between two looks when no event comes."""
+"""Seconds between two looks if no event comes."""
 
 _BLIND_TICK = 1.5
-"""The same where the end of a process is no event."""
+"""The same if the ends of processes are not reported as events (no pidfd)."""
 
 _DEAF_TICK = 0.5
-"""The same while there is no directory, and when events have only begun to be listened to: some may be missed."""
+"""The same while there is no directory, and right after an event watch begins, which may miss the first events."""
 
 _HURRIED_TICK = 0.1
-"""The same where more is left to do than a read should take on."""
+"""The same if the last read left work for the next one."""
 
 _FRESH = 0.5
-"""Seconds for which a look is good enough for a scrape."""
+"""Seconds for which a scrape may use the last look."""
 
 _RELIST = 4.0
-"""Seconds after which a directory is listed again although its mtime has not moved: not every file system keeps it."""
+"""Seconds after which a directory is listed even if its mtime is unchanged: some file systems do not update it."""
 
 _CLOCK_TICK = 0.1
 """Seconds within which two changes of a directory may leave the same mtime."""
 
 _EVENT_STEP = 400
-"""Milliseconds between two looks for events of the directory; watchfiles' own 50 cost more than all scrapes."""
+"""watchfiles' polling interval in milliseconds; its default of 50 costs more CPU than all scrapes."""
 
 _EVENT_TIMEOUT = 60_000
-"""Milliseconds after which the watch for events begins anew, which costs something, too."""
+"""Milliseconds after which watchfiles' wait for events restarts; a restart costs some CPU."""
 
 _logger = logging.getLogger(__name__)
 
@@ -56,10 +56,10 @@ class Waker(Protocol):
     """Says when to look again."""
 
     async def wait(self, files: FileSet, *, hurry: bool) -> None:
-        """Return when it is time; `files` is what the last look made of the directory."""
+        """Return when it is time to look; `files` is the file set of the last look, `hurry` asks for a short wait."""
 
     def close(self) -> None:
-        """End."""
+        """Release all resources."""
 
 
 class Watcher:
@@ -76,16 +76,16 @@ class Watcher:
     ) -> None:
         """Look at `directory` whenever `waker` says so; at directory events and ticks by default.
 
-        What an operator would want to know is logged, unless it is to be `quiet`.
+        `quiet`: do not log changes.
         """
         if liveness is Liveness.AUTO and alone_in_pid_namespace():
             liveness = Liveness.OFF
         self.current = FileSet(directory)
         """The file set as of the last look."""
         self.last_look: float | None = None
-        """When the last look was done, in seconds of the monotonic clock; None before the first."""
+        """When the last look ended, in seconds of the monotonic clock; None before the first."""
         self.busy_since: float | None = None
-        """When the look under way began, by the same clock; None while there is none, or only one for a scrape."""
+        """When the running look began, by the same clock; None if none is running, or only a scrape's."""
         self._liveness = liveness
         self._waker = waker or EventsAndTicks(directory)
         self._evidence = evidence or HostEvidence(directory)
@@ -95,9 +95,9 @@ class Watcher:
         self._listed = 0.0
 
     async def run(self, on_look: Callable[[bool], bool]) -> None:
-        """Look again and again until cancelled.
+        """Look whenever the waker says so, until cancelled.
 
-        Call `on_look` each time, and say whether the look made a difference; it returns whether to look again soon.
+        After each look, `on_look` is told whether the file set changed, and returns whether to look again soon.
         """
         try:
             while True:
@@ -115,18 +115,18 @@ class Watcher:
         self.busy_since = None
 
     def fresh(self) -> FileSet:
-        """Return the file set, of a look that is fresh enough for a scrape; blocks."""
+        """Return a file set fresh enough for a scrape, after a look if need be; blocks."""
         self._look(unless_within=_FRESH)
         return self.current
 
     def report_moved(self, writers: Iterable[str]) -> None:
-        """Take note that files of writers not known to live changed between two reads; blocks while it looks."""
+        """Note writers, not known to live, that changed files between two reads, for the next look. May block."""
         with self._looking:
             self._moved.update(writers)
 
     def _look(self, unless_within: float = 0.0) -> None:
-        """Look, unless the last look was within so many seconds."""
-        with self._looking:  # for a scrape looks in its own thread
+        """Look, unless the last look ended less than `unless_within` seconds ago."""
+        with self._looking:  # a scrape looks from another thread
             if self.last_look is not None and time.monotonic() < self.last_look + unless_within:
                 return
             before = self.current
@@ -141,7 +141,7 @@ class Watcher:
                 _log_change(before, self.current)
 
     def _list(self, before: FileSet) -> Listing:
-        """List the directory, or return the last listing where that is surely still right."""
+        """List the directory; return the last listing if the mtime shows that nothing came or went."""
         now = time.time()
         if before.listing and self._listed <= now < self._listed + _RELIST:
             info = os.stat(before.directory)  # noqa: PTH116 - a plain string all the way
@@ -180,7 +180,7 @@ class EventsAndTicks:
         self._event.clear()
 
     def close(self) -> None:
-        """Wait for events no more."""
+        """Stop waiting for events."""
         self._stop_watch()
         self._ends.watch(())
 
@@ -189,10 +189,8 @@ class EventsAndTicks:
             self._watch.cancel()
 
     async def _pass_events_on(self) -> None:
-        """Set the event at each change, until the directory itself goes: awatch is deaf from then on."""
-        with suppress(
-            OSError, RuntimeError
-        ):  # no such directory, or no inotify to be had: the ticks alone will do
+        """Set the event at each change, until the directory itself goes: inotify watches the inode, not the path."""
+        with suppress(OSError, RuntimeError):  # no such directory, or no inotify left: the ticks still wake
             async for changes in awatch(
                 self._directory,
                 watch_filter=None,
@@ -207,14 +205,14 @@ class EventsAndTicks:
 
 
 class _Ends:
-    """Sets an event when one of some processes ends."""
+    """Sets an event when a watched process ends."""
 
     def __init__(self, event: asyncio.Event) -> None:
         self.are_seen = True
-        """Whether the system tells of the end of each of them."""
+        """Whether the end of every watched process will be noticed: each has a pidfd."""
         self._event = event
         self._descriptors: dict[str, int] = {}
-        """By pid, one that can be read when the process has ended, be it a zombie."""
+        """pidfds by pid. A pidfd turns readable when its process ends, even if the process stays a zombie."""
 
     def watch(self, pids: Collection[str]) -> None:
         """Watch these processes from now on, and no other."""
@@ -244,7 +242,7 @@ class _Ends:
 
 
 def _log_change(before: FileSet, after: FileSet) -> None:
-    """Say what an operator would want to know; a file more or less is nothing to tell."""
+    """Log changes of the directory, the worker's state and liveness. New or removed files alone are not logged."""
     if after.problem and after.problem != before.problem:
         _logger.warning("directory cannot be read", extra=fields(problem=after.problem))
     elif after.epoch != before.epoch or (after.listing and not before.listing):
@@ -259,5 +257,5 @@ def _log_change(before: FileSet, after: FileSet) -> None:
     if after.foreign and not before.foreign:
         _logger.warning(
             "files change, but their writers' pids do not exist in this pid namespace: liveness is unknown",
-            extra=fields(hint="share the pid namespace, or say --liveness off"),
+            extra=fields(hint="share the pid namespace, or set --liveness off"),
         )

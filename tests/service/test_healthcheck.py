@@ -64,7 +64,7 @@ def test_a_plain_one(tmp_path: Path, ask: Ask) -> None:
     with daemon(tmp_path / "worker") as it:
         assert ask(it.port) == (0, f"{it.url}/healthz: 200, ok: it serves")
         port = it.port
-    assert ask(port) == (1, f"http://127.0.0.1:{port}/healthz: nobody listens there: not healthy")
+    assert ask(port) == (1, f"http://127.0.0.1:{port}/healthz: connection refused: not healthy")
 
 
 def test_over_tls(tmp_path: Path, ask: Ask) -> None:
@@ -75,7 +75,7 @@ def test_over_tls(tmp_path: Path, ask: Ask) -> None:
 def test_with_users(tmp_path: Path, ask: Ask, password_file: Path) -> None:
     with secured(tmp_path, f"tls_server_config: {{{TLS}}}\n{USERS}") as it:
         url = f"https://127.0.0.1:{it.port}/healthz"
-        refused = f"{url}: 401, this needs the name and password of a user"
+        refused = f"{url}: 401, a user name and password are required"
         assert ask(it.port) == (0, f"{refused}: it serves"), "whoever refuses lives"
         assert ask(it.port, "alice", password_file) == (0, f"{url}: 200, ok: it serves")
         assert ask(it.port, "bob", password_file) == (1, f"{refused}: not healthy")
@@ -85,7 +85,7 @@ def test_with_users(tmp_path: Path, ask: Ask, password_file: Path) -> None:
 def test_a_certificate_that_we_have_not(tmp_path: Path, ask: Ask, password_file: Path, version: str) -> None:
     text = f"tls_server_config: {{{CLIENTS}, min_version: {version}, max_version: {version}}}\n"
     with secured(tmp_path, text) as it:
-        refused = f"https://127.0.0.1:{it.port}/healthz: it takes no client without a certificate"
+        refused = f"https://127.0.0.1:{it.port}/healthz: the server requires a client certificate"
         assert ask(it.port) == (0, f"{refused}: it serves")
         assert ask(it.port, "alice", password_file) == (1, f"{refused}: not healthy")
 
@@ -120,7 +120,7 @@ def answering(answer: bytes) -> Iterator[int]:
     ("answer", "found"),
     [
         (b"HTTP/1.1 200 OK\r\nServer: nginx\r\n\r\nok", "answered by nginx, not by smg-exporter"),
-        (b"HTTP/1.0\r\n\r\n", "answered by somebody, not by smg-exporter"),
+        (b"HTTP/1.0\r\n\r\n", "answered by an unknown server, not by smg-exporter"),
         (b"HTTP/1.1 503 No\r\nServer: smg-exporter\r\n\r\nno\x1b", "503, no\\x1b"),
     ],
 )

@@ -32,7 +32,7 @@ def test_sighup_has_a_worker_looked_at(tmp_path: Path) -> None:
             for number in (1, 2):
                 it.signal(signal.SIGHUP)
                 eventually(lambda: len(reloads(it.log)) == number, "it has looked again")  # noqa: B023 - done at once
-            assert reloads(it.log)[-1].endswith(f'now="serving 1 series of 1 process on port {it.port}"')
+            assert reloads(it.log)[-1].endswith(f'status="serving 1 series of 1 process on port {it.port}"')
             assert it.scrape().value("c_total") == 1
 
 
@@ -45,7 +45,7 @@ def test_sighup_has_a_fleets_targets_and_the_web_configuration_read(tmp_path: Pa
         web.write_text("http_server_config: {headers: {X-Frame-Options: sameorigin}}")
         it.signal(signal.SIGHUP)
         eventually(lambda: reloads(it.log), "it has looked again")
-        assert reloads(it.log)[0].endswith(f'now="serving 2 targets on port {it.port}"')
+        assert reloads(it.log)[0].endswith(f'status="serving 2 targets on port {it.port}"')
         assert it.get("/healthz").headers["X-Frame-Options"] == "sameorigin"
 
 

@@ -218,8 +218,8 @@ def hang_at(monkeypatch: pytest.MonkeyPatch, place: str) -> threading.Event:
 @pytest.mark.parametrize(
     "part",
     [
-        ("exporter.worker.watch.Watcher._look", "looking at"),
-        ("exporter.multiproc.engine.Engine.update", "reading"),
+        ("exporter.worker.watch.Watcher._look", "listing"),
+        ("exporter.multiproc.engine.Engine.update", "reading the files of"),
     ],
     ids=["watcher", "scraper"],
 )
@@ -254,7 +254,7 @@ async def test_it_is_not_ready_before_the_first_look(
     monkeypatch.setattr("exporter.service.run._LOOK", 0.05)
     gate = hang_at(monkeypatch, "exporter.worker.watch.Watcher._look")
     gate.clear()
-    async with watched(directory, manager, until=f"STATUS=waiting for {directory}: not looked at yet"):
+    async with watched(directory, manager, until=f"STATUS=waiting for {directory}: not listed yet"):
         while await asyncio.to_thread(manager.receive, 2 * WATCHDOG):
             pass  # until it is stuck
         assert set(manager.lines) == {"WATCHDOG=1"}

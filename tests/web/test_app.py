@@ -28,7 +28,7 @@ async def test_every_path_takes_get_and_head_and_nothing_else(path: str) -> None
         for method in ("POST", "PUT", "DELETE", "OPTIONS", "PATCH"):
             async with client.request(method, served.url + path) as refused:
                 assert (refused.status, refused.headers["Allow"]) == (405, "GET, HEAD")
-                assert await refused.text() == f"{method} does nothing here; use GET, HEAD\n"
+                assert await refused.text() == f"{method} is not allowed; use GET, HEAD\n"
 
 
 async def test_an_unknown_path_is_404_and_names_those_there_are() -> None:

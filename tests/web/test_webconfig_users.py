@@ -84,7 +84,7 @@ async def test_every_path_is_for_users_only(tmp_path: Path, path: str) -> None:
         async with aiohttp.ClientSession() as client, client.get(served.url + path) as refused:
             assert refused.status == 401
             assert refused.headers["WWW-Authenticate"] == 'Basic realm="smg-exporter", charset="UTF-8"'
-            assert await refused.text() == "this needs the name and password of a user\n"
+            assert await refused.text() == "a user name and password are required\n"
         for method in ("HEAD", "POST"):
             assert await status(served, path=path, method=method) == 401
         assert await status(served, "alice", PASSWORD, path) == (404 if path == "/nowhere" else 200)

@@ -152,7 +152,7 @@ def test_the_port_of_another_workers_exporter(
 @pytest.mark.parametrize(
     ("text", "holder"),
     [
-        (USERS, "an smg-exporter, which tells only its users what it serves"),
+        (USERS, "an smg-exporter that shows its status to its users only"),
         (TLS, "the smg-exporter that serves this worker now"),
         (CLIENTS, "a server that wants a client certificate, as this web configuration does"),
     ],

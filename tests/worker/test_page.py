@@ -64,7 +64,7 @@ def test_the_facts() -> None:
         *("smg-exporter 1.2.3", "grpc://127.0.0.1:8001", "/run/prom", "started 1 d 3 h ago"),
         *("8,412 series", "2 files read", "1 files skipped", "12 s ago last scrape"),
         *("1 h 1 min ago last update", "live 8 dead 1", "live 1 dead 1 skipped 1"),
-        *("gauge_x.db the name has no gauge mode", "read 4.2 ms merge 1.50 s together 1.50 s"),
+        *("gauge_x.db the name has no gauge mode", "read 4.2 ms merge 1.50 s total 1.50 s"),
         *("bad_name 1,234", "/metrics", "/status.json", "/readyz", "/healthz"),
     ):
         assert fact in text

@@ -74,7 +74,7 @@ def errors(it: Assembled) -> dict[str, int]:
 
 def test_nothing_is_known_before_the_first_look(assemble: Assemble, directory: Path) -> None:
     it = assemble()
-    assert it.status().problem == f"{directory}: not looked at yet"
+    assert it.status().problem == f"{directory}: not listed yet"
     assert not it.status().ready
     assert it.scrape().value("smg_exporter_up") == 1, "a scrape looks by itself"
 
@@ -226,8 +226,8 @@ def test_a_first_read_that_takes_its_time_is_told_and_so_is_its_end(
         it.exporter.after_look(changed=False)
     told = [(record.message, getattr(record, "fields")) for record in caplog.records]  # noqa: B009 - logging's extra
     assert told == [
-        ("reading all files for the first time", {"read": 1200, "of": 7000}),
-        ("all files read", {"files": 1}),
+        ("first read of all files in progress", {"read": 1200, "of": 7000}),
+        ("first read of all files done", {"files": 1}),
     ]
 
 

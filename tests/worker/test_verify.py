@@ -176,7 +176,7 @@ def test_a_dead_processs_live_gauges_are_promised(tmp_path: Path, verified: Veri
         dying.kill()
         code, lines = verified(tmp_path, liveness="on")
         assert code == 0, lines
-        assert lines[1:] == [f"  promise 2: gauge_livesum_{dying.pid}.db is a dead process's"]
+        assert lines[1:] == [f"  promise 2: gauge_livesum_{dying.pid}.db is left out: its process is dead"]
 
 
 def test_a_dead_workers_gauges_are_promised(tmp_path: Path, verified: Verify) -> None:
@@ -184,7 +184,7 @@ def test_a_dead_workers_gauges_are_promised(tmp_path: Path, verified: Verify) ->
     files.write(tmp_path / f"gauge_max_{DEAD}.db", {files.gauge("g"): 1})
     code, lines = verified(tmp_path, liveness="on")
     assert code == 0, lines
-    assert lines[1:] == ["  promise 3: every process is dead, so there are no gauges"]
+    assert lines[1:] == ["  promise 3: gauges are left out: all processes are dead"]
     code, lines = verified(tmp_path, liveness="on", when_worker_down="keep-gauges")
     assert (code, lines[1:]) == (0, [])
 
@@ -209,9 +209,9 @@ def test_a_file_that_goes_is_promised(
     assert lines == [
         "round 1: 2 files, 1 families, 1 samples: equal",
         "round 2: 1 files, 1 families, 1 samples: equal",
-        "  promise 4: 1 files went, and their sums stay",
+        "  promise 4: 1 vanished files stay in the sums",
         "round 3: 1 files, 1 families, 1 samples: equal",
-        "  promise 4: 1 files went, and their sums stay",
+        "  promise 4: 1 vanished files stay in the sums",
     ]
 
 
@@ -219,7 +219,7 @@ def test_a_histogram_caught_half_written_is_promised(tmp_path: Path, verified: V
     files.write(tmp_path / "histogram_1.db", {files.total("h"): 0.5, files.bucket("h", "1.0"): 1})
     code, lines = verified(tmp_path, liveness="off")
     assert code == 0, lines
-    assert lines[1:] == ['  promise 1: h_bucket{le="+Inf"} completes a histogram caught half-written']
+    assert lines[1:] == ['  promise 1: h_bucket{le="+Inf"} is added, to complete a half-written histogram']
 
 
 def test_the_workers_directory_is_left_alone(recorded: dict[str, Path], verified: Verify) -> None:

@@ -1,9 +1,9 @@
-"""Who may ask, and over what: TLS, users and headers of a `--web-config` file.
+"""TLS, users and headers of a `--web-config` file.
 
-    webconfig   the file: its text -> values
-    tls         values -> a TLS context
-    users       names and passwords
-    access      all of it on the server, and the file over time
+    webconfig   parses the file into values
+    tls         makes a TLS context of the values
+    users       checks names and passwords
+    access      applies all of it to the server, and reloads the file
 
-Imported only where there is such a file: YAML and bcrypt are memory that most exporters need not spend.
+Imported only if `--web-config` is given: YAML and bcrypt take memory.
 """

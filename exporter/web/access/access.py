@@ -1,4 +1,4 @@
-"""A web configuration file at work: on each connection and each request, as the file is now."""
+"""Applies a web configuration file to connections and requests, and reloads it when it changes."""
 
 import asyncio
 import logging
@@ -18,18 +18,18 @@ from exporter.web.access.webconfig import WebConfig, WebConfigError, read
 from exporter.web.answers import line
 
 _INTERVAL = 1.0
-"""Seconds between two looks at the files."""
+"""Seconds between two checks for changed files."""
 _CHALLENGE: dict[str, str] = {hdrs.WWW_AUTHENTICATE: 'Basic realm="smg-exporter", charset="UTF-8"'}
 
 _logger = logging.getLogger(__name__)
 
 Stamp = tuple[int, ...] | None
-"""What changes with a file: inode, size and times; None for one that cannot be found."""
+"""Identifies a version of a file: inode, size and times; None if the file cannot be found."""
 
 
 @dataclass(frozen=True)
 class _Loaded:
-    """What a file and those it names came to, at one moment."""
+    """A web configuration, with the TLS context and users made of it."""
 
     config: WebConfig
     context: ssl.SSLContext | None
@@ -37,7 +37,7 @@ class _Loaded:
 
 
 class _CurrentContext(ssl.SSLContext):
-    """Gives each new connection the context of the moment, itself having no certificate to serve with."""
+    """Delegates each new connection to the context that was loaded last; has no certificate of its own."""
 
     current: ssl.SSLContext
 
@@ -48,12 +48,12 @@ class _CurrentContext(ssl.SSLContext):
 class Access:
     """TLS, users and headers of one file, which may change; `watch` follows it.
 
-    A change holds for connections and requests from then on. Connections that stand are left alone: over them the new
-    users count, but no new certificate or client CA. Whether there is TLS at all cannot change.
+    A change applies to new connections and new requests. Open connections stay: their next requests are checked
+    against the new users, but not against a new client CA. Turning TLS on or off takes a restart.
     """
 
     def __init__(self, file: Path) -> None:
-        """Read the file and those it names; WebConfigError where they cannot be used."""
+        """Read the file and the files that it names; WebConfigError if one cannot be used."""
         self.tls: ssl.SSLContext | None = None
         """The context to serve with; None for plain HTTP."""
         self._file = file
@@ -65,23 +65,23 @@ class Access:
 
     @property
     def wants_certificate(self) -> bool:
-        """Whether a client has to show a certificate."""
+        """Whether clients need a certificate."""
         context = self._loaded.context
         return context is not None and context.verify_mode is ssl.CERT_REQUIRED
 
     def protect(self, app: web.Application) -> None:
-        """Have every request to the application checked, and every answer carry the headers."""
+        """Check every request to the application, and add the configured headers to every answer."""
         app.middlewares.append(self._checker())
         app.on_response_prepare.append(self._add_headers)
 
     async def watch(self) -> None:
-        """Refresh until cancelled."""
+        """Reload changed files, until cancelled."""
         while True:
             await asyncio.sleep(_INTERVAL)
             await self.refresh()
 
     async def refresh(self) -> None:
-        """Take up the files where one has changed; where they cannot be used, log why and keep what there was."""
+        """Reload if a file has changed. If one cannot be used, log why, and keep the previous configuration."""
         try:
             loaded = await in_thread(self._load_changes)
         except WebConfigError as error:
@@ -97,7 +97,7 @@ class Access:
         _logger.info("web configuration reloaded", extra=fields(file=self._file))
 
     def _load_changes(self) -> _Loaded | None:
-        """Return what has changed files say; None where none has. Blocks."""
+        """Load all files if one of them has changed, else return None. Blocks."""
         if all(_stamp(file) == stamp for file, stamp in self._stamps.items()):
             return None
         loaded = self._load()
@@ -109,7 +109,7 @@ class Access:
         return loaded
 
     def _load(self) -> _Loaded:
-        # Stamps are taken first: a change while we read is seen the next time.
+        # Stamps are taken before the files are read: a change in between is found at the next check.
         self._stamps = {self._file: _stamp(self._file)}
         config = read(self._file)
         self._stamps |= {file: _stamp(file) for file in config.files}
@@ -129,9 +129,9 @@ class Access:
             try:
                 admitted = users is None or await users.admit(request.headers.get(hdrs.AUTHORIZATION))
             except TooManyChecksError:
-                return line(503, "too many passwords are being checked", {hdrs.RETRY_AFTER: "1"})
+                return line(503, "too many passwords are being checked; try again", {hdrs.RETRY_AFTER: "1"})
             if not admitted:
-                return line(401, "this needs the name and password of a user", _CHALLENGE)
+                return line(401, "a user name and password are required", _CHALLENGE)
             return await handler(request)
 
         return check

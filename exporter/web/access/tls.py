@@ -1,4 +1,4 @@
-"""The server's side of TLS, as a web configuration file has it."""
+"""Makes the server's TLS context from a web configuration."""
 
 import ssl
 from pathlib import Path
@@ -9,7 +9,7 @@ _SECTION = "tls_server_config"
 
 
 def make_context(config: TLSServerConfig) -> ssl.SSLContext:
-    """Return a context with the files of now; WebConfigError, which names the key and file, where one is no good."""
+    """Return a context; reads the files that `config` names. WebConfigError, with key and file, if one is invalid."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = config.min_version
     context.maximum_version = config.max_version
@@ -29,7 +29,7 @@ def _set_algorithms(context: ssl.SSLContext, config: TLSServerConfig) -> None:
             context.set_ciphers(":".join(ciphers))
         for curve in config.curve_preferences:
             context.set_ecdh_curve(curve)
-    except (ssl.SSLError, ValueError) as error:  # a build or a policy without them
+    except (ssl.SSLError, ValueError) as error:  # disabled in this build, or by the system's policy
         raise WebConfigError(
             f"{_SECTION}: this OpenSSL has not the cipher_suites or curve_preferences: {error}"
         ) from None
@@ -39,9 +39,9 @@ def _load_certificate(context: ssl.SSLContext, cert: Path, key: Path) -> None:
     _must_be_readable("cert_file", cert)
     _must_be_readable("key_file", key)
     try:
-        # The password keeps OpenSSL from asking for one on the terminal.
+        # With a password, even an empty one, OpenSSL does not prompt for it on the terminal.
         context.load_cert_chain(cert, key, password="")
-    except OSError as error:  # an ssl.SSLError; else a file has gone since, and the next look comes to that
+    except OSError as error:  # usually an ssl.SSLError, else a file was removed meanwhile
         if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH":
             raise _error("key_file", key, f"is not the key of cert_file, {str(cert)!r}") from None
         if _is_certificate(cert):

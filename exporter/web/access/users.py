@@ -12,26 +12,26 @@ from aiohttp import BasicAuth
 from exporter.threads import in_thread
 
 MAX_CHECKS = 16
-"""Passwords being checked, or waiting for it; each takes some 70 ms of a processor."""
+"""Most passwords being checked or waiting to be; a check takes about 70 ms of CPU time."""
 _MAX_REMEMBERED = 100
 _MAX_PASSWORD = 72
-"""Bytes of a password that bcrypt looks at, here as in Go; the bcrypt package refuses a longer one."""
+"""bcrypt uses only the first 72 bytes of a password; bcrypt 5.0 raises for longer ones."""
 
 
 class TooManyChecksError(Exception):
-    """So many passwords wait to be checked that another one would wait too long."""
+    """MAX_CHECKS passwords are being checked or waiting already."""
 
 
 class Users:
-    """The users of one file.
+    """The users of one web configuration file.
 
-    A check takes as long for a name that is not there as for one that is. Right passwords are remembered, as a keyed
-    hash, until the file changes, so that only a scraper's first request costs anything.
+    An unknown name takes as long to check as a known one, so timing does not reveal names. A correct password is
+    remembered as a keyed hash until the file changes, so only a scraper's first request costs a bcrypt check.
     """
 
     def __init__(self, hashes: Mapping[str, str]) -> None:
-        """Take the bcrypt hash of each user; there is at least one."""
-        import bcrypt  # noqa: PLC0415 - memory that only users are worth
+        """`hashes` are bcrypt hashes by user name; at least one."""
+        import bcrypt  # noqa: PLC0415 - takes memory; needed only if there are users
 
         self._matches: Callable[[bytes, bytes], bool] = bcrypt.checkpw
         self._hashes = {name: text.encode() for name, text in hashes.items()}
@@ -43,7 +43,7 @@ class Users:
         self._turn = asyncio.Lock()
 
     async def admit(self, authorization: str | None) -> bool:
-        """Say whether an Authorization header is a user's. May raise TooManyChecksError."""
+        """Return whether an Authorization header names a user with the right password. May raise TooManyChecksError."""
         try:
             user = BasicAuth.decode(authorization or "", encoding="utf-8")
         except ValueError:
@@ -54,12 +54,12 @@ class Users:
             return True
         if self._slots.locked():
             raise TooManyChecksError
-        # A client that goes away leaves its check running: it keeps its slot and its turn.
+        # Shielded: if the client goes away, its check runs on and keeps its slot.
         return await asyncio.shield(self._check(user.login, password, proof))
 
     async def _check(self, name: str, password: bytes, proof: bytes) -> bool:
         async with self._slots, self._turn:
-            if proof in self._remembered:  # one of several first requests of the same scraper
+            if proof in self._remembered:  # checked meanwhile for another request of the same user
                 return True
             password_hash = self._hashes.get(name, self._nobodys_hash)
             matches = await in_thread(partial(self._matches, password, password_hash))
@@ -73,5 +73,5 @@ class Users:
 
     def _remember(self, proof: bytes) -> None:
         self._remembered[proof] = None
-        if len(self._remembered) > _MAX_REMEMBERED:  # bcrypt takes some passwords in more than one spelling
+        if len(self._remembered) > _MAX_REMEMBERED:  # bcrypt accepts some passwords in more than one form
             del self._remembered[next(iter(self._remembered))]

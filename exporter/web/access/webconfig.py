@@ -1,4 +1,4 @@
-"""The web configuration file of Prometheus' exporter-toolkit: its text -> values, or one line on what is wrong.
+"""Parses the web configuration file of Prometheus' exporter-toolkit into values, or an error of one line.
 
     tls_server_config:                  # absent: plain HTTP
       cert_file: server.crt             # PEM: the server's certificate, then intermediate ones
@@ -11,15 +11,15 @@
       prefer_server_cipher_suites: true
       curve_preferences: []             # one of CurveP256, CurveP384, CurveP521, X25519; none: the defaults
     http_server_config:
-      http2: true                       # taken and ignored: only HTTP/1.1 is spoken, which every client falls back to
-      headers: {}                       # those of HEADERS
-    basic_auth_users:                   # absent: everybody
+      http2: true                       # accepted and ignored: only HTTP/1.1 is served, which every client can speak
+      headers: {}                       # see HEADERS
+    basic_auth_users:                   # absent: everybody is admitted
       alice: $2y$10$...                 # name: bcrypt hash
 
-Files are relative to this one's directory. Stricter than the toolkit, which lets pass what it then ignores: a TLS
-section without a certificate, a client CA that nothing is verified against, verification without a client CA. Narrower
-where Python's ssl is: a certificate cannot be demanded without verifying it (RequireAnyClientCert), TLS before 1.2 is
-gone, and curves have no order. RequestClientCert is NoClientCert: the certificate would not be looked at.
+Paths are relative to this file's directory. Settings that the toolkit accepts and then ignores are errors here: a TLS
+section without a certificate, a client CA without verification, verification without a client CA. Python's ssl module
+cannot demand a certificate without verifying it (RequireAnyClientCert), and takes one curve only. TLS before 1.2 is not
+supported. RequestClientCert equals NoClientCert: the certificate would not be used.
 """
 
 import re
@@ -60,12 +60,12 @@ CIPHER_SUITES = {
     "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
     "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA": "ECDHE-RSA-AES128-SHA",
     "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA": "ECDHE-RSA-AES256-SHA",
-    # Those of TLS 1.3 are always on, here as in Go; naming them changes nothing.
+    # TLS 1.3 suites are always on, here as in Go; naming them has no effect.
     "TLS_AES_128_GCM_SHA256": "",
     "TLS_AES_256_GCM_SHA384": "",
     "TLS_CHACHA20_POLY1305_SHA256": "",
 }
-"""IANA's names, which the file has -> OpenSSL's."""
+"""IANA's names, used in the file -> OpenSSL's names."""
 CURVES = {
     "CurveP256": "prime256v1",
     "CurveP384": "secp384r1",
@@ -79,9 +79,9 @@ HEADERS: Mapping[str, tuple[str, ...]] = {
     "X-Frame-Options": ("deny", "sameorigin"),
     "X-XSS-Protection": (),
 }
-"""The headers that may be set -> the values that they may have; none: any."""
+"""The headers that may be set -> the values allowed; empty: any value."""
 MAX_COST = 16
-"""The logarithm of a hash's cost: beyond, checking one password takes longer than a scraper waits."""
+"""Highest bcrypt cost (a logarithm): with more, checking a password takes longer than a scraper waits."""
 
 _REFUSED = {
     "cert": "not supported; put it in a file, and name that as cert_file",
@@ -91,14 +91,14 @@ _REFUSED = {
     "rate_limit": "not supported; --max-requests limits the scrapes in flight",
     "RequireAnyClientCert": "not supported, for it takes any certificate unverified",
 }
-"""What the toolkit has, and why it is not here."""
+"""The toolkit's keys and values that are refused here -> why."""
 
 
 class WebConfigError(Exception):
-    """A file that cannot be used; its str is one line: file, key, value and what is allowed. It shows no secret."""
+    """An invalid file; its str is one line with file, key, value and what is allowed, without secrets."""
 
 
-# A parser takes what the file says, or raises ValueError("VALUE is not ALLOWED"), as those of settings do.
+# A parser takes a value of the file, and returns it or raises ValueError("VALUE is not ALLOWED"), as in `values`.
 def _choice(choices: Mapping[str, object]) -> PlainValidator:
     def parse(value: object) -> object:
         if isinstance(value, str) and value in choices:
@@ -142,7 +142,7 @@ def _user(value: object) -> str:
 
 def _password_hash(value: object) -> str:
     match = re.fullmatch(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}", str(value))
-    if match and 4 <= int(match[1]) <= MAX_COST:  # noqa: PLR2004 - bcrypt's own least
+    if match and 4 <= int(match[1]) <= MAX_COST:  # noqa: PLR2004 - bcrypt's lowest cost
         return match[0]
     raise ValueError(
         f"the value, which is not shown, is not a bcrypt hash of a cost from 4 to {MAX_COST}: "
@@ -169,7 +169,7 @@ class _Section(BaseModel):
 
 
 class TLSServerConfig(_Section):
-    """What the server's side of TLS is to be, in the terms of Python's ssl and OpenSSL."""
+    """The section `tls_server_config`, in the terms of Python's ssl and OpenSSL."""
 
     cert_file: File
     key_file: File
@@ -205,14 +205,14 @@ class TLSServerConfig(_Section):
 
 
 class HTTPServerConfig(_Section):
-    """What is added to answers."""
+    """The section `http_server_config`."""
 
     http2: Switch = True
     headers: Annotated[dict[str, str], PlainValidator(_headers)] = {}
 
 
 class WebConfig(_Section):
-    """A whole file."""
+    """The whole file."""
 
     tls_server_config: TLSServerConfig | None = None
     http_server_config: HTTPServerConfig = HTTPServerConfig()
@@ -222,7 +222,7 @@ class WebConfig(_Section):
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The files that it names."""
+        """The files that this configuration names."""
         tls = self.tls_server_config
         return (
             tuple(file for file in (tls.cert_file, tls.key_file, tls.client_ca_file) if file) if tls else ()
@@ -236,7 +236,7 @@ _SECTIONS: dict[str, type[_Section]] = {
 
 
 def read(path: Path) -> WebConfig:
-    """Return what a file says; WebConfigError where that cannot be used. The files that it names are not read."""
+    """Parse a file; WebConfigError if it is invalid. The files that it names are not read."""
     try:
         return _parse(path.read_bytes(), path.parent)
     except OSError as error:
@@ -244,7 +244,7 @@ def read(path: Path) -> WebConfig:
     except ValidationError as error:
         problems = "; ".join(map(_problem, error.errors()))
         raise WebConfigError(f"{path}: {problems}") from None
-    except UnicodeDecodeError:  # its words quote the file
+    except UnicodeDecodeError:  # its message quotes the file, secrets included
         raise WebConfigError(f"{path}: not valid YAML in UTF-8") from None
     except strict_yaml.InvalidYAMLError as error:
         raise WebConfigError(f"{path}: not valid YAML: {error}") from None
@@ -258,7 +258,7 @@ def _parse(text: bytes, directory: Path) -> WebConfig:
 
 
 def _problem(detail: ErrorDetails) -> str:
-    """Return what is wrong with a value, after its key: `tls_server_config.min_version: ...`."""
+    """Return the error in one value, after its key: `tls_server_config.min_version: ...`."""
     *parents, name = detail["loc"] or ("",)
     match detail["type"]:
         case "extra_forbidden" | "invalid_key":
@@ -270,7 +270,7 @@ def _problem(detail: ErrorDetails) -> str:
             reason = f"{_shown(detail['input'])} is not a list"
         case "model_type":
             reason = f"{_shown(detail['input'])} is not a mapping"
-        case "dict_type":  # of users, whose secrets are not for a log
+        case "dict_type":  # the users: their hashes must not be logged
             reason = "not a mapping of names to bcrypt hashes"
         case _:
             reason = detail["msg"].removeprefix("Value error, ")
