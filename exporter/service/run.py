@@ -198,7 +198,7 @@ def _log_start(
         host, port = sock.getsockname()[:2]
         url = f"{scheme}://{host_port(host, port)}{daemon.metrics_path}"
         passed = f"passed by systemd as {manager.sockets[sock]}" if sock in manager.sockets else ""
-        _logger.info("listening", extra=fields(url=url, port=passed or rule))
+        _logger.info("listening", extra=fields(url=url, port_rule=passed or rule))
     if problem := daemon.problem:
         _logger.warning("nothing to serve yet", extra=fields(problem=problem))
 

@@ -278,7 +278,7 @@ def test_a_passed_socket_is_served_and_no_other(directory: Path) -> None:
     with daemon(directory, program=("-m", "tests.support.activating", "tcp", str(port), "metrics")) as it:
         unused, it.port = it.port, port
         assert it.get("/healthz").status == 200
-        assert it.said(f'url=http://127.0.0.1:{port}/metrics port="passed by systemd as metrics"')
+        assert it.said(f'url=http://127.0.0.1:{port}/metrics port_rule="passed by systemd as metrics"')
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", unused))
 
