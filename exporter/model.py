@@ -97,7 +97,7 @@ def add_labels(own: Mapping[str, str], added: Iterable[tuple[str, str]]) -> Labe
     return tuple(map(_pair, sorted(relabel(own, added).items())))
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=2048)
 def _pair(label: tuple[str, str]) -> tuple[str, str]:
     return label  # the cache makes equal labels one object: series have most of their labels in common
 

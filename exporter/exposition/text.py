@@ -220,12 +220,12 @@ def _tell_apart(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     return list(values.items())
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=2048)
 def _escape_metric(name: str, escaping: str) -> str:
     # Not left to prometheus_client, whose treatment of `:` under `underscores` is in dispute: client_python #1177.
     return name if _LEGACY_NAME.fullmatch(name) and escaping != DOTS else escape_metric_name(name, escaping)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=2048)
 def _escape_pair(label: str, value: str, escaping: str) -> tuple[str, str]:
     return escape_label_name(label, escaping), escape(value)

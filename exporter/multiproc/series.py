@@ -105,6 +105,6 @@ def _realign(row: Row, columns: Sequence[float], new_columns: Sequence[float]) -
     return [cells.get(column, 0.0) for column in new_columns]
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=2048)
 def _le(bound: float) -> tuple[str, str]:
     return "le", floatToGoString(bound)  # as OpenMetrics 1.0, "Canonical Numbers": 1.0, 1e+06, +Inf
