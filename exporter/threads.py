@@ -22,10 +22,9 @@ class DaemonThread:
         threading.Thread(target=self._run, daemon=True).start()
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Return what `work` returns, or raise what it raises."""
+        """Return what `work` returns, or raise what it raises. If the caller is cancelled first, it is skipped."""
         result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        # Work whose caller was cancelled before its turn is skipped.
-        self.submit(lambda: cast("T", None) if result.done() else work(), partial(settle, result))
+        self.submit(lambda: None if result.done() else work(), partial(settle, result))
         return await result
 
     def submit(self, work: Callable[[], T], then: Callable[[T | None, BaseException | None], None]) -> None:
@@ -54,6 +53,7 @@ _idle: list[DaemonThread] = []
 async def in_thread(work: Callable[[], T]) -> T:
     """Run `work` in an idle thread, a new one if need be; return its result, or raise its exception."""
     thread = _idle.pop() if _idle else DaemonThread()
+    result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
     def work_and_rest() -> T:
         try:
@@ -61,7 +61,10 @@ async def in_thread(work: Callable[[], T]) -> T:
         finally:
             _idle.append(thread)
 
-    return await thread.run(work_and_rest)
+    thread.submit(
+        work_and_rest, partial(settle, result)
+    )  # also for a caller that is cancelled: the thread must rest
+    return await result
 
 
 def settle(result: "asyncio.Future[T]", value: T | None, error: BaseException | None) -> None:

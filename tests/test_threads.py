@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from typing import NoReturn
 
 import pytest
@@ -37,6 +38,19 @@ async def test_who_waits_can_be_cancelled() -> None:
 async def test_an_idle_thread_is_used_again() -> None:
     first, second = [await in_thread(threading.get_ident) for _ in range(2)]
     assert first == second
+
+
+async def test_the_thread_of_a_caller_that_is_cancelled_at_once_is_used_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("exporter.threads._idle", [])
+    before = threading.active_count()
+    for _ in range(20):
+        call = asyncio.create_task(in_thread(time.monotonic))
+        await asyncio.sleep(0)
+        call.cancel()
+        await in_thread(time.monotonic)
+    assert threading.active_count() < before + 10
 
 
 def test_a_loop_does_not_wait_for_work_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,11 +95,17 @@ def make_layout(lines: tuple[Line, ...], like: BodyLayout | None = None) -> Body
         [line.start for line in lines],
         families,
         shares,
-        itemgetter(*order) if len(order) > 1 else lambda values: [values[place] for place in order],
+        _picker(order),
         heads,
         heads if openmetrics_heads == heads else openmetrics_heads,
         +faults,
     )
+
+
+def _picker(order: Sequence[int]) -> Callable[[Sequence[bytes]], Sequence[bytes]]:
+    """Return a function that gives the items at these places, in this order."""
+    # itemgetter is faster, but returns no sequence for one place, and takes no fewer.
+    return itemgetter(*order) if len(order) > 1 else lambda values: [values[place] for place in order]
 
 
 def _by_family(lines: Iterable[Line]) -> tuple[dict[str, list[int]], list[int]]:

@@ -1,9 +1,10 @@
 """`smg-exporter fleet`: the metrics of many workers in one answer."""
 
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 from exporter.errors import SettingsError
 from exporter.fleet.app import METRICS_PATH, make_app
@@ -52,7 +53,6 @@ class FleetDaemon:
 
     def __init__(self, fleet: Fleet, max_requests: int) -> None:
         self._fleet = fleet
-        self.tasks = fleet.tasks
         self.app = make_app(
             fleet.fanout,
             fleet.telemetry.registry,
@@ -60,6 +60,11 @@ class FleetDaemon:
             max_requests=max_requests,
             on_response=fleet.telemetry.count_scrape,
         )
+
+    @property
+    def tasks(self) -> Mapping[str, Coroutine[Any, Any, None]]:
+        """What keeps the targets up to date, by name."""
+        return self._fleet.tasks
 
     @property
     def facts(self) -> Mapping[str, object]:
@@ -81,5 +86,5 @@ class FleetDaemon:
         return self.problem or f"serving {count} target{'s' * (count != 1)} on port {port}"
 
     def stuck(self, longest: float) -> str:  # noqa: ARG002 - the protocol's own
-        """Return an empty text: all work of a fleet has a deadline."""
+        """Return an empty text: scrapes have deadlines, and a source that hangs leaves the targets as they are."""
         return ""

@@ -156,9 +156,11 @@ class Engine:
             if file.plan is Plan.LEAVE:
                 self._kind(file).drop(name)
             else:
-                room -= 1
+                kind = self._kind(file)
+                followed = kind.followed
                 # Young: a file that came after the first read.
-                self._kind(file).take(file, is_young=self._is_read, stays_open=room > 0)
+                kind.take(file, is_young=self._is_read, stays_open=room > 0)
+                room -= kind.followed - followed
 
     def _kind(self, file: File) -> Kind:
         name = file.listed.kind

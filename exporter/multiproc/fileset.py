@@ -207,7 +207,7 @@ def decide(
     if seen_alive is not before.seen_alive:
         concerned = list(listing.files.values())
     elif not changes.keys() <= news.writers - before.idle:  # some changed writer has known files
-        concerned += (listed for listed in listing.files.values() if listed.writer in changes)
+        concerned = [*concerned, *(listed for listed in listing.files.values() if listed.writer in changes)]
     # Until some writer is seen alive, the pids may be another namespace's: follow all files, to see if any change.
     pids_are_ours = seen_alive or liveness is Liveness.ON
     for file in _count(concerned, writers, pids_are_ours=pids_are_ours):
@@ -309,9 +309,10 @@ def _find_processes(
     processes = {}
     hidden = []
     for name in names:
+        if not (name.isascii() and name.isdigit()):  # a text that the application chose
+            hidden.append(name)
+            continue
         try:
-            if not (name.isascii() and name.isdigit()):
-                raise PermissionError  # noqa: TRY301 - a text that the application chose is no pid
             processes[name] = evidence.find_process(name)
         except PermissionError:
             hidden.append(name)

@@ -51,7 +51,7 @@ def _state(status: Status) -> html.State:
         )
     if status.worker_up is None:
         remark = (
-            "The writers' pids cannot be looked up from here, or --liveness is off."
+            "The writers' names hold no pid, their processes cannot be looked up from here, or --liveness is off."
             if count
             else "No process has written metrics yet."
         )

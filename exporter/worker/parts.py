@@ -9,7 +9,7 @@ from operator import attrgetter, is_not
 
 from exporter import __version__
 from exporter.logs import by_number, fields, some
-from exporter.multiproc.engine import Engine
+from exporter.multiproc.engine import Engine, Progress
 from exporter.multiproc.faults import Fault
 from exporter.multiproc.fileset import FileSet, Liveness
 from exporter.options import DumpOptions, ServeOptions
@@ -44,6 +44,8 @@ class Worker:
         """The two mappings that `_skipped` was made from, to see whether they have been replaced."""
         self._counted: tuple[FileSet, Mapping[str, Fault], Mapping[str, int]] | None = None
         self._progress_told = 0.0
+        self._progress_seen: Progress | None = None
+        self._progress_time = 0.0
         self._quiet = quiet
         self.watcher = Watcher(str(options.directory), Liveness(options.liveness), quiet=quiet)
         self.telemetry = Telemetry(self.summary, labels)
@@ -116,8 +118,16 @@ class Worker:
         return overdue
 
     def stuck(self, longest: float) -> str:
-        """Return which look or read has been running for more than `longest` seconds; an empty text if none has."""
+        """Return which look or read has been running for more than `longest` seconds; an empty text if none has.
+
+        A first read that makes progress is not stuck, however long it takes.
+        """
         now = time.monotonic()
+        progress = self.engine.progress
+        if progress != self._progress_seen:
+            self._progress_seen, self._progress_time = progress, now
+        if progress and now - self._progress_time <= longest:
+            return ""
         for part, work in ((self.watcher, "listing"), (self.scraper, "reading the files of")):
             if part.busy_since is not None and now - part.busy_since > longest:
                 return f"{work} {self.watcher.current.directory}"

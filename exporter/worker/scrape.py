@@ -6,7 +6,7 @@ that has begun takes no more scrapes, so that no answer holds values older than 
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Protocol, TypeAlias
@@ -54,6 +54,9 @@ class Collector(Protocol):
         """Read and merge the files as they are now; ScrapeError if none can be served."""
 
 
+_MOST_OUTPUTS = 3
+"""Formats and escaping schemes whose texts are kept: each takes some MiB, and any client may ask for any."""
+
 Bodies: TypeAlias = Mapping[Representation, bytes]
 
 
@@ -100,7 +103,7 @@ class Scraper:
         self._own_metrics = own_metrics
         self._own_names = own_names
         self._on_update = on_update
-        self._outputs: dict[tuple[Format, Escaping], _Output] = {}
+        self._outputs: OrderedDict[tuple[Format, Escaping], _Output] = OrderedDict()
         self._thread = DaemonThread()  # one for all reads: each thread would take a malloc arena of its own
         self._batches = Coalescer(_Batch, self._begin)
 
@@ -175,4 +178,7 @@ class Scraper:
         key = wanted.format, wanted.escaping
         if key not in self._outputs:
             self._outputs[key] = _Output(*key, self._own_names)
+        self._outputs.move_to_end(key)
+        if len(self._outputs) > _MOST_OUTPUTS:
+            self._outputs.popitem(last=False)
         return self._outputs[key]

@@ -685,6 +685,19 @@ def test_a_series_that_comes_lays_out_its_family_only(
     ]
 
 
+def test_files_that_are_read_once_take_no_room_among_those_that_stay_open(watched: Watched) -> None:
+    for pid in range(1, 41):
+        write(watched.directory / f"counter_{pid}.db", {counter("a"): 1.0})
+    watched.living = {40}
+    engine = Engine(watched.look)
+    engine._most_open = 2
+    gc.collect()  # what other tests dropped must not be closed in between
+    before = descriptors()
+    engine.update()
+    assert sums(engine) == {"a_total": 40.0}
+    assert descriptors() == before + 1
+
+
 def test_ten_thousand_refused_files_hold_no_descriptor_nor_grow(tmp_path: Path) -> None:
     write(tmp_path / "counter_1.db", {counter("a"): 1.0})
     for pid in range(2, 1002):

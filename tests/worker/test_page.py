@@ -36,7 +36,7 @@ def processes(count: int, state: str) -> tuple[ProcessStatus, ...]:
         (True, processes(1, "live"), "Worker is up 1 of 1 process live."),
         (False, processes(9, "dead"), "Worker is down: all 9 processes have died"),
         (False, processes(1, "dead"), "Worker is down: its only process has died"),
-        (None, processes(9, "unknown"), "Liveness unknown The writers' pids cannot be looked up"),
+        (None, processes(9, "unknown"), "Liveness unknown The writers' names hold no pid"),
         (None, (), "Liveness unknown No process has written metrics yet."),
     ],
 )

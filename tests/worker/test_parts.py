@@ -208,6 +208,20 @@ def test_the_first_read_is_waited_for(assemble: Assemble, directory: Path) -> No
     assert it.status().ready
 
 
+def test_a_first_read_that_makes_progress_is_not_stuck(
+    assemble: Assemble, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = assemble().exporter
+    now = time.monotonic()
+    worker.scraper.busy_since = now
+    stuck = []
+    for seconds, read in ((0, 10), (50, 20), (100, 30), (150, 30), (170, 30)):
+        monkeypatch.setattr(time, "monotonic", lambda: now + seconds)  # noqa: B023 - it is asked at once
+        monkeypatch.setattr(Engine, "progress", Progress(read, 99))
+        stuck.append(worker.stuck(60))
+    assert stuck == ["", "", "", "", f"reading the files of {directory}"]
+
+
 # --- What is logged ---
 
 

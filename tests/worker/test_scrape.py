@@ -292,6 +292,15 @@ async def served(it: Scrapes, codes: "asyncio.Queue[int]") -> AsyncIterator[str]
         await server.stop(grace=0.1)
 
 
+async def test_texts_are_kept_for_few_formats_and_schemes(it: Scrapes) -> None:
+    for escaping in Escaping:
+        for format_ in Format:
+            (task,) = await it.start(Representation(format_, escaping, Encoding.IDENTITY))
+            it.engine.end()
+            await task
+    assert len(it.scraper._outputs) == 3
+
+
 async def test_a_scrape_that_takes_longer_than_its_scraper_waits_is_503_in_time(it: Scrapes) -> None:
     codes: asyncio.Queue[int] = asyncio.Queue()
     async with served(it, codes) as url, aiohttp.ClientSession() as client:

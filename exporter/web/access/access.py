@@ -110,9 +110,9 @@ class Access:
 
     def _load(self) -> _Loaded:
         # Stamps are taken before the files are read: a change in between is found at the next check.
-        self._stamps = {self._file: _stamp(self._file)}
+        self._stamps = stamps = {self._file: _stamp(self._file)}
         config = read(self._file)
-        self._stamps |= {file: _stamp(file) for file in config.files}
+        self._stamps = stamps | {file: _stamp(file) for file in config.files}
         tls = config.tls_server_config
         users = config.basic_auth_users
         try:
