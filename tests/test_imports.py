@@ -8,9 +8,6 @@ from pathlib import Path
 import pytest
 
 from exporter import cli
-from exporter.values import RESERVED_PATHS
-from exporter.worker.app import make_app
-from tests.web.serving import FakeSource, a_status
 
 PACKAGE = Path(__file__).parents[1] / "exporter"
 
@@ -141,15 +138,3 @@ def test_the_whole_package_is_looked_at() -> None:
 def test_each_command_leads_to_a_function(command: str) -> None:
     module, _, function = cli.COMMANDS[command].function.partition(":")
     assert callable(getattr(importlib.import_module(module), function))
-
-
-def test_the_paths_that_settings_reserve_are_those_that_the_web_has() -> None:
-    app = make_app(
-        FakeSource(),
-        a_status,
-        a_status,
-        telemetry_path="/telemetry",
-        max_requests=1,
-        on_response=lambda _: None,
-    )
-    assert {resource.canonical for resource in app.router.resources()} == {*RESERVED_PATHS, "/telemetry"}

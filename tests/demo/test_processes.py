@@ -3,12 +3,10 @@
 import logging
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from textwrap import dedent
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -144,30 +142,6 @@ def test_a_killed_rank_is_reaped_and_not_replaced(
     [record] = caplog.records
     assert vars(record)["fields"]["ending"] == "was killed by SIGKILL"
     assert vars(record)["fields"]["process"] == "scheduler tp_rank=0"
-
-
-def test_processes_end_when_their_parent_is_killed(tmp_path: Path, running: Callable[[int], bool]) -> None:
-    code = """
-        import sys
-        from pathlib import Path
-        from exporter.demo.processes import simulated_worker
-        with simulated_worker(Path(sys.argv[1]), ranks=2) as worker:
-            print(*worker.pids, flush=True)
-            sys.stdin.read()
-    """
-    with subprocess.Popen(
-        [sys.executable, "-c", dedent(code), str(tmp_path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    ) as parent:
-        assert parent.stdout
-        pids = [int(word) for word in parent.stdout.readline().split()]
-        assert len(pids) == 3
-        assert all(running(pid) for pid in pids)
-        parent.kill()
-    eventually(lambda: not any(running(pid) for pid in pids), "no process outlives its parent")
 
 
 def test_a_process_that_cannot_start_says_why(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
-"""Expositions of workers as hypothesis draws them, and a slow merge of them to compare with."""
+"""Expositions of workers as hypothesis draws them, their merge, and a slow merge of them to compare with."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -11,7 +11,12 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from exporter.fleet.merge import merge
+from exporter.fleet.reading import BodyReader, Reading
+from exporter.model import Format
 from tests.support.compare import Facts, facts
+
+TEXT, OPENMETRICS = Format.TEXT_0_0_4, Format.OPENMETRICS_1_0_0
 
 Series: TypeAlias = tuple[str, tuple[tuple[str, str], ...]]
 
@@ -124,3 +129,22 @@ def recorded_text(directory: Path) -> bytes:
     registry = CollectorRegistry()
     MultiProcessCollector(registry, str(directory))
     return generate_latest(registry)
+
+
+def merged(*bodies: bytes, format_: Format = TEXT, labels: Iterable[tuple[str, str]] = ()) -> str:
+    """Return the merge of bodies of workers grpc://w0:1, grpc://w1:1, ..."""
+    return b"".join(merge(read_all(bodies, labels), format_)[0]).decode()
+
+
+def read_all(bodies: Iterable[bytes], labels: Iterable[tuple[str, str]] = ()) -> list[Reading]:
+    reader = BodyReader(tuple(labels))
+    return [reader.read(body, b"grpc://w%d:1" % number) for number, body in enumerate(bodies)]
+
+
+def faults(*bodies: bytes) -> dict[str, int]:
+    """Return what is left out, in reading and in merging."""
+    readings = read_all(bodies)
+    total = merge(readings, TEXT)[1]
+    for reading in readings:
+        total.update(reading.layout.faults)
+    return dict(total)

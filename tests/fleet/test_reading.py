@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from exporter.fleet.merge import merge
 from exporter.fleet.reading import BadExpositionError, BodyReader, Reading
 from exporter.model import Format
-from tests.fleet.expositions import expositions
+from tests.fleet.expositions import OPENMETRICS, expositions, merged
 
 ADDRESS = b"grpc://10.0.0.1:8001"
 
@@ -305,3 +305,27 @@ def test_memory_stays_as_it_is_though_series_come_and_go_for_ever() -> None:
         assert memory() - before < 20_000
     finally:
         tracemalloc.stop()
+
+
+# --- A body as a whole ---
+
+
+@pytest.mark.parametrize(
+    "body", [b"<!DOCTYPE html>\n<html><body>404</body></html>\n", b'{"a": 1}', b"\xff\xfe\n", b"ok"]
+)
+def test_a_body_with_nothing_to_read_is_a_failure(body: bytes) -> None:
+    with pytest.raises(BadExpositionError, match="not a text exposition"):
+        BodyReader().read(body, b"w")
+
+
+@pytest.mark.parametrize("body", [b"", b"\n", b"# a comment\n# EOF\n"])
+def test_an_empty_exposition_is_none_the_less_one(body: bytes) -> None:
+    assert merged(body, b"a 1\n") == '# HELP a \n# TYPE a untyped\na{worker_addr="grpc://w1:1"} 1\n'
+
+
+def test_timestamps_are_milliseconds_in_text_and_seconds_in_openmetrics() -> None:
+    body = b"a 1 1700000000123\nb 2 -1500\n"
+    assert 'a{worker_addr="grpc://w0:1"} 1 1700000000123\n' in merged(body)
+    text = merged(body, format_=OPENMETRICS)
+    assert 'a{worker_addr="grpc://w0:1"} 1 1700000000.123\n' in text
+    assert 'b{worker_addr="grpc://w0:1"} 2 -1.500\n' in text

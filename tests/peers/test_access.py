@@ -19,7 +19,7 @@ EXAMPLE = ROOT / "config" / "web-config.yml"
 PASSWORD = "change me"  # noqa: S105 - the example's
 VERDICTS = {
     file: file.read_text().splitlines()[1].removeprefix("# promtool: ")
-    for file in sorted((ROOT / "tests" / "web" / "webconfigs").glob("*.yml"))
+    for file in sorted((ROOT / "tests" / "web" / "access" / "webconfigs").glob("*.yml"))
 }
 MISTAKES = [file for file, verdict in VERDICTS.items() if verdict != "depends"]  # on its version
 

@@ -1,7 +1,5 @@
 """`healthcheck`: what is alive, and what is not; real daemons, TLS and users."""
 
-import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,9 +7,7 @@ from pathlib import Path
 import bcrypt
 import pytest
 
-from exporter.options import HealthcheckOptions
-from exporter.service import asking
-from exporter.service.healthcheck import healthcheck
+from tests.service.healthchecks import Ask, answering
 from tests.support.certificates import Authority
 from tests.support.daemon import Daemon, daemon, free_port, run
 
@@ -25,29 +21,6 @@ def _password_file(tmp_path: Path) -> Path:
     file = tmp_path / "password"
     file.write_text("secret\n")
     return file
-
-
-@pytest.fixture(name="ask")
-def _ask(capsys: pytest.CaptureFixture[str]) -> "Ask":
-    return Ask(capsys)
-
-
-class Ask:
-    """Runs `healthcheck` on a port of 127.0.0.1."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-
-    def __call__(self, port: int, user: str | None = None, file: Path | None = None) -> tuple[int, str]:
-        """Return the exit code, and the only line."""
-        options = HealthcheckOptions(
-            listen_host=("127.0.0.1",), listen_port=port, user=user, password_file=file
-        )
-        code = healthcheck(options)
-        out, err = self._capsys.readouterr()
-        (line,) = out.splitlines()
-        assert err == ""
-        return code, line
 
 
 @contextmanager
@@ -90,32 +63,6 @@ def test_a_certificate_that_we_have_not(tmp_path: Path, ask: Ask, password_file:
         assert ask(it.port, "alice", password_file) == (1, f"{refused}: not healthy")
 
 
-@contextmanager
-def answering(answer: bytes) -> Iterator[int]:
-    """Have somebody answer who is no exporter; nothing means never."""
-
-    def serve() -> None:
-        while True:
-            try:
-                connection, _ = sock.accept()
-            except OSError:
-                return
-            with connection:
-                connection.recv(1 << 16)
-                connection.sendall(answer)
-
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        if answer:
-            thread = threading.Thread(target=serve)
-            thread.start()
-        try:
-            yield sock.getsockname()[1]
-        finally:
-            sock.shutdown(socket.SHUT_RDWR)
-            if answer:
-                thread.join()
-
-
 @pytest.mark.parametrize(
     ("answer", "found"),
     [
@@ -127,19 +74,6 @@ def answering(answer: bytes) -> Iterator[int]:
 def test_somebody_else_is_not_healthy(ask: Ask, answer: bytes, found: str) -> None:
     with answering(answer) as port:
         assert ask(port) == (1, f"http://127.0.0.1:{port}/healthz: {found}: not healthy")
-
-
-def test_what_is_no_http_is_not_healthy(ask: Ask) -> None:
-    with answering(b"SSH-2.0") as port:
-        code, line = ask(port)
-    assert code == 1
-    assert line.startswith(f"https://127.0.0.1:{port}/healthz: ")
-
-
-def test_who_does_not_answer_is_not_waited_for(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "_PATIENCE", 0.1)
-    with answering(b"") as port:
-        assert ask(port) == (1, f"http://127.0.0.1:{port}/healthz: no answer within 0.1 s: not healthy")
 
 
 def test_as_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

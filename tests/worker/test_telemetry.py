@@ -1,11 +1,9 @@
 """The exporter's own metrics."""
 
 import platform
-import threading
 from dataclasses import replace
 
 import pytest
-from prometheus_client import ProcessCollector
 
 from exporter import __version__
 from exporter.exposition.text import Renderer, ending
@@ -95,33 +93,6 @@ def test_the_phases_are_there_before_the_first_scrape(own: Own) -> None:
     assert own.exposition().values("smg_exporter_scrape_duration_seconds") == [0, 0, 0, 0]
 
 
-def test_scrapes_are_counted_by_code(own: Own) -> None:
-    assert own.exposition().value("smg_exporter_scrapes_total", code="200") == 0
-    for code in (200, 200, 503, 499):
-        own.telemetry.count_scrape(code)
-    it = own.exposition()
-    assert [it.value("smg_exporter_scrapes_total", code=code) for code in ("200", "499", "503")] == [2, 1, 1]
-
-
-def test_the_process_is_this_one(own: Own) -> None:
-    it = own.exposition()
-    assert "process_resident_memory_bytes" in it.names
-    assert it.value("process_open_fds")
-    assert it.value("process_cpu_seconds_total")
-
-
-def test_the_process_is_what_prometheus_client_says_of_it(own: Own) -> None:
-    stock = {family.name: family for family in ProcessCollector(registry=None).collect()}
-    it = own.exposition()
-    ours = {family.name.removesuffix("_total"): family for family in it.families if family.name in stock}
-    assert ours.keys() == stock.keys()
-    for name, family in stock.items():
-        assert (ours[name].type, ours[name].documentation) == (family.type, family.documentation)
-        (sample,), (stock_sample,) = ours[name].samples, family.samples
-        assert sample.name == stock_sample.name
-        assert sample.value == pytest.approx(stock_sample.value, rel=0.2, abs=0.1)
-
-
 def test_names_and_units_are_as_openmetrics_wants_them(own: Own) -> None:
     Exposition(own.text(Format.OPENMETRICS_1_0_0), openmetrics=True).check()
 
@@ -145,22 +116,3 @@ def test_all_names_are_ours_and_in_order(own: Own) -> None:
     names = [family.name for family in own.exposition().families]
     assert names == sorted(names)
     assert all(name.startswith(("smg_exporter_", "process_")) for name in names)
-
-
-def test_what_did_not_change_is_the_same_object(own: Own) -> None:
-    before, after = own.telemetry.tell(), own.telemetry.tell()
-    assert all(one.family is other.family for one, other in zip(before, after, strict=True))
-    same = {values.family.name for values, old in zip(after, before, strict=True) if values is old}
-    assert same >= {"smg_exporter_build_info", "smg_exporter_files", "process_start_time_seconds"}
-
-
-def test_scrapes_may_be_counted_while_they_are_told(own: Own) -> None:
-    def count() -> None:
-        for code in range(1000, 3000):
-            own.telemetry.count_scrape(code)
-
-    counting = threading.Thread(target=count)
-    counting.start()
-    while counting.is_alive():
-        own.telemetry.tell()
-    counting.join()

@@ -11,7 +11,7 @@ from exporter.web.access.webconfig import HEADERS, WebConfigError, read
 from tests.support.certificates import Authority, encrypt_key
 
 MISTAKES = sorted((Path(__file__).parent / "webconfigs").glob("*.yml"))
-EXAMPLE = Path(__file__).parents[2] / "config" / "web-config.yml"
+EXAMPLE = Path(__file__).parents[3] / "config" / "web-config.yml"
 HASH = bcrypt.hashpw(b"x", bcrypt.gensalt(4)).decode()
 TLS = "tls_server_config: {cert_file: server.crt, key_file: server.key, "
 

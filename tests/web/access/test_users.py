@@ -293,7 +293,7 @@ print(sys.modules.keys() & {"bcrypt"})
 def test_only_what_is_used_is_imported(tmp_path: Path) -> None:
     file = tmp_path / "web.yml"
     file.write_text("http_server_config: {http2: false}")
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     command = [sys.executable, "-c", IMPORTS, str(file)]
     result = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     assert result.stdout == "set()\nset()\n"

@@ -1,0 +1,65 @@
+"""The fleet's status page."""
+
+import json
+
+import pytest
+
+from exporter.fleet.page import render
+from exporter.fleet.status import FleetStatus, SourceStatus, TargetStatus
+from exporter.fleet.targets import from_option, from_smg
+from tests.fleet.served import fleet
+from tests.fleet.targets import answer, serving
+
+NOW = 1_700_100_000.0
+
+
+def page(*states: str, problem: str = "", sources: tuple[SourceStatus, ...] = ()) -> str:
+    """Return the page of targets in these states."""
+    targets = tuple(TargetStatus(f"w{number}", "http://h/", state) for number, state in enumerate(states))
+    return render(FleetStatus(NOW, problem, targets, sources), now=NOW)
+
+
+async def test_the_status_page_shows_targets_and_escapes_what_others_say() -> None:
+    evil = from_smg({"url": "grpc://127.0.0.1:1", "labels": {"team": "<script>alert(1)</script>"}})
+    async with serving(answer()) as worker, fleet(from_option(worker.worker), evil) as served:
+        await served.get("/engine_metrics")
+        _, headers, body = await served.get("/")
+        text = body.decode()
+        assert headers["Content-Security-Policy"].startswith("default-src 'none'")
+        assert "1 of 2 targets down" in text
+        assert worker.worker in text
+        assert "<script>" not in text
+        _, _, body = await served.get("/status.json")
+    facts = json.loads(body)
+    assert facts["ready"] is True
+    assert [target["state"] for target in facts["targets"]] == ["up", "down"]
+    assert facts["targets"][1]["problem"]
+    assert facts["targets"][0]["samples"] == 1
+
+
+@pytest.mark.parametrize(
+    ("states", "tone", "headline"),
+    [
+        ([], "down", "No target"),
+        (["up"], "up", "1 target up"),
+        (["up", "down", "down"], "down", "2 of 3 targets down"),
+        (["down", "unknown"], "unknown", "2 targets"),
+    ],
+)
+def test_the_headline(states: list[str], tone: str, headline: str) -> None:
+    html = page(*states, problem="" if states else "smg: away")
+    assert f"<title>{headline}</title>" in html
+    assert f'class="state {tone}"' in html
+    assert ("smg: away" in html) == (not states)
+
+
+def test_targets_in_trouble_come_first() -> None:
+    html = page("up", "unknown", "down")
+    assert html.index("<code>w2<") < html.index("<code>w1<") < html.index("<code>w0<")
+
+
+def test_a_source_has_its_problem_beside_it() -> None:
+    html = page("up", sources=(SourceStatus("smg", 3, 2, "<away>", NOW - 60),))
+    assert "&lt;away&gt;" in html
+    assert "3 targets, 2 skipped" in html
+    assert "read 1 min ago" in html
