@@ -28,7 +28,7 @@ def test_a_free_port() -> None:
     ("code", "server", "body", "holder"),
     [
         (200, "smg-exporter", '{"serves": "it"}', "the smg-exporter that serves it now"),
-        (401, "smg-exporter", "no", "an smg-exporter, which tells only its users what it serves"),
+        (401, "smg-exporter", "no", "an smg-exporter that shows its status to its users only"),
         (200, "smg-exporter", '{"serves": "another"}', ""),
         (200, "smg-exporter", '["it"]', ""),
         (200, "smg-exporter", "no JSON", ""),
