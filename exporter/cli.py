@@ -259,7 +259,12 @@ def _completion(shells: Sequence[str]) -> str:
 
 
 def _help(words: Sequence[str]) -> str:
-    """Return the help of a command; without words, of the program and its default command."""
+    """Return the help of a command or of another word; without words, of the program and its default command."""
+    if words and (usage := {each.split()[0]: each for each in OTHERS}.get(words[0])):
+        formatter = _Formatter(PROGRAM)
+        formatter.add_usage(f"{PROGRAM} {usage}", [], [])
+        formatter.add_text(f"{OTHERS[usage][0].upper()}{OTHERS[usage][1:]}.")
+        return formatter.format_help()
     name = _command(words)
     command = COMMANDS[name]
     if words:

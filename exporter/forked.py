@@ -49,7 +49,8 @@ def _answer(function: Callable[[], object], expected: tuple[type[Exception], ...
             answer = pickle.dumps((function(), None))
         except expected as error:
             answer = pickle.dumps((None, error))
-        with open(writer, "wb") as pipe, suppress(BrokenPipeError):
+        # The close writes what is buffered, so it is what fails if the parent is gone.
+        with suppress(BrokenPipeError), open(writer, "wb") as pipe:
             pipe.write(answer)
         os._exit(0)
     except BaseException:  # noqa: BLE001 - a defect; the child must not continue as a second parent

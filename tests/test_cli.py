@@ -251,6 +251,25 @@ def test_every_way_to_ask_for_help(
     assert commands.ran == []
 
 
+@pytest.mark.parametrize(
+    ("argv", "usage"),
+    [
+        ("help completion", "completion SHELL"),
+        ("completion --help", "completion SHELL"),
+        ("completion bash --help", "completion SHELL"),
+        ("help help", "help [COMMAND]"),
+    ],
+)
+def test_the_help_of_words_that_take_no_options(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, argv: str, usage: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    assert cli.main(argv.split()) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert text.startswith(f"usage: smg-exporter {usage} ")
+    assert cli.OTHERS[usage][1:] in text
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--version"]) == 0
     python = ".".join(map(str, sys.version_info[:3]))

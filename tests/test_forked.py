@@ -81,6 +81,19 @@ def test_an_interrupt_leaves_no_child() -> None:
     assert (done.stdout, done.stderr) == ("interrupted\nno child\n", "")
 
 
+def test_a_parent_that_is_killed_leaves_no_traceback() -> None:
+    done = run("""
+        def orphan():
+            parent = os.getppid()
+            os.kill(parent, signal.SIGKILL)
+            while os.getppid() == parent:
+                pass
+            return "for nobody"
+        in_child(orphan)
+    """)
+    assert (done.returncode, done.stdout, done.stderr) == (-9, "", "")
+
+
 def test_nothing_is_said_twice() -> None:
     done = run("""
         print("once", end="")  # which waits in a buffer that the child has too

@@ -1,9 +1,10 @@
 """Healthchecks of whatever answers on a port, an exporter or not."""
 
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,10 @@ class Ask:
 
 
 @contextmanager
-def answering(answer: bytes) -> Iterator[int]:
-    """Have somebody answer who is no exporter; nothing means never."""
+def answering(
+    answer: bytes, tls: ssl.SSLContext | None = None, heard: list[bytes] | None = None
+) -> Iterator[int]:
+    """Have somebody answer who is no exporter; nothing means never, or, over TLS, that he hangs up."""
 
     def serve() -> None:
         while True:
@@ -40,17 +43,21 @@ def answering(answer: bytes) -> Iterator[int]:
                 connection, _ = sock.accept()
             except OSError:
                 return
-            with connection:
-                connection.recv(1 << 16)
-                connection.sendall(answer)
+            with connection, suppress(OSError):
+                talk = tls.wrap_socket(connection, server_side=True) if tls else connection
+                with talk:
+                    request = talk.recv(1 << 16)
+                    talk.sendall(answer)
+                    if heard is not None:
+                        heard.append(request)
 
     with socket.create_server(("127.0.0.1", 0)) as sock:
-        if answer:
+        if answer or tls:
             thread = threading.Thread(target=serve)
             thread.start()
         try:
             yield sock.getsockname()[1]
         finally:
             sock.shutdown(socket.SHUT_RDWR)
-            if answer:
+            if answer or tls:
                 thread.join()

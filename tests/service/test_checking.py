@@ -17,7 +17,7 @@ def check(port: int) -> tuple[bool, str]:
     def is_same(facts: Mapping[str, Any]) -> bool:
         return facts.get("serves") == "it"
 
-    return check_port(Endpoint(("127.0.0.1",), port, "given"), None, is_same, "it")
+    return check_port(Endpoint(("127.0.0.1",), port, "given"), is_same, "it")
 
 
 def test_a_free_port() -> None:
@@ -28,7 +28,12 @@ def test_a_free_port() -> None:
     ("code", "server", "body", "holder"),
     [
         (200, "smg-exporter", '{"serves": "it"}', "the smg-exporter that serves it now"),
-        (401, "smg-exporter", "no", "an smg-exporter that shows its status to its users only"),
+        (
+            401,
+            "smg-exporter",
+            "no",
+            "an smg-exporter that shows its status to its users only, so that check could not look closer",
+        ),
         (200, "smg-exporter", '{"serves": "another"}', ""),
         (200, "smg-exporter", '["it"]', ""),
         (200, "smg-exporter", "no JSON", ""),

@@ -1,5 +1,6 @@
 """`healthcheck`: what is alive, and what is not; real daemons, TLS and users."""
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,14 @@ def secured(tmp_path: Path, text: str) -> Iterator[Daemon]:
     file.write_text(text)
     with daemon(tmp_path / "worker", f"--web-config={file}") as it:
         yield it
+
+
+def a_tls_server(tmp_path: Path, version: ssl.TLSVersion) -> ssl.SSLContext:
+    Authority(tmp_path).issue("server")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.crt", tmp_path / "server.key")
+    context.minimum_version = context.maximum_version = version
+    return context
 
 
 def test_a_plain_one(tmp_path: Path, ask: Ask) -> None:
@@ -74,6 +83,35 @@ def test_a_certificate_that_we_have_not(tmp_path: Path, ask: Ask, password_file:
 def test_somebody_else_is_not_healthy(ask: Ask, answer: bytes, found: str) -> None:
     with answering(answer) as port:
         assert ask(port) == (1, f"http://127.0.0.1:{port}/healthz: {found}: not healthy")
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_tls_server_that_hangs_up_is_not_healthy(tmp_path: Path, ask: Ask, version: ssl.TLSVersion) -> None:
+    with answering(b"", a_tls_server(tmp_path, version)) as port:
+        code, line = ask(port)
+    assert code == 1
+    assert line.startswith(f"https://127.0.0.1:{port}/healthz: ")
+
+
+REFUSAL = b"HTTP/1.1 401 No\r\nServer: %s\r\n\r\nno"
+
+
+def test_a_password_is_sent_once_it_is_asked_for(ask: Ask, password_file: Path) -> None:
+    heard: list[bytes] = []
+    with answering(REFUSAL % b"smg-exporter", heard=heard) as port:
+        assert ask(port, "alice", password_file)[0] == 1
+    assert [b"Authorization: " in request for request in heard] == [False, True]
+
+
+@pytest.mark.parametrize(
+    "answer", [REFUSAL % b"nginx", b"HTTP/1.1 200 OK\r\nServer: smg-exporter\r\n\r\nok", b"SSH-2.0"]
+)
+def test_a_password_is_sent_to_nobody_else(ask: Ask, password_file: Path, answer: bytes) -> None:
+    heard: list[bytes] = []
+    with answering(answer, heard=heard) as port:
+        ask(port, "alice", password_file)
+    assert heard
+    assert not any(b"Authorization: " in request for request in heard)
 
 
 def test_as_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
