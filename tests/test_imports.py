@@ -58,6 +58,7 @@ ALLOWED: dict[str, set[str]] = {
         "options",
         "printable",
         "service",
+        "strict_yaml",
         "threads",
         "web",
     },

@@ -309,6 +309,7 @@ def test_options_of_other_commands_are_let_be_in_environment_and_file(
         (b"\xff\xfe\xfa", "is not text in UTF-8: "),
         (b"ranks: 1\nrounds: 1\nranks: 2\n", "is not valid YAML: line 3: 'ranks' is given twice"),
         (b"a: 2024-99-99", "is not valid YAML: "),
+        (b'a: !!int ""', "is not valid YAML: "),
         (b"[" * 10_000, "is not valid YAML: "),
         (b"- 1", "is not a mapping of options"),
         (b"[]", "is not a mapping of options"),

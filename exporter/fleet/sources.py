@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Protocol
 
 import aiohttp
-import yaml
 from aiohttp import hdrs
 
+from exporter import strict_yaml
 from exporter.fleet.targets import Target, TargetError, distinct, from_file, from_smg
 from exporter.logs import fields
 from exporter.threads import in_thread
@@ -149,8 +149,8 @@ class WorkersFile:
         if len(content) > _MAX_SIZE:
             raise SourceError(f"{self._path}: larger than {_MAX_SIZE >> 20} MiB")
         try:
-            groups = json.loads(content) if self._path.suffix == ".json" else yaml.safe_load(content)
-        except (ValueError, RecursionError, yaml.YAMLError) as error:
+            groups = json.loads(content) if self._path.suffix == ".json" else strict_yaml.load(content)
+        except (ValueError, RecursionError) as error:  # InvalidYAMLError is a ValueError
             reason = " ".join(str(error).split())
             raise SourceError(f"{self._path}: {reason}") from None
         if not isinstance(groups, list):

@@ -47,6 +47,10 @@ BAD_FILES = {
     "an alias bomb of a type": "!!python/object/apply:os.getcwd []",
     "empty": "",
     "no text": "\x00",
+    "no number": '- targets: [!!int ""]',
+    "no time": "- targets: [!!timestamp x]",
+    "no truth": "- targets: [!!bool x]",
+    "a key twice": "- {targets: [grpc://a:1], targets: [grpc://b:1]}",
 }
 
 
