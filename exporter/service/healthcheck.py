@@ -15,7 +15,7 @@ def healthcheck(options: HealthcheckOptions) -> int:
     """Print the result in one line; exit code 0 if an exporter serves, else 1.
 
     Without `--user`, an exporter that demands a password or a client certificate counts as serving. With `--user`,
-    only an answer of 200 does.
+    only an answer of 200 does; the password is sent to an exporter that asks for it.
     """
     user = (
         (options.user, _password(options.password_file)) if options.user and options.password_file else None

@@ -1,9 +1,10 @@
 """`healthcheck`: what is alive, and what is not; real daemons, TLS and users."""
 
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import bcrypt
@@ -60,6 +61,14 @@ def secured(tmp_path: Path, text: str) -> Iterator[Daemon]:
         yield it
 
 
+def a_tls_server(tmp_path: Path, version: ssl.TLSVersion) -> ssl.SSLContext:
+    Authority(tmp_path).issue("server")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.crt", tmp_path / "server.key")
+    context.minimum_version = context.maximum_version = version
+    return context
+
+
 def test_a_plain_one(tmp_path: Path, ask: Ask) -> None:
     with daemon(tmp_path / "worker") as it:
         assert ask(it.port) == (0, f"{it.url}/healthz: 200, ok: it serves")
@@ -91,8 +100,10 @@ def test_a_certificate_that_we_have_not(tmp_path: Path, ask: Ask, password_file:
 
 
 @contextmanager
-def answering(answer: bytes) -> Iterator[int]:
-    """Have somebody answer who is no exporter; nothing means never."""
+def answering(
+    answer: bytes, tls: ssl.SSLContext | None = None, heard: list[bytes] | None = None
+) -> Iterator[int]:
+    """Have somebody answer who is no exporter; nothing means never, or, over TLS, that he hangs up."""
 
     def serve() -> None:
         while True:
@@ -100,19 +111,23 @@ def answering(answer: bytes) -> Iterator[int]:
                 connection, _ = sock.accept()
             except OSError:
                 return
-            with connection:
-                connection.recv(1 << 16)
-                connection.sendall(answer)
+            with connection, suppress(OSError):
+                talk = tls.wrap_socket(connection, server_side=True) if tls else connection
+                with talk:
+                    request = talk.recv(1 << 16)
+                    talk.sendall(answer)
+                    if heard is not None:
+                        heard.append(request)
 
     with socket.create_server(("127.0.0.1", 0)) as sock:
-        if answer:
+        if answer or tls:
             thread = threading.Thread(target=serve)
             thread.start()
         try:
             yield sock.getsockname()[1]
         finally:
             sock.shutdown(socket.SHUT_RDWR)
-            if answer:
+            if answer or tls:
                 thread.join()
 
 
@@ -134,6 +149,35 @@ def test_what_is_no_http_is_not_healthy(ask: Ask) -> None:
         code, line = ask(port)
     assert code == 1
     assert line.startswith(f"https://127.0.0.1:{port}/healthz: ")
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_tls_server_that_hangs_up_is_not_healthy(tmp_path: Path, ask: Ask, version: ssl.TLSVersion) -> None:
+    with answering(b"", a_tls_server(tmp_path, version)) as port:
+        code, line = ask(port)
+    assert code == 1
+    assert line.startswith(f"https://127.0.0.1:{port}/healthz: ")
+
+
+REFUSAL = b"HTTP/1.1 401 No\r\nServer: %s\r\n\r\nno"
+
+
+def test_a_password_is_sent_once_it_is_asked_for(ask: Ask, password_file: Path) -> None:
+    heard: list[bytes] = []
+    with answering(REFUSAL % b"smg-exporter", heard=heard) as port:
+        assert ask(port, "alice", password_file)[0] == 1
+    assert [b"Authorization: " in request for request in heard] == [False, True]
+
+
+@pytest.mark.parametrize(
+    "answer", [REFUSAL % b"nginx", b"HTTP/1.1 200 OK\r\nServer: smg-exporter\r\n\r\nok", b"SSH-2.0"]
+)
+def test_a_password_is_sent_to_nobody_else(ask: Ask, password_file: Path, answer: bytes) -> None:
+    heard: list[bytes] = []
+    with answering(answer, heard=heard) as port:
+        ask(port, "alice", password_file)
+    assert heard
+    assert not any(b"Authorization: " in request for request in heard)
 
 
 def test_who_does_not_answer_is_not_waited_for(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
