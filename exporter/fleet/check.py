@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from exporter.fleet.app import METRICS_PATH
@@ -24,7 +25,7 @@ def check(options: FleetOptions) -> int:
     access = load_access(options.web_config)
     status = asyncio.run(_look(options))
     where = endpoint(options)
-    can_listen, port = check_port(where, access, _is_fleet, "a fleet")
+    can_listen, port = check_port(where, partial(_is_same, status), "this fleet")
     print(f"port        {where.port}, {where.rule}: {port}")
     for url in urls(where, access, METRICS_PATH):
         print(f"url         {url}")
@@ -50,6 +51,11 @@ async def _look(options: FleetOptions) -> FleetStatus:
             fleet.fanout.close()
 
 
-def _is_fleet(facts: Mapping[str, Any]) -> bool:
-    """Whether `facts`, from `/status.json`, are of a fleet exporter."""
-    return "targets" in facts
+def _is_same(status: FleetStatus, facts: Mapping[str, Any]) -> bool:
+    """Whether `facts`, from `/status.json`, are of a fleet exporter of the same workers."""
+    targets = facts.get("targets")
+    return isinstance(targets, list) and [
+        (target.get("worker_addr"), target.get("metrics_url"))
+        for target in targets
+        if isinstance(target, dict)
+    ] == [(target.worker_addr, target.metrics_url) for target in status.targets]

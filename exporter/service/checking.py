@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from exporter.addresses import host_port, local_host
-from exporter.service.asking import CertificateWantedError, NoAnswerError, ask
+from exporter.service.asking import NoAnswerError, ask
 from exporter.web.listen import Endpoint, ListenError
 
 if TYPE_CHECKING:
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 
 def check_port(
-    endpoint: Endpoint, access: "Access | None", is_same: Callable[[Mapping[str, Any]], bool], served: str
+    endpoint: Endpoint, is_same: Callable[[Mapping[str, Any]], bool], served: str
 ) -> tuple[bool, str]:
     """Return whether a daemon could listen, and a line that says why or why not.
 
     A port held by the exporter that this one would replace counts as free: `is_same` recognizes that exporter by its
-    `/status.json`, and `served` names in the line what it serves.
+    `/status.json`, and `served` names in the line what it serves. One that shows its status to users only counts too.
     """
     try:
         endpoint.attempt()
     except ListenError as error:
-        holder = _holder(endpoint, access, is_same, served) if error.errno == errno.EADDRINUSE else ""
+        holder = _holder(endpoint, is_same, served) if error.errno == errno.EADDRINUSE else ""
         return bool(holder), f"held by {holder}" if holder else endpoint.explain(error)
     return True, "free"
 
@@ -36,19 +36,16 @@ def urls(endpoint: Endpoint, access: "Access | None", path: str) -> Iterator[str
         yield f"{scheme}://{host_port(host, endpoint.port)}{path}"
 
 
-def _holder(
-    endpoint: Endpoint, access: "Access | None", is_same: Callable[[Mapping[str, Any]], bool], served: str
-) -> str:
+def _holder(endpoint: Endpoint, is_same: Callable[[Mapping[str, Any]], bool], served: str) -> str:
     """Describe the exporter that holds the port, if this one would replace it; else return an empty text."""
     try:
         answer = ask(local_host(endpoint.hosts), endpoint.port, "/status.json")
         if answer.is_ours and answer.status == 401:  # noqa: PLR2004 - HTTP's own number
-            return "an smg-exporter that shows its status to its users only"
+            return (
+                "an smg-exporter that shows its status to its users only, so that check could not look closer"
+            )
         facts = json.loads(answer.body) if answer.is_ours else None
-    except CertificateWantedError:
-        same = access is not None and access.wants_certificate
-        return "a server that wants a client certificate, as this web configuration does" if same else ""
-    except (NoAnswerError, ValueError):
+    except (NoAnswerError, ValueError, RecursionError):
         return ""
     same = isinstance(facts, dict) and is_same(facts)
     return f"the smg-exporter that serves {served} now" if same else ""

@@ -25,11 +25,10 @@ def check(options: ServeOptions) -> int:
     is_down = status.worker_up is False and not status.problem
 
     def is_same(facts: Mapping[str, Any]) -> bool:
-        known = {"directory": status.directory, "worker_addr": options.static_labels.get("worker_addr")}
-        return any(value and facts.get(name) == value for name, value in known.items())
+        return all(facts.get(name) == getattr(status, name) for name in ("directory", "worker_addr"))
 
     where = endpoint(options)
-    can_listen, port = check_port(where, access, is_same, "this worker")
+    can_listen, port = check_port(where, is_same, "this worker")
     print(f"worker      {options.worker_address}")
     print(f"labels      {_list(f'{name}={value}' for name, value in options.static_labels.items())}")
     print(f"port        {where.port}, {where.rule}: {port}")

@@ -95,9 +95,10 @@ def test_a_taken_port(checks: Checks) -> None:
 
 def test_a_port_of_the_fleet_that_runs_and_of_a_workers_exporter(checks: Checks, tmp_path: Path) -> None:
     with daemon(tmp_path / "fleet", "fleet", "--worker=http://w") as it:
-        code, said = checks.run(listen_port=it.port, worker=("http://v",))
+        code, said = checks.run(listen_port=it.port, worker=("http://w",))
         assert code == 0
-        assert said["port"][0].endswith("held by the smg-exporter that serves a fleet now")
+        assert said["port"][0].endswith("held by the smg-exporter that serves this fleet now")
+        assert checks.run(listen_port=it.port, worker=("http://v",))[0] == 1, "another fleet"
     with daemon(tmp_path / "worker") as it:
         assert checks.run(listen_port=it.port, worker=("http://v",))[0] == 1
 

@@ -133,7 +133,7 @@ def test_a_merge_that_fails_as_a_whole(tmp_path: Path, checks: Checks) -> None:
 def test_the_port_of_the_exporter_that_is_to_be_restarted(recorded: dict[str, Path], checks: Checks) -> None:
     directory = recorded["tp1"]
     with daemon(directory, "--liveness=off") as it:
-        code, said = checks.run(directory, listen_port=str(it.port))
+        code, said = checks.run(directory, listen_port=str(it.port), grpc_port="8001")
         assert code == 0
         assert said["port"] == [
             f"{it.port}, chosen by --listen-port: held by the smg-exporter that serves this worker now"
@@ -144,17 +144,23 @@ def test_the_port_of_another_workers_exporter(
     recorded: dict[str, Path], checks: Checks, tmp_path: Path
 ) -> None:
     with daemon(tmp_path / "other") as it:
-        code, said = checks.run(recorded["tp1"], listen_port=str(it.port))
-    assert code == 1
-    assert "the port is in use" in said["port"][0]
+        code, said = checks.run(recorded["tp1"], listen_port=str(it.port), grpc_port="8001")
+        assert code == 1
+        assert "the port is in use" in said["port"][0]
+        for port, holder in (("8001", "held by"), ("8002", "the port is in use")):
+            _, said = checks.run(tmp_path / "other", listen_port=str(it.port), grpc_port=port)
+            assert holder in said["port"][0]
 
 
 @pytest.mark.parametrize(
     ("text", "holder"),
     [
-        (USERS, "an smg-exporter that shows its status to its users only"),
-        (TLS, "the smg-exporter that serves this worker now"),
-        (CLIENTS, "a server that wants a client certificate, as this web configuration does"),
+        (
+            USERS,
+            "held by an smg-exporter that shows its status to its users only, so that check could not look closer",
+        ),
+        (TLS, "held by the smg-exporter that serves this worker now"),
+        (CLIENTS, "choose another with --listen-port"),
     ],
 )
 def test_the_port_of_one_with_a_web_configuration(
@@ -164,10 +170,12 @@ def test_the_port_of_one_with_a_web_configuration(
     file = tmp_path / "web.yml"
     file.write_text(text)
     with daemon(recorded["tp1"], "--liveness=off", f"--web-config={file}") as it:
-        code, said = checks.run(recorded["tp1"], listen_port=str(it.port), web_config=str(file))
-    assert said["port"][0].endswith(f": held by {holder}")
+        code, said = checks.run(
+            recorded["tp1"], listen_port=str(it.port), grpc_port="8001", web_config=str(file)
+        )
+    assert said["port"][0].endswith(f": {holder}")
     assert said["url"][0].startswith("http:" if text == USERS else "https:")
-    assert code == 0
+    assert code == (1 if text == CLIENTS else 0)
 
 
 def test_a_worker_that_is_down(tmp_path: Path, checks: Checks) -> None:
