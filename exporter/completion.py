@@ -28,10 +28,12 @@ def script(shell: str, program: str, commands: Commands, default: str, shells: S
 def _bash(program: str, commands: Commands, default: str, shells: Sequence[str]) -> str:
     function = f"_{program.replace('-', '_')}"
     words = dict.fromkeys(name.split()[0] for name in commands)
-    options = {name: " ".join([*map(_flag, options), *_GENERAL]) for name, (_, options) in commands.items()}
+    offered = {name: [*map(_flag, options), *_GENERAL] for name, (_, options) in commands.items()}
+    for first, second in (name.split() for name in commands if " " in name):
+        offered[first].append(second)
     by_command = "\n".join(
-        f"    {name}) words={shlex.quote(f'{words} fleet' if name == 'check' else words)} ;;"
-        for name, words in options.items()
+        f"    {name}) words={shlex.quote(' '.join(offered[name]))} ;;"
+        for name in commands
         if " " not in name and name != default
     )
     choices = "\n".join(
@@ -57,7 +59,7 @@ def _bash(program: str, commands: Commands, default: str, shells: Sequence[str])
   esac
   case $command in
 {by_command}
-    *) words={shlex.quote(" ".join([*words, options[default]]))} ;;
+    *) words={shlex.quote(" ".join([*words, *offered[default]]))} ;;
   esac
   COMPREPLY=($(compgen -W "$words" -- "$word"))
 }}

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from exporter import cli
-from exporter.options import described, flag
+from exporter import cli, completion
+from exporter.options import Option, described, flag
 from tests.support.peers import program
 
 FLEET = [flag(name) for name in described(cli.COMMANDS["fleet"].options)]
@@ -79,6 +79,15 @@ def test_zsh_is_offered_the_same(line: str, offered: list[str]) -> None:
 
 def test_bash_knows_values_behind_an_equals_sign() -> None:
     assert bash("--liveness = o") == ["off", "on"]  # as it splits --liveness=o
+
+
+def test_bash_offers_the_second_word_of_any_command() -> None:
+    commands: dict[str, tuple[str, list[Option]]] = {
+        name: ("", []) for name in ("serve", "dump", "dump all", "all")
+    }
+    script = completion.script("bash", "smg-exporter", commands, "serve", ["bash"])
+    assert in_a_function("bash", "dump a", script) == ["all"]
+    assert in_a_function("bash", "all a", script) == []
 
 
 @pytest.mark.peer
