@@ -52,8 +52,8 @@ _USUAL = {"port": "listen_port", "host": "listen_host"}
 Problem: TypeAlias = tuple[str, str]
 """An option's name, and how it conflicts with other options or why it is missing."""
 
-_NOT_STOCK = ("per_process", "max_file_size", "when_worker_down")
-"""Options without effect on the stock collector, which merges all files, of any size and any writer."""
+_NOT_STOCK = ("per_process", "max_file_size")
+"""Options without effect on the stock collector, which merges all files, of any size."""
 
 _numbers = count()
 
@@ -195,7 +195,9 @@ class WorkerExposition(WorkerPort, StaticLabels, FileOptions):
         "merging", "do not merge: one series per process, each with a pid label", default=False
     )
     collector: Collector = option(
-        "merging", "incremental: our merge; stock: prometheus_client's, for comparison", default="incremental"
+        "merging",
+        "incremental: our merge; stock: prometheus_client's, for comparison, which keeps the gauges of dead workers",
+        default="incremental",
     )
     no_self_metrics: Switch = option("output", "leave out the exporter's own metrics", default=False)
 

@@ -166,7 +166,7 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
         import tomllib  # noqa: PLC0415 - only TOML files need the parser
 
         try:
-            return tomllib.loads(text)
+            return tomllib.loads(f"{text}\n")  # a mistake at the very end gets no line from tomllib
         except (ValueError, RecursionError) as error:
             raise ValueError(f"valid TOML: {error}") from None
     from exporter import strict_yaml  # noqa: PLC0415 - as above

@@ -55,6 +55,7 @@ ALLOWED: dict[str, set[str]] = {
         "options",
         "printable",
         "service",
+        "strict_yaml",
         "threads",
         "web",
     },

@@ -143,6 +143,20 @@ def test_a_problem_in_a_file_has_its_line(tmp_path: Path, name: str, content: st
     assert problem({**WORKER, "config": str(file)}).startswith(f"max_requests in {file}{line}: ")
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("ranks = 1\nranks = 2", "Cannot overwrite a value (at line 2, column 10)"),
+        ("[label]\na = '1'\n[label]", "Cannot declare ('label',) twice (at line 3, column 7)"),
+        ("grpc_port 1", "Expected '=' after a key in a key/value pair (at line 1, column 11)"),
+    ],
+)
+def test_a_toml_file_that_is_none(tmp_path: Path, content: str, said: str) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text(content)
+    assert problem({"config": str(file)}) == f"--config: {str(file)!r} is not valid TOML: {said}"
+
+
 def test_options_of_other_commands_are_let_be_in_environment_and_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -69,6 +69,9 @@ def test_all_is_well(recorded: dict[str, Path], checks: Checks) -> None:
         "files": ["7 unknown"],
         "series": ["1075"],
     }
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    example = readme.partition("$ smg-exporter check ")[2].partition("\n$ ")[0].splitlines()[1:]
+    assert [*dict.fromkeys(line.split()[0] for line in example if line[0] != " ")] == [*said]
 
 
 def test_it_says_where_it_would_listen(recorded: dict[str, Path], checks: Checks) -> None:
