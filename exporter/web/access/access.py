@@ -63,12 +63,6 @@ class Access:
             self.tls = _CurrentContext(ssl.PROTOCOL_TLS_SERVER)
             self.tls.current = self._loaded.context
 
-    @property
-    def wants_certificate(self) -> bool:
-        """Whether clients need a certificate."""
-        context = self._loaded.context
-        return context is not None and context.verify_mode is ssl.CERT_REQUIRED
-
     def protect(self, app: web.Application) -> None:
         """Check every request to the application, and add the configured headers to every answer."""
         app.middlewares.append(self._checker())
