@@ -10,6 +10,7 @@ from aiohttp import web
 from exporter.fleet import check as checking
 from exporter.fleet.check import check
 from exporter.options import FleetOptions
+from tests.support.checks import by_first_word
 from tests.support.daemon import daemon, free_port, run
 
 
@@ -24,10 +25,7 @@ class Checks:
         code = check(FleetOptions(**given))  # type: ignore[arg-type]
         out, err = self._capsys.readouterr()
         assert err == ""
-        said: dict[str, list[str]] = {}
-        for line in out.splitlines():
-            said.setdefault(line[:12].strip(), []).append(line[12:])
-        return code, said
+        return code, by_first_word(out)
 
 
 @pytest.fixture(name="checks")

@@ -12,6 +12,7 @@ from exporter.settings import load
 from exporter.worker.check import check
 from tests.support import files
 from tests.support.certificates import Authority
+from tests.support.checks import by_first_word
 from tests.support.daemon import daemon, free_port
 from tests.support.writers import writer
 
@@ -34,12 +35,9 @@ class Checks:
             "liveness": "off",
         }
         code = check(load(ServeOptions, given | options))
-        said: dict[str, list[str]] = {}
         out, err = self._capsys.readouterr()
         assert err == ""
-        for line in out.splitlines():
-            said.setdefault(line[:12].strip(), []).append(line[12:])
-        return code, said
+        return code, by_first_word(out)
 
 
 @pytest.fixture(name="checks")
