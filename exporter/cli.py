@@ -201,7 +201,7 @@ def _run_command(name: str, given: Mapping[str, Any]) -> int:
 
 
 def _load(options: type[Options], given: Mapping[str, Any]) -> Options:
-    from exporter.settings import load  # noqa: PLC0415 - heavy; see above
+    from exporter.option_sources import load  # noqa: PLC0415 - heavy; see above
 
     return load(options, given)
 

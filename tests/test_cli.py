@@ -338,7 +338,7 @@ def test_what_read_the_settings_does_not_stay(argv: str, tmp_path: Path) -> None
 
 def test_a_defect_in_reading_the_settings_keeps_its_traceback() -> None:
     code = (
-        "import sys; sys.modules['exporter.settings'] = None;"
+        "import sys; sys.modules['exporter.option_sources'] = None;"
         "from exporter.cli import main; sys.exit(main(['verify', '--multiproc-dir=/d']))"
     )
     done = subprocess.run(
@@ -351,7 +351,7 @@ def test_a_defect_in_reading_the_settings_keeps_its_traceback() -> None:
         env={},
     )
     assert done.returncode == 1
-    assert "ModuleNotFoundError: import of exporter.settings halted" in done.stderr
+    assert "ModuleNotFoundError: import of exporter.option_sources halted" in done.stderr
     assert done.stderr.splitlines()[-1] == "smg-exporter: error: its process ended with 1"
 
 

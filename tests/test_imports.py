@@ -27,7 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     # What is on the command line, in environment and file. Only the last two know where from.
     "values": {"addresses", "model"},
     "options": {"addresses", "errors", "values"},
-    "settings": {"errors", "options", "strict_yaml"},
+    "option_sources": {"errors", "options", "strict_yaml"},
     "forked": set(),
     # What the daemons share. They take plain values: no settings.
     "web": {"errors", "exposition", "logs", "printable", "strict_yaml", "threads"},
@@ -61,7 +61,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "demo": {"addresses", "logs", "options", "service", "worker"},
     "completion": {"options"},
-    "cli": {"completion", "errors", "forked", "logs", "options", "settings"},
+    "cli": {"completion", "errors", "forked", "logs", "options", "option_sources"},
     "__main__": {"cli"},
 }
 PURE = ("model", "multiproc", "exposition")

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from exporter.option_sources import load
 from exporter.options import ServeOptions
-from exporter.settings import load
 from tests.support.settings import WORKER, given, problem, setenv
 
 

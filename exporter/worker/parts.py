@@ -14,7 +14,7 @@ from exporter.multiproc.faults import Fault
 from exporter.multiproc.fileset import FileSet, Liveness
 from exporter.options import DumpOptions, ServeOptions
 from exporter.worker.scrape import Collector, Scraper
-from exporter.worker.status import PROCESS_STATES, FileStatus, ProcessStatus, Status, Summary
+from exporter.worker.status import PROCESS_STATES, FileStatus, ProcessStatus, Status, Summary, problem
 from exporter.worker.stock import StockCollector
 from exporter.worker.telemetry import Telemetry
 from exporter.worker.watch import Watcher
@@ -97,7 +97,12 @@ class Worker:
             collector=self._collector,
             directory=files.directory,
             directory_readable=files.listing is not None,
-            problem=self._problem(files, readable=sum(counts.get(state, 0) for state in PROCESS_STATES)),
+            problem=problem(
+                files,
+                failure=self.scraper.problem,
+                progress=self.engine.progress,
+                readable=sum(counts.get(state, 0) for state in PROCESS_STATES),
+            ),
             worker_up=files.worker_up,
             started=self._started,
             process_counts={str(state): count for state, count in files.processes.items()},
@@ -151,20 +156,6 @@ class Worker:
                 {**{str(state): count for state, count in counts.items()}, **others},
             )
         return counted[2]
-
-    def _problem(self, files: FileSet, readable: int) -> str:
-        """Return why none of the worker's metrics can be served; an empty text if they can."""
-        if problem := files.problem or self.scraper.problem:
-            return problem
-        if not files.listing:
-            return f"{files.directory}: not listed yet"
-        if files.files and (progress := self.engine.progress):
-            return f"{files.directory}: read {progress.read:,} of {len(files.files):,} files so far"
-        if readable:
-            return ""
-        if count := len(files.files) + len(files.skipped):
-            return f"{files.directory}: none of its {count} .db files can be read"
-        return f"{files.directory}: no .db file yet; is the worker running, with PROMETHEUS_MULTIPROC_DIR set to it?"
 
     def _note_update(self) -> None:
         """After an update, in the engine's thread: copy its results to where other threads read them."""

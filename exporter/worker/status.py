@@ -2,10 +2,34 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from exporter.multiproc.engine import Progress
+    from exporter.multiproc.fileset import FileSet
 
 PROCESS_STATES = ("live", "dead", "unknown")
 FILE_STATES = (*PROCESS_STATES, "removed", "skipped")
+
+
+def problem(files: "FileSet", *, failure: str, progress: "Progress | None", readable: int) -> str:
+    """Return why none of the worker's metrics can be served, for `/readyz` above all; an empty text if they can.
+
+    `failure` is that of the last read, `progress` that of the first one, and `readable` the number of files that count.
+    """
+    if reason := files.problem or failure:
+        return reason
+    if not files.listing:
+        return f"{files.directory}: not listed yet"
+    if files.files and progress:
+        return f"{files.directory}: read {progress.read:,} of {len(files.files):,} files so far"
+    if readable:
+        return ""
+    if count := len(files.files) + len(files.skipped):
+        return f"{files.directory}: none of its {count} .db files can be read"
+    return (
+        f"{files.directory}: no .db file yet; is the worker running, with PROMETHEUS_MULTIPROC_DIR set to it?"
+    )
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import pytest
 
 from exporter import cli
 from exporter.addresses import derived_metrics_port
+from exporter.option_sources import load
 from exporter.options import ALL, ENV_PREFIX, ServeOptions, described
-from exporter.settings import load
 from tests.support.daemon import ROOT
 from tests.support.peers import program
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from exporter.errors import SettingsError
+from exporter.option_sources import load
 from exporter.options import (
     DemoOptions,
     DumpOptions,
@@ -14,7 +15,6 @@ from exporter.options import (
     ServeOptions,
     VerifyOptions,
 )
-from exporter.settings import load
 
 WORKER: Mapping[str, str] = {"grpc_port": "8001", "multiproc_dir": "/tmp/prom"}  # noqa: S108 - only named
 

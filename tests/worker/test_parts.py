@@ -15,8 +15,8 @@ from exporter.errors import ScrapeError
 from exporter.exposition.negotiation import Encoding, Escaping, Representation
 from exporter.model import Format
 from exporter.multiproc.engine import Engine, Progress
+from exporter.option_sources import load
 from exporter.options import ServeOptions
-from exporter.settings import load
 from exporter.worker.parts import Worker
 from exporter.worker.status import FileStatus, ProcessStatus
 from tests.support import files

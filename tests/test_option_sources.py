@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from exporter.errors import SettingsError
+from exporter.option_sources import load
 from exporter.options import (
     ALL,
     DemoOptions,
@@ -16,7 +17,6 @@ from exporter.options import (
     ServeOptions,
     VerifyOptions,
 )
-from exporter.settings import load
 from tests.support.settings import WORKER, problem, setenv
 
 CONFIG = Path(__file__).parents[1] / "config"
