@@ -48,13 +48,14 @@ class Worker:
         self._progress_time = 0.0
         self._quiet = quiet
         self.watcher = Watcher(str(options.directory), Liveness(options.liveness), quiet=quiet)
-        self.telemetry = Telemetry(self.summary, labels)
+        self._served = self.watcher.current
+        self.telemetry = Telemetry(lambda: self.summary(self._served), labels)
         names = set() if options.no_self_metrics else self.telemetry.names
         self.engine: Collector = (
-            StockCollector(self.watcher.fresh, labels)
+            StockCollector(self._fresh, labels)
             if self._collector == "stock"
             else Engine(
-                self.watcher.fresh,
+                self._fresh,
                 labels=labels,
                 per_process=options.per_process,
                 keep_gauges=options.when_worker_down == "keep-gauges",
@@ -87,9 +88,9 @@ class Worker:
             files=tuple(sorted(of_files, key=attrgetter("name"))),
         )
 
-    def summary(self) -> Summary:
-        """Return the present status without the lists of processes and files."""
-        files = self.watcher.current
+    def summary(self, files: FileSet | None = None) -> Summary:
+        """Return the status without the lists: of `files`, else of the present ones."""
+        files = files or self.watcher.current
         counts = self._count_files(files, self.engine.refused)
         return Summary(
             version=__version__,
@@ -113,6 +114,11 @@ class Worker:
             last_update=max(self._last_change, self.engine.last_stamp) or None,
             file_errors=dict(self.engine.errors),
         )
+
+    def _fresh(self) -> FileSet:
+        """Return a fresh file set, and keep it: own metrics must not tell of a later look than the rest."""
+        self._served = self.watcher.fresh()
+        return self._served
 
     def after_look(self, changed: bool) -> bool:  # noqa: FBT001 - called by the watcher
         """Start a read if a look found changes or refused files are due; return whether to look again soon."""

@@ -382,3 +382,18 @@ def test_the_stock_collector_tells_that_it_fails(assemble: Assemble, directory: 
     (directory / "odd.db").rmdir()
     assert it.look_and_scrape().value("smg_exporter_file_errors_total", reason="stock_failed") == 1
     assert "prometheus_client" not in it.status().problem
+
+
+def test_own_metrics_tell_of_the_files_that_are_served(assemble: Assemble, directory: Path) -> None:
+    files.write(directory / "counter_1.db", {files.counter("x"): 1})
+    it = assemble()
+    it.look_and_scrape()
+    files.write(directory / "counter_2.db", {files.counter("x"): 1})
+    it.exporter.engine.update()
+    (directory / "counter_3.db").write_bytes(b"abc")
+    it.look()
+    told = {one.family.name: sum(one.values[0]) for one in it.exporter.telemetry.tell()}
+    assert told["smg_exporter_processes"] == 1, "a look after the read is not told of"
+    it.scrape()
+    told = {one.family.name: sum(one.values[0]) for one in it.exporter.telemetry.tell()}
+    assert told["smg_exporter_processes"] > 1
