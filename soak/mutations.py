@@ -25,8 +25,8 @@ _VICTIMS = 800
 """Mutated files of a directory: half from the start, half in place after they were read."""
 _SHAKEN = 10
 """Files that are truncated and restored all the time."""
-_LEVELS = (10, 300)
-"""Rounds at which memory is noted: all code has run, then caches of names are full. The last one reached counts."""
+_WARM_UP = 10
+"""Rounds of mutations before memory is noted."""
 _PAUSE = 0.0005
 """Seconds between two cuts."""
 
@@ -88,7 +88,7 @@ def mutations(part: Part) -> None:
                 )
                 untouched.check(_looks(directory) == before, f"round {number}: something is not as it was")
                 part.done["files mutated"] += _VICTIMS
-                if number in _LEVELS:
+                if number == _WARM_UP:
                     rest()
                     subject.note_resources()
             part.done["cut short while read"] = cuts.value

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from exporter.fleet.status import FleetStatus, SourceStatus, TargetStatus
 from exporter.web import html
 
+LONGEST_LIST = 500
+"""Rows of a list; beyond, a count. The whole list is in /status.json."""
+
 _TROUBLE_FIRST = {"down": 0, "unknown": 1, "up": 2}
 _ENDPOINTS = [
     ("/engine_metrics", "the workers' metrics"),
@@ -59,8 +62,8 @@ def _figures(status: FleetStatus, now: float) -> Sequence[tuple[str, str]]:
 
 def _targets(status: FleetStatus) -> str:
     trouble_first = sorted(status.targets, key=lambda target: _TROUBLE_FIRST[target.state])
-    rows = map(_target, trouble_first[: html.LONGEST_LIST])
-    return html.table(rows) + html.rest(len(status.targets))
+    rows = map(_target, trouble_first[:LONGEST_LIST])
+    return html.table(rows) + html.rest(len(status.targets), LONGEST_LIST)
 
 
 def _target(target: TargetStatus) -> str:

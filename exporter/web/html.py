@@ -12,8 +12,6 @@ from exporter.printable import printable
 _STYLE = files("exporter.web").joinpath("style.css").read_text(encoding="utf-8")
 _LAYOUT = Template(files("exporter.web").joinpath("page.html").read_text(encoding="utf-8"))
 _LINES = "\n"
-LONGEST_LIST = 500
-"""Rows shown of a list; the rest is shown as a number. /status.json has the whole list."""
 
 
 class State(NamedTuple):
@@ -82,12 +80,12 @@ def problem(reason: str) -> str:
     return f'<br><span class="problem">{text(reason)}</span>' if reason else ""
 
 
-def rest(total: int) -> str:
-    """Return the line below a shortened list of `total` entries; an empty text if the list is whole."""
-    if total <= LONGEST_LIST:
+def rest(total: int, shown: int) -> str:
+    """Return the line that stands for what a list of `total` entries leaves out after the first `shown`."""
+    if total <= shown:
         return ""
-    more = f"and {total - LONGEST_LIST:,} more"
-    return f'<p class="faint">{more}; <a href="./status.json">status.json</a> lists all</p>'
+    more = f"and {total - shown:,} more"
+    return f'<p class="faint">{more}; <a href="./status.json">status.json</a> has all</p>'
 
 
 def _definitions(details: Mapping[str, str]) -> str:

@@ -5,6 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from exporter.web import html
 from exporter.worker.status import FILE_STATES, PROCESS_STATES, Status
 
+LONGEST_LIST = 200
+"""Rows of a list; beyond, a count. The whole lists are in /status.json."""
+
 
 def render(status: Status, *, telemetry_path: str, now: float) -> str:
     """Return the page at the time `now`, in Unix seconds. Every value is escaped."""
@@ -77,8 +80,8 @@ def _skipped(status: Status) -> str:
     skipped = [file for file in status.files if file.state == "skipped"]
     if not skipped:
         return ""
-    rows = [html.row(html.code(file.name), html.text(file.reason)) for file in skipped[: html.LONGEST_LIST]]
-    return html.section("Skipped files", html.table(rows) + html.rest(len(skipped)))
+    rows = [html.row(html.code(file.name), html.text(file.reason)) for file in skipped[:LONGEST_LIST]]
+    return html.section("Skipped files", html.table(rows) + html.rest(len(skipped), LONGEST_LIST))
 
 
 def _processes(status: Status) -> str:
@@ -86,7 +89,7 @@ def _processes(status: Status) -> str:
         return '<p class="faint">No process has written a file.</p>'
     rows = [
         html.row(html.code(process.pid), _tinted(process.state))
-        for process in status.processes[: html.LONGEST_LIST]
+        for process in status.processes[:LONGEST_LIST]
     ]
     states = _by_state(status.process_counts, PROCESS_STATES)
     return states + _details("All processes", rows, len(status.processes))
@@ -95,7 +98,7 @@ def _processes(status: Status) -> str:
 def _files(status: Status) -> str:
     if not status.files:
         return '<p class="faint">No .db files.</p>'
-    rows = [html.row(html.code(file.name), _tinted(file.state)) for file in status.files[: html.LONGEST_LIST]]
+    rows = [html.row(html.code(file.name), _tinted(file.state)) for file in status.files[:LONGEST_LIST]]
     states = _by_state(status.file_counts, FILE_STATES)
     return states + _details("All files", rows, len(status.files))
 
@@ -136,7 +139,9 @@ def _by_state(counts: Mapping[str, int], states: Iterable[str]) -> str:
 
 
 def _details(summary: str, rows: Sequence[str], total: int) -> str:
-    return f"<details><summary>{summary}</summary>{html.table(rows)}{html.rest(total)}</details>"
+    return (
+        f"<details><summary>{summary}</summary>{html.table(rows)}{html.rest(total, LONGEST_LIST)}</details>"
+    )
 
 
 def _tinted(state: str) -> str:
