@@ -19,12 +19,17 @@ def in_child(function: Callable[[], T], *expected: type[Exception]) -> T:
     before any thread starts: a fork copies locks held by other threads, but not the threads that would release them.
     """
     reader, writer = os.pipe()
+    # An interrupt between fork and try would leave the child behind: it waits until the child can be killed for it.
+    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     child = os.fork()
     if child == 0:
         os.close(reader)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # at Ctrl-C, the parent prints the message
+        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
         _answer(function, expected, writer)
-    os.close(writer)
     try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+        os.close(writer)
         with open(reader, "rb") as pipe:  # noqa: PTH123 - no path
             answer = pipe.read()
     except BaseException:  # usually KeyboardInterrupt: the answer is not needed any more
@@ -43,7 +48,6 @@ def in_child(function: Callable[[], T], *expected: type[Exception]) -> T:
 
 def _answer(function: Callable[[], object], expected: tuple[type[Exception], ...], writer: int) -> NoReturn:
     """In the child: write the result of `function`, and end with os._exit, without the parent's cleanup handlers."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # at Ctrl-C, the parent prints the message
     try:
         try:
             answer = pickle.dumps((function(), None))

@@ -64,20 +64,42 @@ def test_a_child_that_is_killed_is_told() -> None:
     assert (done.stdout, done.stderr) == ("its process ended with -9\n", "")
 
 
-def test_an_interrupt_leaves_no_child() -> None:
-    done = run("""
-        def wait():
-            os.kill(os.getppid(), signal.SIGINT)
-            signal.pause()
-        try:
-            in_child(wait)
-        except KeyboardInterrupt:
-            print("interrupted")
-        try:
-            os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            print("no child")
-    """)
+INTERRUPTED = """
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, if the tests run in the background
+    try:
+        in_child(interrupt)
+    except KeyboardInterrupt:
+        print("interrupted")
+    try:
+        os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        print("no child")
+"""
+
+
+def test_an_interrupt_ends_the_child() -> None:
+    done = run(
+        """
+    def interrupt():
+        while open(f"/proc/{os.getppid()}/stat").read().split()[2] != "S":  # until the parent waits for an answer
+            pass
+        os.kill(os.getppid(), signal.SIGINT)
+        signal.pause()
+    """
+        + INTERRUPTED
+    )
+    assert (done.stdout, done.stderr) == ("interrupted\nno child\n", "")
+
+
+def test_an_interrupt_right_after_the_fork_leaves_no_child() -> None:
+    done = run(
+        """
+    def interrupt():
+        os.kill(os.getppid(), signal.SIGINT)
+        signal.sigtimedwait([], 1)
+    """
+        + INTERRUPTED
+    )
     assert (done.stdout, done.stderr) == ("interrupted\nno child\n", "")
 
 
