@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args, get_origin, get_type_hints
 
-from exporter import addresses
+from exporter import addresses, paths
 from exporter.errors import SettingsError
 from exporter.values import (
     Bytes,
@@ -43,7 +43,7 @@ from exporter.values import (
 ENV_PREFIX = "SMG_EXPORTER_"
 FALLBACK_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 DEMO_GRPC_PORT = 8001
-GROUPS = ("worker", "workers", "listening", "asking", "merging", "limits", "output", "general")
+GROUPS = ("worker", "workers", "listening", "authentication", "metrics", "limits", "output", "general")
 """The titles under which `--help` lists options, in order."""
 
 _USUAL = {"port": "listen_port", "host": "listen_host"}
@@ -159,7 +159,7 @@ class StaticLabels(Options):
     """The option for labels added to every series."""
 
     label: Labels = option(
-        "merging", "static label on every series; repeatable", "NAME=VALUE", factory=dict, shown="none"
+        "metrics", "static label on every series; repeatable", "NAME=VALUE", factory=dict, shown="none"
     )
 
 
@@ -168,12 +168,12 @@ class FileOptions(Options):
     """Which of a worker's files are merged."""
 
     liveness: Liveness = option(
-        "merging",
+        "metrics",
         "whether to look up writers' pids, in this pid namespace, to tell live writers from dead",
         default="auto",
     )
     when_worker_down: WhenDown = option(
-        "merging", "what to do with gauges once all writers are dead", default="drop-gauges"
+        "metrics", "what to do with gauges once all writers are dead", default="drop-gauges"
     )
     max_file_size: Bytes = option("limits", "skip larger .db files", "SIZE", default=Size(256 << 20))
 
@@ -192,10 +192,10 @@ class WorkerExposition(WorkerPort, StaticLabels, FileOptions):
         "worker", "leave out the worker_addr label, if the scraper adds one", default=False
     )
     per_process: Switch = option(
-        "merging", "do not merge: one series per process, each with a pid label", default=False
+        "metrics", "do not merge: one series per process, each with a pid label", default=False
     )
     collector: Collector = option(
-        "merging",
+        "metrics",
         "incremental: our merge; stock: prometheus_client's, for comparison, which keeps the gauges of dead workers",
         default="incremental",
     )
@@ -295,7 +295,9 @@ class DerivedPort(WorkerPort, Listening):
 class WorkerServing(WorkerExposition, DerivedPort, Serving):
     """How a worker's metrics are served."""
 
-    telemetry_path: UrlPath = option("listening", "path of the metrics endpoint", "PATH", default="/metrics")
+    telemetry_path: UrlPath = option(
+        "listening", "path of the metrics endpoint", "PATH", default=paths.WORKER_METRICS
+    )
 
 
 # --- The options of each command ---
@@ -346,7 +348,7 @@ class DumpOptions(WorkerExposition, WorkerDirectory):
 class VerifyOptions(FileOptions, WorkerDirectory):
     """Options of `verify`."""
 
-    rounds: Rounds = option("merging", "number of comparisons", "N", default=1)
+    rounds: Rounds = option("metrics", "number of comparisons", "N", default=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -407,9 +409,11 @@ class HealthcheckOptions(DerivedPort):
     """Options of `healthcheck`."""
 
     user: User | None = option(
-        "asking", "name of a user in the exporter's web configuration", "NAME", shown="none"
+        "authentication", "name of a user in the exporter's web configuration", "NAME", shown="none"
     )
-    password_file: File | None = option("asking", "file with that user's password", "FILE", shown="none")
+    password_file: File | None = option(
+        "authentication", "file with that user's password", "FILE", shown="none"
+    )
 
     @property
     def metrics_port(self) -> int:

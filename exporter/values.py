@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from exporter import addresses
+from exporter import addresses, paths
 from exporter.model import RESERVED_LABELS
 
-RESERVED_PATHS = ("/", "/healthz", "/readyz", "/-/healthy", "/-/ready", "/status.json")
 SIZE_UNITS = {"TiB": 1 << 40, "GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B": 1, "": 1}
 
 
@@ -71,8 +70,8 @@ def _size(value: object) -> Size:
 def _url_path(value: object) -> str:
     if not re.fullmatch("/[A-Za-z0-9._~/-]*", _text(value)):
         raise ValueError(f"{value!r} is not a / followed by letters, digits and any of . _ ~ / -")
-    if value in RESERVED_PATHS:
-        raise ValueError(f"{value!r} is not free: the exporter has its own {', '.join(RESERVED_PATHS)}")
+    if value in paths.PAGES:
+        raise ValueError(f"{value!r} is not free: the exporter has its own {', '.join(paths.PAGES)}")
     return str(value)
 
 

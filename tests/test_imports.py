@@ -21,17 +21,18 @@ ALLOWED: dict[str, set[str]] = {
     "addresses": set(),
     "errors": set(),
     "logs": set(),
+    "paths": set(),
     "printable": set(),
     "strict_yaml": set(),
     "threads": set(),
     # What is on the command line, in environment and file. Only the last two know where from.
-    "values": {"addresses", "model"},
-    "options": {"addresses", "errors", "values"},
+    "values": {"addresses", "model", "paths"},
+    "options": {"addresses", "errors", "paths", "values"},
     "option_sources": {"errors", "options", "strict_yaml"},
     "forked": set(),
     # What the daemons share. They take plain values: no settings.
-    "web": {"errors", "exposition", "logs", "printable", "strict_yaml", "threads"},
-    "service": {"addresses", "errors", "logs", "model", "multiproc", "options", "printable", "web"},
+    "web": {"errors", "exposition", "logs", "paths", "printable", "strict_yaml", "threads"},
+    "service": {"addresses", "errors", "logs", "model", "multiproc", "options", "paths", "printable", "web"},
     # The daemons and the commands.
     "worker": {
         "addresses",
@@ -41,6 +42,7 @@ ALLOWED: dict[str, set[str]] = {
         "model",
         "multiproc",
         "options",
+        "paths",
         "printable",
         "service",
         "threads",
@@ -53,6 +55,7 @@ ALLOWED: dict[str, set[str]] = {
         "logs",
         "model",
         "options",
+        "paths",
         "printable",
         "service",
         "strict_yaml",

@@ -13,7 +13,7 @@ from exporter.addresses import derived_metrics_port
 from exporter.fleet.telemetry import target_metrics
 from exporter.model import Format, family_name
 from exporter.options import ALL, described, flag
-from exporter.values import RESERVED_PATHS
+from exporter.paths import PAGES
 from exporter.worker.telemetry import Telemetry
 from tests.web.serving import a_status
 
@@ -80,7 +80,7 @@ def test_the_table_of_ports_is_the_rule() -> None:
 
 def test_each_endpoint_is_named() -> None:
     named = {path for cells in rows("`GET .*") for path in re.findall("`GET ([^`]*)`", cells[0])}
-    assert named == {*RESERVED_PATHS, default("telemetry_path")}
+    assert named == {*PAGES, default("telemetry_path")}
 
 
 def test_each_own_metric_is_named_and_no_other() -> None:

@@ -8,6 +8,7 @@ from functools import partial
 
 from aiohttp import hdrs, web
 
+from exporter import paths
 from exporter.exposition.compression import Encoder
 from exporter.exposition.negotiation import Escaping, Representation, negotiate
 from exporter.exposition.text import Renderer, ending
@@ -18,10 +19,6 @@ from exporter.threads import DaemonThread, in_thread
 from exporter.web.app import SEND_TIMEOUT, make_application, routes
 from exporter.web.metrics import MetricsHandler, MetricsSource
 from exporter.web.pages import Pages
-
-METRICS_PATH = "/engine_metrics"
-OWN_PATH = "/metrics"
-SD_PATH = "/sd"
 
 
 def make_app(
@@ -48,8 +45,13 @@ def make_app(
     )
     workers = handler(metrics, on_response=on_response)
     ours = handler(_Own(own), on_response=lambda _: None)
-    paths = {METRICS_PATH: workers.handle, OWN_PATH: ours.handle, SD_PATH: service_discovery}
-    return make_application({**routes(pages), **paths}, send_timeout)
+    handlers = {
+        **routes(pages),
+        paths.FLEET_METRICS: workers.handle,
+        paths.FLEET_OWN_METRICS: ours.handle,
+        paths.SERVICE_DISCOVERY: service_discovery,
+    }
+    return make_application(handlers, send_timeout)
 
 
 def _negotiate(accept: str | None, accept_encoding: str | None) -> Representation:

@@ -6,12 +6,12 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from exporter.fleet.app import METRICS_PATH
 from exporter.fleet.client import make_session
 from exporter.fleet.parts import Fleet
 from exporter.fleet.serve import endpoint, trusted
 from exporter.fleet.status import FleetStatus
 from exporter.options import FleetOptions
+from exporter.paths import FLEET_METRICS
 from exporter.printable import printable
 from exporter.service.checking import check_port, urls
 from exporter.service.run import load_access
@@ -27,7 +27,7 @@ def check(options: FleetOptions) -> int:
     where = endpoint(options)
     can_listen, port = check_port(where, partial(_is_same, status), "this fleet")
     print(f"port        {where.port}, {where.rule}: {port}")
-    for url in urls(where, access, METRICS_PATH):
+    for url in urls(where, access, FLEET_METRICS):
         print(f"url         {url}")
     for source in status.sources:
         found = f"{source.targets} targets, {source.skipped} entries skipped"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from exporter import paths
 from exporter.fleet.status import FleetStatus, SourceStatus, TargetStatus
 from exporter.web import html
 
@@ -10,12 +11,12 @@ LONGEST_LIST = 500
 
 _TROUBLE_FIRST = {"down": 0, "unknown": 1, "up": 2}
 _ENDPOINTS = [
-    ("/engine_metrics", "the workers' metrics"),
-    ("/metrics", "the fleet exporter's own metrics"),
-    ("/sd", "the targets, for Prometheus' HTTP service discovery"),
-    ("/status.json", "this page as JSON"),
-    ("/readyz", "readiness: 503 without a target"),
-    ("/healthz", "health: 200 while the exporter runs"),
+    (paths.FLEET_METRICS, "the workers' metrics"),
+    (paths.FLEET_OWN_METRICS, "the fleet exporter's own metrics"),
+    (paths.SERVICE_DISCOVERY, "the targets, for Prometheus' HTTP service discovery"),
+    (paths.STATUS, "this page as JSON"),
+    (paths.READY[0], "readiness: 503 without a target"),
+    (paths.HEALTHY[0], "health: 200 while the exporter runs"),
 ]
 
 
@@ -44,7 +45,7 @@ def _state(status: FleetStatus) -> html.State:
     targets = html.count(len(states), "target", "targets")
     if "unknown" in states:
         scraped = len(states) - states.count("unknown")
-        remark = f"{scraped} scraped so far; a request for /engine_metrics scrapes all."
+        remark = f"{scraped} scraped so far; a request for {paths.FLEET_METRICS} scrapes all."
         return html.State("unknown", targets, remark)
     if "down" in states:
         headline = f"{states.count('down')} of {targets} down"

@@ -7,10 +7,11 @@ from functools import partial
 from typing import Any
 
 from exporter.errors import SettingsError
-from exporter.fleet.app import METRICS_PATH, make_app
+from exporter.fleet.app import make_app
 from exporter.fleet.client import make_session
 from exporter.fleet.parts import Fleet
 from exporter.options import FleetOptions
+from exporter.paths import FLEET_METRICS
 from exporter.service.run import run
 from exporter.web.listen import Endpoint
 
@@ -48,7 +49,7 @@ async def make(options: FleetOptions, tls: ssl.SSLContext) -> AsyncIterator["Fle
 class FleetDaemon:
     """A fleet, as a `service.run.Daemon`."""
 
-    metrics_path = METRICS_PATH
+    metrics_path = FLEET_METRICS
     ready = True
 
     def __init__(self, fleet: Fleet, max_requests: int) -> None:

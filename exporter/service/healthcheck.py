@@ -5,10 +5,9 @@ from pathlib import Path
 from exporter.addresses import local_host
 from exporter.errors import SettingsError
 from exporter.options import HealthcheckOptions
+from exporter.paths import HEALTHY
 from exporter.printable import printable
 from exporter.service.asking import Answer, CertificateWantedError, NoAnswerError, ask
-
-_PATH = "/healthz"
 
 
 def healthcheck(options: HealthcheckOptions) -> int:
@@ -21,7 +20,7 @@ def healthcheck(options: HealthcheckOptions) -> int:
         (options.user, _password(options.password_file)) if options.user and options.password_file else None
     )
     try:
-        answer = ask(local_host(options.listen_host), options.metrics_port, _PATH, user)
+        answer = ask(local_host(options.listen_host), options.metrics_port, HEALTHY[0], user)
     except CertificateWantedError as error:
         serves, found = user is None, str(error)
     except NoAnswerError as error:

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from aiohttp import hdrs, web
 
-from exporter import PROGRAM
+from exporter import PROGRAM, paths
 from exporter.web.answers import line, send
 from exporter.web.pages import F, Pages
 
@@ -18,12 +18,10 @@ MAX_BODY = 1024
 def routes(pages: Pages[F]) -> dict[str, Handler]:
     """Return the handlers of the status and health pages, by path."""
     return {
-        "/": pages.index,
-        "/status.json": pages.status_json,
-        "/healthz": pages.healthy,
-        "/-/healthy": pages.healthy,
-        "/readyz": pages.ready,
-        "/-/ready": pages.ready,
+        paths.INDEX: pages.index,
+        paths.STATUS: pages.status_json,
+        **dict.fromkeys(paths.HEALTHY, pages.healthy),
+        **dict.fromkeys(paths.READY, pages.ready),
     }
 
 
@@ -36,9 +34,9 @@ def make_application(handlers: Mapping[str, Handler], send_timeout: float) -> we
     return app
 
 
-def _finisher(paths: Iterable[str], send_timeout: float) -> Callable[..., Awaitable[web.StreamResponse]]:
+def _finisher(served: Iterable[str], send_timeout: float) -> Callable[..., Awaitable[web.StreamResponse]]:
     """Return the middleware that answers 404 and 405 in one line, and sends every answer in bounded time."""
-    not_found = f"not found; the paths are {', '.join(paths)}"
+    not_found = f"not found; the paths are {', '.join(served)}"
 
     @web.middleware
     async def finish(request: web.Request, handler: Handler) -> web.StreamResponse:

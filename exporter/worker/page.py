@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from exporter import paths
 from exporter.web import html
 from exporter.worker.status import FILE_STATES, PROCESS_STATES, Status
 
@@ -34,9 +35,9 @@ def render(status: Status, *, telemetry_path: str, now: float) -> str:
                 html.endpoints(
                     [
                         (telemetry_path, "the worker's metrics"),
-                        ("/status.json", "this page as JSON"),
-                        ("/readyz", "readiness: 503 while no file can be served"),
-                        ("/healthz", "health: 200 while the exporter runs"),
+                        (paths.STATUS, "this page as JSON"),
+                        (paths.READY[0], "readiness: 503 while no file can be served"),
+                        (paths.HEALTHY[0], "health: 200 while the exporter runs"),
                     ]
                 ),
             ),

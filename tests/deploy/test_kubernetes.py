@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from exporter.addresses import FLEET_PORT, derived_metrics_port
-from exporter.fleet.app import METRICS_PATH, OWN_PATH
 from exporter.options import ALL, ENV_PREFIX
+from exporter.paths import FLEET_METRICS, FLEET_OWN_METRICS
 from tests.support.daemon import ROOT, Daemon, check_log
 from tests.support.waiting import eventually
 from tests.support.writers import writer
@@ -122,7 +122,10 @@ def test_the_service_monitor_finds_its_service_and_its_port() -> None:
     assert monitor["spec"]["jobLabel"] in labels
     named = {port["name"] for port in service["spec"]["ports"]}
     assert {endpoint["port"] for endpoint in monitor["spec"]["endpoints"]} <= named
-    assert [endpoint["path"] for endpoint in monitor["spec"]["endpoints"]] == [METRICS_PATH, OWN_PATH]
+    assert [endpoint["path"] for endpoint in monitor["spec"]["endpoints"]] == [
+        FLEET_METRICS,
+        FLEET_OWN_METRICS,
+    ]
 
 
 def test_the_jobs_are_those_that_the_alerts_look_at() -> None:

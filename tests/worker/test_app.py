@@ -3,7 +3,7 @@
 import aiohttp
 import pytest
 
-from exporter.values import RESERVED_PATHS
+from exporter.paths import PAGES
 from exporter.worker.app import make_app
 from tests.web.serving import FakeSource, a_status, serving
 
@@ -17,7 +17,7 @@ async def test_metrics_win_over_a_page_of_the_same_path() -> None:
         assert await answer.read() == served.source.body
 
 
-def test_the_paths_that_settings_reserve_are_those_that_the_web_has() -> None:
+def test_the_reserved_paths_are_those_of_the_pages() -> None:
     app = make_app(
         FakeSource(),
         a_status,
@@ -26,7 +26,7 @@ def test_the_paths_that_settings_reserve_are_those_that_the_web_has() -> None:
         max_requests=1,
         on_response=lambda _: None,
     )
-    assert {resource.canonical for resource in app.router.resources()} == {*RESERVED_PATHS, "/telemetry"}
+    assert {resource.canonical for resource in app.router.resources()} == {*PAGES, "/telemetry"}
 
 
 def test_a_telemetry_path_that_is_no_path_is_refused_before_anything_is_served() -> None:

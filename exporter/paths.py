@@ -1,0 +1,14 @@
+"""The paths of the endpoints, but for those that options set."""
+
+INDEX = "/"
+STATUS = "/status.json"
+HEALTHY = ("/healthz", "/-/healthy")
+READY = ("/readyz", "/-/ready")
+PAGES = (INDEX, STATUS, *HEALTHY, *READY)
+"""What every daemon serves beside its metrics."""
+
+WORKER_METRICS = "/metrics"
+"""The default of `--telemetry-path`."""
+FLEET_METRICS = "/engine_metrics"
+FLEET_OWN_METRICS = "/metrics"
+SERVICE_DISCOVERY = "/sd"
