@@ -149,7 +149,8 @@ class WorkersFile:
         if len(content) > _MAX_SIZE:
             raise SourceError(f"{self._path}: larger than {_MAX_SIZE >> 20} MiB")
         try:
-            groups = json.loads(content) if self._path.suffix == ".json" else strict_yaml.load(content)
+            is_json = self._path.suffix == ".json"
+            groups = json.loads(content, object_pairs_hook=_mapping) if is_json else strict_yaml.load(content)
         except (ValueError, RecursionError) as error:  # InvalidYAMLError is a ValueError
             reason = " ".join(str(error).split())
             raise SourceError(f"{self._path}: {reason}") from None
@@ -164,6 +165,16 @@ class WorkersFile:
         if not isinstance(labels, dict):
             raise SourceError(f"{self._path}: the labels of a group are not a mapping")
         return [_attempt(partial(from_file, text, labels)) for text in group["targets"]]
+
+
+def _mapping(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
+    """Return a JSON object's pairs as a mapping; ValueError if a name is given twice, as in YAML."""
+    values: dict[str, object] = {}
+    for name, value in pairs:
+        if name in values:
+            raise ValueError(f"{name!r} is given twice")
+        values[name] = value
+    return values
 
 
 class SmgWorkers:

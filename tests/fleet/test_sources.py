@@ -73,6 +73,14 @@ async def test_a_bad_edit_keeps_the_targets_and_a_good_one_brings_new_ones(tmp_p
     assert source.problem == ""
 
 
+async def test_a_key_that_is_given_twice_in_json_is_refused_as_in_yaml(tmp_path: Path) -> None:
+    file = tmp_path / "workers.json"
+    file.write_text('[{"targets": ["grpc://a:1"], "targets": ["grpc://b:1"]}]')
+    source = Source("file", WorkersFile(file))
+    await source.refresh()
+    assert source.problem == f"{file}: 'targets' is given twice"
+
+
 async def test_a_file_that_is_away_keeps_the_targets(tmp_path: Path) -> None:
     file = tmp_path / "workers.yaml"
     source = Source("file", WorkersFile(file))
