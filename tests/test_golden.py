@@ -23,6 +23,7 @@ NOBODY = str(2**22 + 1)
 UNFIXED = {
     r"^(process_\w+(\{.*\})?) .*": r"\1 *",
     r"^(smg_exporter_(\w+_)?duration_seconds\{.*\}) .*": r"\1 *",
+    r"^(smg_exporter_scrape_phase_seconds_(bucket|sum)\{.*\}) .*": r"\1 *",
     r"^(smg_exporter_last_update_timestamp_seconds(\{.*\})?) .*": r"\1 *",
     r'^(smg_exporter_build_info\{.*)python_version="[^"]*",version="[^"]*"': r'\1python_version="*",version="*"',
     rf'pid="{os.getpid()}"': 'pid="*"',

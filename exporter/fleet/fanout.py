@@ -31,6 +31,9 @@ _logger = logging.getLogger(__name__)
 CONCURRENCY = 32
 """Slots: most targets that are scraped at the same time."""
 
+PHASES = ("fetch", "merge", "compress")
+"""What a scrape of the fleet consists of. Requests that share a fan-out share `fetch`."""
+
 _PATIENCE = 0.2
 """Seconds without response headers after which a target frees its slot."""
 
@@ -116,11 +119,13 @@ class Fanout:
         target_timeout: float,
         max_target_bytes: int,
         no_target: Callable[[], str],
+        observe: Callable[[Mapping[str, float]], None],
         concurrency: int = CONCURRENCY,
     ) -> None:
         """Scrape `targets` by `ask`, and add `own_metrics`: metrics about the targets and their outcomes.
 
-        `labels` are put on every series of the workers. `no_target` returns why there is no target.
+        `labels` are put on every series of the workers. `no_target` returns why there is no target. `observe` gets the
+        seconds that each of the `PHASES` took, when it has ended.
         """
         self.outcomes: Outcomes = {}
         """The outcomes of the last fan-out that ended."""
@@ -139,6 +144,7 @@ class Fanout:
         self._max_target_bytes = max_target_bytes
         self._slots = asyncio.Semaphore(concurrency)
         self._no_target = no_target
+        self._observe = observe
         self._reader = BodyReader(tuple((name, escape(value)) for name, value in labels.items()))
         self._readings: dict[str, Reading] = {}
         """The last reading of each target, by its metrics URL."""
@@ -188,7 +194,9 @@ class Fanout:
         self.outcomes = fan_out.outcomes
         for outcome in fan_out.outcomes.values():
             self._count(outcome)
-        self.durations = {"fetch": time.perf_counter() - start, "merge": 0.0, "compress": 0.0}
+        fetch = {"fetch": time.perf_counter() - start}
+        self.durations = {**dict.fromkeys(PHASES, 0.0), **fetch}
+        self._observe(fetch)
         self.last_scrape = time.time()
         fan_out.done.set()
 
@@ -272,8 +280,9 @@ class Fanout:
         chunks, faults = merge(readings, wanted.format, self._own_metrics(targets, outcomes))
         merged = time.perf_counter()
         chunks = Encoder().encode(wanted.encoding, chunks)
-        compressed = time.perf_counter()
-        self.durations = {**self.durations, "merge": merged - start, "compress": compressed - merged}
+        spent = {"merge": merged - start, "compress": time.perf_counter() - merged}
+        self.durations = {**self.durations, **spent}
+        self._observe(spent)
         return chunks, faults
 
 

@@ -45,6 +45,7 @@ class Fleet:
             target_timeout=options.target_timeout,
             max_target_bytes=options.max_target_bytes,
             no_target=lambda: self.discovery.problem,
+            observe=lambda durations: self.telemetry.registry.observe(durations),  # noqa: PLW0108 - made below
         )
         self.telemetry = Telemetry(self.discovery, self.fanout)
         self.observer = Observer(self.discovery, self.fanout)

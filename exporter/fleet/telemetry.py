@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from exporter.fleet.client import REASONS
-from exporter.fleet.fanout import Fanout, Outcomes
+from exporter.fleet.fanout import PHASES, Fanout, Outcomes
 from exporter.fleet.merge import LEFT_OUT
 from exporter.fleet.sources import Discovery
 from exporter.fleet.targets import Target
@@ -54,7 +54,7 @@ class Telemetry:
     """The fleet's own metrics: scrape counts, and the state of fan-out and discovery."""
 
     def __init__(self, discovery: Discovery, fanout: Fanout) -> None:
-        self.registry = OwnMetrics(_METRICS, lambda: _values(discovery, fanout))
+        self.registry = OwnMetrics(_METRICS, lambda: _values(discovery, fanout), PHASES)
         self.count_scrape = self.registry.count_scrape
 
 

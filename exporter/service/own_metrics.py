@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from exporter import __version__, model
 from exporter.model import Family, FamilyValues, add_labels
 from exporter.multiproc.processes import find_process
+from exporter.service.histogram import Histogram
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _CODES = (200, 499, 500, 503)
@@ -36,6 +37,8 @@ _METRICS = {
         "python_version",
     ),
 }
+_PHASES = "smg_exporter_scrape_phase_seconds"
+_PHASES_HELP = "Seconds that scrapes took, by phase; scrapes that share a read count once."
 
 
 class Metric:
@@ -88,20 +91,27 @@ class OwnMetrics:
         self,
         described: Described,
         values: Callable[[], Mapping[str, Told]],
+        phases: Sequence[str],
         labels: Collection[tuple[str, str]] = (),
     ) -> None:
-        """Take the values of the `described` metrics from `values`, except scrape counts, which are kept here.
+        """Take the values of the `described` metrics from `values`, except what is counted here.
 
-        `labels` are added to every series.
+        That is scrapes, and the durations of their `phases`. `labels` are added to every series.
         """
         self._metrics = make_metrics({**_METRICS, **described}, labels)
+        self._phases = Histogram(_PHASES, _PHASES_HELP, phases, labels)
+        self._phases_at = sorted([*self._metrics, _PHASES]).index(_PHASES)
         self._values = values
         self._scrapes = Counter(dict.fromkeys(_CODES, 0))
 
     @property
     def names(self) -> set[str]:
         """Every name that these metrics may take up in an exposition."""
-        return {name for metric in self._metrics.values() for name in metric.names}
+        return self._phases.names.union(*(metric.names for metric in self._metrics.values()))
+
+    def observe(self, durations: Mapping[str, float]) -> None:
+        """Count the seconds that a scrape took, by phase."""
+        self._phases.observe(durations)
 
     def count_scrape(self, code: int) -> None:
         """Count an answer to a scrape, by its status code."""
@@ -115,7 +125,9 @@ class OwnMetrics:
             "smg_exporter_scrapes_total": by_label(self._scrapes),
             **self._values(),
         }
-        return [metric.tell(values[name]) for name, metric in self._metrics.items()]
+        told = [metric.tell(values[name]) for name, metric in self._metrics.items()]
+        told.insert(self._phases_at, self._phases.tell())
+        return told
 
 
 def by_label(values: Mapping[Any, float]) -> Told:

@@ -67,6 +67,7 @@ class Worker:
             self.engine,
             list if options.no_self_metrics else self.telemetry.tell,
             on_update=self._note_update,
+            observe=self.telemetry.observe,
             own_names=names,
         )
 

@@ -85,11 +85,12 @@ class Scraper:
         engine: Collector,
         own_metrics: Callable[[], Snapshot],
         on_update: Callable[[], None],
+        observe: Callable[[Mapping[str, float]], None],
         own_names: Collection[str] = (),
     ) -> None:
         """Serve the engine's metrics, followed by `own_metrics`; call `on_update` after each update of the engine.
 
-        `own_names` are all names that `own_metrics` may use.
+        `observe` gets the seconds that a scrape took, by phase. `own_names` are all names that `own_metrics` may use.
         """
         self.durations: dict[str, float] = {}
         """Seconds that the last scrape took, by phase."""
@@ -102,6 +103,7 @@ class Scraper:
         self._engine = engine
         self._own_metrics = own_metrics
         self._own_names = own_names
+        self._observe = observe
         self._on_update = on_update
         self._outputs: OrderedDict[tuple[Format, Escaping], _Output] = OrderedDict()
         self._thread = DaemonThread()  # one for all reads: each thread would take a malloc arena of its own
@@ -171,6 +173,7 @@ class Scraper:
             spent["compress"] += time.perf_counter() - rendered
         if bodies:
             self.durations = spent
+            self._observe(spent)
             self.last_scrape = time.time()
         return bodies
 

@@ -33,7 +33,7 @@ class Telemetry(OwnMetrics):
 
     def __init__(self, summary: Callable[[], Summary], labels: Collection[tuple[str, str]] = ()) -> None:
         """Add `labels` to every series."""
-        super().__init__(_METRICS, lambda: _values(summary()), labels)
+        super().__init__(_METRICS, lambda: _values(summary()), PHASES, labels)
 
 
 def _values(summary: Summary) -> Mapping[str, Told]:

@@ -53,6 +53,7 @@ async def fleet(*targets: Target, source: Source | None = None) -> AsyncIterator
             target_timeout=2.0,
             max_target_bytes=1 << 20,
             no_target=lambda: discovery.problem,
+            observe=lambda _: None,
         )
         telemetry = Telemetry(discovery, fanout)
         observer = Observer(discovery, fanout)

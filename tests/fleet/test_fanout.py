@@ -4,7 +4,7 @@ import asyncio
 import gzip
 import ssl
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
@@ -30,7 +30,10 @@ LIMIT = 1 << 20
 
 @asynccontextmanager
 async def fan_out(
-    workers: Iterable[str], target_timeout: float = 10.0, concurrency: int = 32
+    workers: Iterable[str],
+    target_timeout: float = 10.0,
+    concurrency: int = 32,
+    observe: Callable[[Mapping[str, float]], None] = lambda _: None,
 ) -> AsyncIterator[Fanout]:
     async with make_session(ssl.create_default_context()) as session:
         known = [from_option(worker) for worker in workers]
@@ -42,6 +45,7 @@ async def fan_out(
             target_timeout=target_timeout,
             max_target_bytes=LIMIT,
             no_target=lambda: "no target: none given",
+            observe=observe,
             concurrency=concurrency,
         )
         try:
@@ -161,6 +165,14 @@ async def test_a_short_request_gets_what_there_is_and_a_long_one_all() -> None:
         assert not durations, "another thread may be looking at them"
         gate.set()
         assert (await long).values("up_to") == [1, 1]
+
+
+async def test_each_phase_is_observed_once_it_has_ended() -> None:
+    observed: list[Mapping[str, float]] = []
+    async with fan_out(["http://127.0.0.1:1"], observe=observed.append) as fanout:
+        await asyncio.gather(ask(fanout), ask(fanout))
+        assert [tuple(durations) for durations in observed] == [("fetch",), ("merge", "compress")]
+        assert {name: seconds for each in observed for name, seconds in each.items()} == fanout.durations
 
 
 async def test_requests_that_wait_share_a_fan_out_and_none_gets_an_older_one() -> None:

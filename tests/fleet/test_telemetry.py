@@ -33,6 +33,7 @@ def fanout() -> Iterator[Fanout]:
         target_timeout=1.0,
         max_target_bytes=0,
         no_target=lambda: "no target",
+        observe=lambda _: None,
     )
     with closing(made):
         yield made

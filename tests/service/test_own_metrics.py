@@ -22,7 +22,7 @@ class Own:
 
     def __init__(self) -> None:
         self.telemetry = OwnMetrics(
-            DESCRIBED, lambda: {"smg_exporter_files": {("live",): 1}}, [("zone", "z")]
+            DESCRIBED, lambda: {"smg_exporter_files": {("live",): 1}}, ["read"], [("zone", "z")]
         )
 
     def text(self, format_: Format = Format.TEXT_0_0_4) -> str:
@@ -64,11 +64,26 @@ def test_the_process_is_what_prometheus_client_says_of_it(own: Own) -> None:
         assert sample.value == pytest.approx(stock_sample.value, rel=0.2, abs=0.1)
 
 
+def test_durations_are_counted_by_phase(own: Own) -> None:
+    own.telemetry.observe({"read": 0.25})
+    it = own.exposition()
+    it.check()
+    assert it.value("smg_exporter_scrape_phase_seconds_sum", phase="read", zone="z") == 0.25
+    names = [family.name for family in it.families]
+    assert names == sorted(names)
+    assert "smg_exporter_scrape_phase_seconds_bucket" in own.telemetry.names
+
+
 def test_what_did_not_change_is_the_same_object(own: Own) -> None:
     before, after = own.telemetry.tell(), own.telemetry.tell()
     assert all(one.family is other.family for one, other in zip(before, after, strict=True))
     same = {values.family.name for values, old in zip(after, before, strict=True) if values is old}
-    assert same >= {"smg_exporter_build_info", "smg_exporter_files", "process_start_time_seconds"}
+    assert same >= {
+        "process_start_time_seconds",
+        "smg_exporter_build_info",
+        "smg_exporter_files",
+        "smg_exporter_scrape_phase_seconds",
+    }
 
 
 def test_scrapes_may_be_counted_while_they_are_told(own: Own) -> None:

@@ -5,7 +5,7 @@ import gzip
 import queue
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -89,7 +89,10 @@ class Scrapes:
 
     def __init__(self, directory: Path) -> None:
         self.engine = GatedEngine(directory)
-        self.scraper = Scraper(self.engine, self.engine.own_metrics, self.engine.on_update)
+        self.observed: list[Mapping[str, float]] = []
+        self.scraper = Scraper(
+            self.engine, self.engine.own_metrics, self.engine.on_update, self.observed.append
+        )
 
     async def start(self, *representations: Representation) -> "list[asyncio.Task[bytes]]":
         """Start scrapes together, and return once they have asked."""
@@ -249,13 +252,14 @@ async def test_durations_are_those_of_the_last_scrape_by_phase(
     it.scraper.bodies([TEXT, TEXT_GZIP])
     # A tick for update and telling; then for each representation one for rendering, one for compressing.
     assert it.scraper.durations == {"read": 0.25, "merge": 0.75, "render": 2.0, "compress": 2.0}
+    assert it.observed == [it.scraper.durations]
     assert it.scraper.last_scrape is not None
 
 
 async def test_a_read_that_nobody_asked_for_is_no_scrape(it: Scrapes) -> None:
     it.engine.end()
     assert it.scraper.bodies([]) == {}
-    assert (it.scraper.durations, it.scraper.last_scrape) == ({}, None)
+    assert (it.scraper.durations, it.scraper.last_scrape, it.observed) == ({}, None, [])
 
 
 async def test_gzip_is_the_same_body_whether_or_not_it_changed(it: Scrapes) -> None:

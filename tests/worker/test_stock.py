@@ -43,7 +43,7 @@ def looked_at(directory: Path) -> FileSet:
 
 
 def served(file_set: FileSet, labels: tuple[tuple[str, str], ...] = ()) -> str:
-    scraper = Scraper(StockCollector(lambda: file_set, labels), list, lambda: None)
+    scraper = Scraper(StockCollector(lambda: file_set, labels), list, lambda: None, lambda _: None)
     return scraper.bodies([TEXT])[TEXT].decode()
 
 
