@@ -111,8 +111,8 @@ def _sd_group(target: Target) -> dict[str, Any]:
     url = urlsplit(target.metrics_url)
     default_port = 443 if url.scheme == "https" else 80
     labels = {
-        **target.labels,
-        "worker_addr": target.worker_addr,
+        **{f"__meta_smg_{name}": value for name, value in target.labels.items()},
+        "worker_addr": target.worker_addr,  # the only label that lands on series
         "__scheme__": url.scheme,
         "__metrics_path__": url.path,
         **_parameters(parse_qsl(url.query, keep_blank_values=True)),

@@ -26,9 +26,9 @@ async def test_sd_names_each_exporter_and_what_is_known_of_its_worker() -> None:
         {
             "targets": ["[::1]:18001"],
             "labels": {
-                "a_b": "c",
-                "model_id": "m",
-                "worker_type": "decode",
+                "__meta_smg_a_b": "c",
+                "__meta_smg_model_id": "m",
+                "__meta_smg_worker_type": "decode",
                 "worker_addr": "grpc://[::1]:8001",
                 "__scheme__": "http",
                 "__metrics_path__": "/metrics",

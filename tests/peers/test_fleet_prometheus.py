@@ -37,7 +37,8 @@ def _fleet(recorded: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) 
         options = []
         for number, worker in enumerate(WORKERS):
             (directory / f"worker{number}").symlink_to(recorded["tp8" if number == 2 else "tp1"])
-            exporter = stack.enter_context(daemon(directory / f"worker{number}", "--liveness=off"))
+            named = f"--worker-addr={worker.partition('@')[0]}"
+            exporter = stack.enter_context(daemon(directory / f"worker{number}", "--liveness=off", named))
             options.append(f"--worker={worker}={exporter.url}/metrics")
         running = stack.enter_context(daemon(directory / "fleet", "fleet", *options))
         jobs: Mapping[str, Any] = {
@@ -45,7 +46,7 @@ def _fleet(recorded: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) 
             "direct": {
                 "static_configs": [],
                 "http_sd_configs": [{"url": f"{running.url}/sd", "refresh_interval": "1s"}],
-                "honor_labels": False,
+                "honor_labels": True,
                 "scrape_interval": "1s",
                 "scrape_timeout": "1s",
             },
@@ -70,7 +71,7 @@ def test_both_ways_bring_the_same_values(fleet: Fleet) -> None:
                 tuple(
                     (label, text)
                     for label, text in sorted(labels.items())
-                    if label not in {"job", "instance", "exported_worker_addr"}
+                    if label not in {"job", "instance"}
                 ): value
                 for labels, value in fleet.prometheus.query(selected % job)
             }

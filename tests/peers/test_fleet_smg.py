@@ -128,8 +128,8 @@ def test_smg_tells_the_fleet_of_its_workers(recorded: dict[str, Path], tmp_path:
             assert {labels["worker_addr"] for labels in answer.labels(name)} == addresses
         groups = json.loads(fleet.get("/sd").text)
         assert {group["labels"]["worker_addr"] for group in groups} == addresses
-        assert {group["labels"]["model_id"] for group in groups} == {"m"}
-        assert {group["labels"]["worker_type"] for group in groups} == {"regular"}
+        assert {group["labels"]["__meta_smg_model_id"] for group in groups} == {"m"}
+        assert {group["labels"]["__meta_smg_worker_type"] for group in groups} == {"regular"}
 
         # What SMG's own endpoint makes of the same workers: nothing, for two names that its parser dislikes.
         assert b"sglang" not in get(f"{gateway}/engine_metrics")
