@@ -1,5 +1,6 @@
 """The systemd units: right by systemd's own checkers, and what they say are options of ours."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -7,6 +8,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+import yaml
 
 from exporter import cli
 from exporter.addresses import derived_metrics_port
@@ -37,6 +39,19 @@ def variables(text: str) -> dict[str, str]:
     return dict(re.findall(rf"^#? *(?:Environment=)?({ENV_PREFIX}\w+)=(.*)$", text, re.MULTILINE))
 
 
+def generated(tmp_path: Path, *enabled: str) -> dict[str, str]:
+    """Run the generator where these sockets are enabled; return what it says by unit."""
+    wants = tmp_path / "etc" / "systemd" / "system" / "sockets.target.wants"
+    wants.mkdir(parents=True)
+    for name in enabled:
+        (wants / name).symlink_to(FOLDER / SOCKET)
+    script = (FOLDER / "smg-exporter-generator").read_text("utf-8").replace("/etc/", f"{tmp_path}/etc/")
+    out = tmp_path / "generator"
+    out.mkdir()
+    subprocess.run(["sh", "-c", script, "generator", out], check=True)
+    return {file.parent.name.removesuffix(".d"): file.read_text() for file in out.glob("*/*.conf")}
+
+
 @pytest.fixture(name="installed")
 def _installed(tmp_path: Path) -> dict[str, Path]:
     """Give the units as they are installed, but for the program: its path is that of a program that is there."""
@@ -45,13 +60,26 @@ def _installed(tmp_path: Path) -> dict[str, Path]:
         text = (FOLDER / name).read_text("utf-8")
         units[name] = tmp_path / name.replace("@", f"@{INSTANCE}")
         units[name].write_text(text.replace("/opt/smg-exporter/bin/smg-exporter", "/bin/true"))
+    drop_in = units[SOCKET].with_name(f"{units[SOCKET].name}.d") / "port.conf"
+    drop_in.parent.mkdir()
+    drop_in.write_text(generated(tmp_path, units[SOCKET].name)[units[SOCKET].name])
     return units
+
+
+def verify(*units: Path) -> "subprocess.CompletedProcess[str]":
+    """Run systemd's checker on installed units, and their drop-ins."""
+    return subprocess.run(
+        [program("systemd-analyze"), "verify", *map(str, units)],
+        env=os.environ | {"SYSTEMD_UNIT_PATH": f"{units[0].parent}:"},  # and its own, after the colon
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.mark.peer
 def test_systemd_has_no_complaint(installed: dict[str, Path]) -> None:
-    words = [program("systemd-analyze"), "verify", *map(str, installed.values())]
-    result = subprocess.run(words, capture_output=True, text=True, check=False)
+    result = verify(*installed.values())
     assert (result.returncode, result.stderr) == (0, "")
 
 
@@ -59,8 +87,7 @@ def test_systemd_has_no_complaint(installed: dict[str, Path]) -> None:
 def test_systemd_would_complain(installed: dict[str, Path]) -> None:
     unit = installed[WORKER]
     unit.write_text(unit.read_text().replace("ProtectHome=yes", "ProtectHome=perhaps"))
-    words = [program("systemd-analyze"), "verify", str(unit)]
-    assert subprocess.run(words, capture_output=True, text=True, check=False).stderr
+    assert verify(unit).stderr
 
 
 @pytest.mark.peer
@@ -142,5 +169,48 @@ def test_systemd_is_told_and_watches(name: str) -> None:
     assert unit["RestartPreventExitStatus"] == ["2"], "the exit code of wrong settings"
 
 
-def test_the_socket_is_at_the_derived_port() -> None:
-    assert assignments(SOCKET)["ListenStream"] == [str(derived_metrics_port(int(INSTANCE)))]
+# --- Sockets ---
+
+
+def test_each_socket_that_is_enabled_is_at_the_derived_port(tmp_path: Path) -> None:
+    ports = [80, 8001, 10000, 50051, 55535, 55536, 60051, 65535]
+    found = generated(tmp_path, *(SOCKET.replace("@", f"@{port}") for port in ports))
+    assert found == {
+        SOCKET.replace("@", f"@{port}"): f"[Socket]\nListenStream={derived_metrics_port(port)}\n"
+        for port in ports
+    }
+
+
+@pytest.mark.parametrize("instance", ["", "x", "08001", "100000", "80 01"])
+def test_a_socket_of_no_port_is_left_alone(tmp_path: Path, instance: str) -> None:
+    assert generated(tmp_path, SOCKET.replace("@", f"@{instance}")) == {}
+
+
+def test_without_a_socket_there_is_nothing_to_generate(tmp_path: Path) -> None:
+    assert generated(tmp_path) == {}
+
+
+def test_the_socket_has_no_port_but_the_generators() -> None:
+    assert "ListenStream" not in assignments(SOCKET)
+
+
+# --- Limits, and what goes before ---
+
+
+@pytest.mark.parametrize(
+    ("name", "manifest", "containers"),
+    [
+        (WORKER, "worker.yaml", "initContainers"),
+        (FLEET, "fleet.yaml", "containers"),
+    ],
+)
+def test_memory_is_limited_as_in_kubernetes(name: str, manifest: str, containers: str) -> None:
+    deployment = next(yaml.safe_load_all((ROOT / "config" / "kubernetes" / manifest).read_text("utf-8")))
+    (container,) = deployment["spec"]["template"]["spec"][containers]
+    assert [f"{it}i" for it in assignments(name)["MemoryMax"]] == [container["resources"]["limits"]["memory"]]
+
+
+def test_the_fleet_is_checked_before_it_starts_and_starts_all_the_same() -> None:
+    unit = assignments(FLEET)
+    program, command = unit["ExecStart"][0].split()
+    assert unit["ExecStartPre"] == [f"-{program} check {command}"]

@@ -1,5 +1,9 @@
 """A real Prometheus that scrapes over TLS with a password, and its own checker on our web configuration files."""
 
+import http.client
+import re
+import shutil
+import ssl
 import subprocess
 from pathlib import Path
 
@@ -39,11 +43,27 @@ def check_web_config(file: Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_promtool_takes_the_example(files: Path) -> None:
-    file = files / EXAMPLE.name
-    file.write_text(EXAMPLE.read_text())
-    result = check_web_config(file)
+def test_promtool_takes_the_example_with_the_certificates_that_the_document_makes(tmp_path: Path) -> None:
+    program("openssl")
+    program("promtool")
+    shutil.copy(EXAMPLE, tmp_path)
+    text = (ROOT / "docs" / "deploy.md").read_text("utf-8")
+    (commands,) = re.findall(r"^```sh\n(openssl req .*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert f"promtool check web-config {EXAMPLE.name}\n" in commands
+    result = subprocess.run(
+        ["sh", "-e", "-c", commands], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stderr
+    worker = tmp_path / "worker"
+    worker.mkdir()
+    trust = ssl.create_default_context(cafile=tmp_path / "server.crt")
+    with daemon(worker, f"--web-config={tmp_path / EXAMPLE.name}") as exporter:
+        connection = http.client.HTTPSConnection("localhost", exporter.port, timeout=10, context=trust)
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().status == 401, (
+            "the certificate is trusted, and a password is asked for"
+        )
+        connection.close()
 
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=[file.stem for file in MISTAKES])
