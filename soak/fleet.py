@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from benchmarks.directories import workspace
 from soak.exporter import SETTLED, Exporter, exporter
 from soak.parts import Part, Samples
-from tests.fleet import targets
-from tests.fleet.targets import DEADLINE, Behaviour, serving
+from tests.support import targets
+from tests.support.targets import DEADLINE, Behaviour, serving
 from tests.support.waiting import eventually
 
 _WORKERS = 16

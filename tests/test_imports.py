@@ -25,6 +25,8 @@ ALLOWED: dict[str, set[str]] = {
     "printable": set(),
     "strict_yaml": set(),
     "threads": set(),
+    # Expositions of other programs, read. It takes plain values, as web does.
+    "scraping": {"model"},
     # What is on the command line, in environment and file. Only the last two know where from.
     "values": {"addresses", "model", "paths"},
     "options": {"addresses", "errors", "paths", "values"},
@@ -57,6 +59,7 @@ ALLOWED: dict[str, set[str]] = {
         "options",
         "paths",
         "printable",
+        "scraping",
         "service",
         "strict_yaml",
         "threads",

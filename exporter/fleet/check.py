@@ -6,13 +6,13 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from exporter.fleet.client import make_session
 from exporter.fleet.parts import Fleet
 from exporter.fleet.serve import endpoint, trusted
 from exporter.fleet.status import FleetStatus
 from exporter.options import FleetOptions
 from exporter.paths import FLEET_METRICS
 from exporter.printable import printable
+from exporter.scraping.client import make_session
 from exporter.service.checking import check_port, urls
 from exporter.service.run import load_access
 

@@ -17,12 +17,12 @@ from exporter.errors import ScrapeError
 from exporter.exposition.compression import Encoder
 from exporter.exposition.negotiation import Representation
 from exporter.exposition.text import escape
-from exporter.fleet.client import TIMEOUT, Answer, TargetFailure
 from exporter.fleet.merge import merge
-from exporter.fleet.reading import BadExpositionError, BodyReader, Reading
 from exporter.fleet.targets import Target
 from exporter.logs import fields
 from exporter.model import Snapshot
+from exporter.scraping.client import TIMEOUT, TOO_LARGE, Answer, TargetFailure
+from exporter.scraping.reading import BadExpositionError, BodyReader, Reading
 from exporter.service.coalescing import Coalescer
 from exporter.threads import DaemonThread
 
@@ -220,6 +220,8 @@ class Fanout:
                 reading = await self._thread.run(partial(self._read, target, answer))
         except TargetFailure as failure:
             reason, problem = failure.reason, str(failure)
+            if reason == TOO_LARGE:
+                problem += "; --max-target-bytes sets the limit"
         except BadExpositionError as error:
             reason, problem = "exposition", str(error)
         except TimeoutError:

@@ -5,9 +5,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from exporter.exposition.text import Renderer, ending, header
-from exporter.fleet.layout import BROKEN_FAMILY, DUPLICATE_SERIES, STRAY_LINE, FamilyLines
-from exporter.fleet.reading import Reading
 from exporter.model import Format, Snapshot, names
+from exporter.scraping.layout import BROKEN_FAMILY, DUPLICATE_SERIES, STRAY_LINE, FamilyLines
+from exporter.scraping.reading import Reading
 
 TYPE_CONFLICT = "type_conflict"
 RESERVED_NAME = "reserved_name"

@@ -7,13 +7,13 @@ from typing import Any
 
 import aiohttp
 
-from exporter.fleet.client import scrape
 from exporter.fleet.fanout import Fanout
 from exporter.fleet.sources import FILE_INTERVAL, Discovery, SmgWorkers, Source, WorkersFile, every
 from exporter.fleet.status import Observer
 from exporter.fleet.targets import from_option
 from exporter.fleet.telemetry import Telemetry, target_metrics
 from exporter.options import FleetOptions
+from exporter.scraping.client import scrape
 
 
 class Fleet:

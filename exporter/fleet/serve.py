@@ -8,10 +8,10 @@ from typing import Any
 
 from exporter.errors import SettingsError
 from exporter.fleet.app import make_app
-from exporter.fleet.client import make_session
 from exporter.fleet.parts import Fleet
 from exporter.options import FleetOptions
 from exporter.paths import FLEET_METRICS
+from exporter.scraping.client import make_session
 from exporter.service.run import run
 from exporter.web.listen import Endpoint
 

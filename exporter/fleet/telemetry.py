@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from exporter.fleet.client import REASONS
 from exporter.fleet.fanout import PHASES, Fanout, Outcomes
 from exporter.fleet.merge import LEFT_OUT
 from exporter.fleet.sources import Discovery
 from exporter.fleet.targets import Target
 from exporter.model import Snapshot
+from exporter.scraping.client import REASONS
 from exporter.service.own_metrics import OwnMetrics, Told, by_label, make_metrics
 
 _OF_TARGETS = {

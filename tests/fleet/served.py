@@ -9,12 +9,12 @@ from functools import partial
 import aiohttp
 
 from exporter.fleet.app import make_app
-from exporter.fleet.client import make_session, scrape
 from exporter.fleet.fanout import Fanout
 from exporter.fleet.sources import Discovery, Source, SourceError
 from exporter.fleet.status import Observer
 from exporter.fleet.targets import Target
 from exporter.fleet.telemetry import Telemetry, target_metrics
+from exporter.scraping.client import make_session, scrape
 from exporter.web.listen import open_sockets
 from exporter.web.server import Server
 

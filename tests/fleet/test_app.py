@@ -7,9 +7,9 @@ import pytest
 from exporter.fleet.sources import Source
 from exporter.fleet.targets import from_option
 from tests.fleet.served import Away, fleet
-from tests.fleet.targets import answer, serving
 from tests.support.compare import of_openmetrics, types
 from tests.support.expositions import Exposition
+from tests.support.targets import answer, serving
 
 
 async def test_engine_metrics_is_negotiated() -> None:

@@ -12,15 +12,15 @@ import pytest
 
 from exporter.errors import ScrapeError
 from exporter.exposition.negotiation import Encoding, Escaping, Representation
-from exporter.fleet.client import make_session, scrape
 from exporter.fleet.fanout import Fanout, Outcome
 from exporter.fleet.targets import Target, from_option
 from exporter.fleet.telemetry import target_metrics
 from exporter.model import Format
-from tests.fleet import targets
-from tests.fleet.targets import Behaviour, Server, answer, serving
+from exporter.scraping.client import make_session, scrape
+from tests.support import targets
 from tests.support.compare import of_openmetrics, types
 from tests.support.expositions import Exposition
+from tests.support.targets import Behaviour, Server, answer, serving
 
 TEXT = Representation(Format.TEXT_0_0_4, Escaping.UNDERSCORES, Encoding.IDENTITY)
 GZIPPED = Representation(Format.TEXT_0_0_4, Escaping.UNDERSCORES, Encoding.GZIP)

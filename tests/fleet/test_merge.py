@@ -6,10 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.fleet.merge import merge
-from exporter.fleet.reading import BodyReader
 from exporter.model import Format
+from exporter.scraping.reading import BodyReader
 from exporter.service.own_metrics import Metric
-from tests.fleet.expositions import (
+from tests.support.compare import flat, of_openmetrics, of_text
+from tests.support.merging import (
     OPENMETRICS,
     TEXT,
     expositions,
@@ -19,7 +20,6 @@ from tests.fleet.expositions import (
     recorded_text,
     slow_merge,
 )
-from tests.support.compare import flat, of_openmetrics, of_text
 
 ADDRESSES = ("grpc://10.0.0.1:8001", "grpc://10.0.0.2:8001", "http://[::1]:30000")
 

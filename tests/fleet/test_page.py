@@ -8,7 +8,7 @@ from exporter.fleet.page import render
 from exporter.fleet.status import FleetStatus, SourceStatus, TargetStatus
 from exporter.fleet.targets import from_option, from_smg
 from tests.fleet.served import fleet
-from tests.fleet.targets import answer, serving
+from tests.support.targets import answer, serving
 
 NOW = 1_700_100_000.0
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from exporter.fleet.client import make_session
 from exporter.fleet.sources import Discovery, SmgWorkers, Source, SourceError, WorkersFile
 from exporter.fleet.targets import from_option
-from tests.fleet.targets import Behaviour, answer, hang, reset, serving
+from exporter.scraping.client import make_session
+from tests.support.targets import Behaviour, answer, hang, reset, serving
 
 GROUPS = [{"targets": ["grpc://a:1", "grpc://b:1"], "labels": {"rack": "x"}}, {"targets": ["c:9400"]}]
 

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from exporter.fleet.fanout import Outcome
-from exporter.fleet.reading import BodyReader
 from exporter.fleet.sources import Discovery, Source
 from exporter.fleet.status import Observer
 from exporter.fleet.targets import Target, from_option, from_smg
+from exporter.scraping.reading import BodyReader
 from tests.fleet.served import Away, fleet
 
 

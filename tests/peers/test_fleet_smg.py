@@ -11,8 +11,8 @@ from threading import Thread
 
 import pytest
 
-from tests.fleet.expositions import recorded_text
 from tests.support.daemon import daemon, free_port
+from tests.support.merging import recorded_text
 from tests.support.peers import program
 from tests.support.waiting import eventually
 

@@ -11,9 +11,9 @@ from itertools import compress
 from operator import ne
 from weakref import WeakValueDictionary
 
-from exporter.fleet.layout import PIECES, BodyLayout, make_layout
-from exporter.fleet.line import OWN_ADDRESS, VALUE, Line, LineReader
 from exporter.model import Format, Labels
+from exporter.scraping.layout import PIECES, BodyLayout, make_layout
+from exporter.scraping.line import OWN_ADDRESS, VALUE, Line, LineReader
 
 _value = re.compile(VALUE)
 _values = re.compile(rb"(?:%b)*+" % VALUE)
@@ -38,7 +38,7 @@ class Reading:
     timestamps: bool
     """Whether values may have timestamps."""
     address: bytes
-    """The `worker_addr` label, written between a sample's head and its value."""
+    """The `worker_addr` label, if any, and the closing brace: written between a sample's head and its value."""
 
     def pieces(self, format_: Format) -> list[bytes]:
         """Return the pieces of all samples, `PIECES` for each."""
@@ -53,19 +53,23 @@ class Reading:
 class BodyReader:
     """Reads the expositions of several workers; readings share the lines and families that they have in common."""
 
-    def __init__(self, labels: Labels = ()) -> None:
-        """Put `labels`, whose values are escaped already, on every series, beside `worker_addr`."""
+    def __init__(self, labels: Labels = (), *, keeps_addresses: bool = False) -> None:
+        """Put `labels`, whose values are escaped already, on every series, beside `worker_addr`.
+
+        If the reader `keeps_addresses`, a series keeps its own `worker_addr`, and gets none if it has none.
+        """
         self._labels = labels
+        self._keeps_addresses = keeps_addresses
         self._by_length: WeakValueDictionary[int, Reading] = WeakValueDictionary()
         """The last reading of each number of lines, as long as something else refers to it."""
 
-    def read(self, body: bytes, worker_addr: bytes, before: Reading | None = None) -> Reading:
+    def read(self, body: bytes, worker_addr: bytes = b"", before: Reading | None = None) -> Reading:
         """Read a text exposition; `before` is the last reading of the same worker.
 
         Raises BadExpositionError if there are faults, and no sample.
         """
         texts = _split(body)
-        address = b'worker_addr="%b"} ' % worker_addr
+        address = b"} " if self._keeps_addresses else b'worker_addr="%b"} ' % worker_addr
         reading = _read_again(texts, len(body), before, address)
         if reading is None:
             alike = self._nearest(len(texts))
@@ -83,14 +87,14 @@ class BodyReader:
 
     def _read(self, texts: list[bytes], body: bytes, like: Reading | None, address: bytes) -> Reading:
         """Read a body line by line; take the lines and families that `like` has too from there."""
-        match = OWN_ADDRESS.search(body)
+        match = None if self._keeps_addresses else OWN_ADDRESS.search(body)
         own_address = match[0] if match else b""
         layout = like.layout if like else None
         known = dict(zip(layout.starts, layout.lines, strict=True)) if layout else {}
         begins = [text[: text.rfind(b" ") + 1] for text in texts]
         lines = [known.get(begin.removesuffix(own_address), _UNKNOWN) for begin in begins]
         values = list(map(bytes.removeprefix, texts, begins))
-        reader = LineReader(known, own_address, self._labels)
+        reader = LineReader(known, own_address, self._labels, keeps_address=self._keeps_addresses)
         for index, line in enumerate(lines):
             if line is _UNKNOWN:
                 lines[index], values[index] = reader.read(texts[index])

@@ -14,6 +14,7 @@ ACCEPT = "text/plain;version=0.0.4"
 """The Accept header: the one format that every worker has."""
 
 TIMEOUT = "timeout"
+TOO_LARGE = "too_large"
 
 REASONS = (
     "connect",
@@ -27,7 +28,7 @@ REASONS = (
     "status",
     TIMEOUT,
     "tls",
-    "too_large",
+    TOO_LARGE,
     "truncated",
 )
 """Every reason for which the scrape of a target fails, here or in callers."""
@@ -157,7 +158,7 @@ def _gunzip(data: bytes, limit: int) -> bytes:
 
 
 def _too_large(limit: int) -> TargetFailure:
-    return TargetFailure("too_large", f"the body is larger than {limit} bytes, as --max-target-bytes allows")
+    return TargetFailure(TOO_LARGE, f"the body is larger than {limit} bytes, the most that is read")
 
 
 def _failure(error: Exception) -> TargetFailure:

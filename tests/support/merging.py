@@ -12,8 +12,8 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter.fleet.merge import merge
-from exporter.fleet.reading import BodyReader, Reading
 from exporter.model import Format
+from exporter.scraping.reading import BodyReader, Reading
 from tests.support.compare import Facts, facts
 
 TEXT, OPENMETRICS = Format.TEXT_0_0_4, Format.OPENMETRICS_1_0_0

@@ -3,7 +3,7 @@
 import pytest
 
 from exporter.model import Format
-from tests.fleet.expositions import faults, merged
+from tests.support.merging import faults, merged
 
 
 @pytest.mark.parametrize("name", ["sglang:x", "Capital", "max_running_requests_under_SLO", ":", "_"])

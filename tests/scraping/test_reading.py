@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.fleet.merge import merge
-from exporter.fleet.reading import BadExpositionError, BodyReader, Reading
 from exporter.model import Format
-from tests.fleet.expositions import OPENMETRICS, expositions, merged
+from exporter.scraping.reading import BadExpositionError, BodyReader, Reading
+from tests.support.merging import OPENMETRICS, expositions, merged
 
 ADDRESS = b"grpc://10.0.0.1:8001"
 
@@ -273,7 +273,7 @@ def test_readings_that_nobody_has_any_more_are_not_kept() -> None:
     assert len(reader._by_length) == 20
     del readings[1:]
     assert list(reader._by_length.values()) == readings
-    assert vars(reader).keys() == {"_labels", "_by_length"}, "another cache, another test"
+    assert vars(reader).keys() == {"_labels", "_keeps_addresses", "_by_length"}, "another cache, another test"
 
 
 def test_memory_stays_as_it_is_though_series_come_and_go_for_ever() -> None:

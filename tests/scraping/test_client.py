@@ -11,9 +11,9 @@ import aiohttp
 import pytest
 import trustme
 
-from exporter.fleet.client import TargetFailure, make_session, scrape
-from tests.fleet import targets
-from tests.fleet.targets import BODY, TEXT, Behaviour, answer, bomb, gzipped, head, serving
+from exporter.scraping.client import TargetFailure, make_session, scrape
+from tests.support import targets
+from tests.support.targets import BODY, TEXT, Behaviour, answer, bomb, gzipped, head, serving
 
 LIMIT = 1 << 20
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.fleet.expositions import OPENMETRICS, faults, merged
 from tests.support.compare import of_openmetrics, types
+from tests.support.merging import OPENMETRICS, faults, merged
 
 
 def test_an_interleaved_family_is_put_together() -> None:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 
-from exporter.fleet.line import Broken, Header, Line, Sample
 from exporter.model import SUFFIXES, Format
+from exporter.scraping.line import Broken, Header, Line, Sample
 
 PIECES = 3
 """Pieces that a sample is written from: its head, the worker's address, its value."""
@@ -31,7 +31,7 @@ class FamilyLines:
     help: str
     lines: tuple[Line, ...]
     order: tuple[int, ...]
-    """The numbers of the lines that are samples, in the order of the fleet's answer."""
+    """The numbers of the lines that are samples, in the order of our answer."""
     heads: tuple[bytes, ...]
     """The head of each sample, in the same order."""
     openmetrics_heads: tuple[bytes, ...]

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from prometheus_client.utils import floatToGoString
 
-from exporter.model import SUFFIXES, Format, Labels, relabel
+from exporter.model import SUFFIXES, Format, Labels, add_labels, relabel
 
 _NUMBER = (
     rb"(?:[0-9]++(?:\.[0-9]*+)?+(?:[eE][+-]?[0-9]++)?+"  # tried first, since nearly all values look so
@@ -38,6 +38,7 @@ _LABEL = re.compile(
 _LABELS = re.compile(rf"[ \t]*+(?:{_LABEL.pattern})*+")
 _HEADER = re.compile(rb"\n?#\s*(HELP|TYPE)\s+(%b)(?:\s+(.*?))?\n?" % _NAME.pattern)
 _ESCAPE = re.compile(r"\\([\\n])")
+_ESCAPE_IN_VALUE = re.compile(r'\\([\\n"])')
 _TYPES = {name.encode(): name for name in SUFFIXES[Format.TEXT_0_0_4]} | {b"untyped": "unknown"}
 _BOUNDS = ("le", "quantile")
 _BEFORE_OWN_ADDRESS = (b"{", b",")
@@ -51,7 +52,7 @@ class Line:
     name: bytes = b""
     """The sample's name; empty if the line is not a sample's."""
     head: bytes = b""
-    """The text that the fleet's answer has in place of the start."""
+    """The text that our answer has in place of the start."""
     has_own_address: bool = False
     """Whether the own address follows the start."""
 
@@ -100,7 +101,7 @@ class _LabelSet(NamedTuple):
     """The labels of a sample, in the forms that `Sample` needs them in."""
 
     written: bytes
-    """The labels as the fleet's answer has them, up to `worker_addr`."""
+    """The labels as our answer has them, up to `worker_addr`."""
     openmetrics: bytes
     ordered: bytes
     without_bound: bytes | None
@@ -111,15 +112,18 @@ class _LabelSet(NamedTuple):
 class LineReader:
     """Reads lines of one body; remembers labels, since many lines have the same."""
 
-    def __init__(self, known: dict[bytes, Line], own_address: bytes, labels: Labels) -> None:
+    def __init__(
+        self, known: dict[bytes, Line], own_address: bytes, labels: Labels, *, keeps_address: bool
+    ) -> None:
         """Take lines with a known start from `known`, and add new ones to it; `own_address` is the one in the body.
 
-        In the fleet's answer each series has a `worker_addr` of ours as its last label, so one that the worker wrote is
-        dropped. The `labels`, whose values are escaped already, are added to each series.
+        Unless a reader `keeps_address`, the worker's own `worker_addr` is dropped: each series gets one of ours, as its
+        last label. The `labels`, whose values are escaped already, are added to each series.
         """
         self._known = known
         self._own_address = own_address
         self._labels = labels
+        self._keeps_address = keeps_address
         self._label_sets: dict[bytes, _LabelSet | None] = {}
         """The labels by the text between the braces; None if that is malformed."""
         self._shared: dict[bytes, bytes] = {}
@@ -175,7 +179,8 @@ class LineReader:
         pairs = dict(found)
         if len(pairs) < len(found):
             return None
-        pairs.pop("worker_addr", None)
+        if not self._keeps_address:
+            pairs.pop("worker_addr", None)
         pairs = relabel(pairs, self._labels)
         written = _write(pairs.items())
         names = [name for name in sorted(pairs) if pairs[name]]
@@ -190,6 +195,17 @@ class LineReader:
                 openmetrics = _write((pairs | numbers).items())
         le, quantile = [bounds.get(name, math.nan) for name in _BOUNDS]
         return _LabelSet(written, openmetrics, ordered, without_bound, le, quantile)
+
+
+def split_head(head: bytes) -> tuple[str, Labels]:
+    """Return the sample's name and its labels, unescaped, sorted and without empty ones; `head` is a `Sample`'s."""
+    name, _, labels = head.decode().partition("{")
+    found = {label: _unescape(value) for label, value in _LABEL.findall(labels) if value}
+    return name, add_labels(found, ())
+
+
+def _unescape(value: str) -> str:
+    return _ESCAPE_IN_VALUE.sub(lambda match: "\n" if match[1] == "n" else match[1], value)
 
 
 def _head(name: bytes, labels: bytes) -> bytes:

@@ -1,0 +1,1 @@
+"""Other programs' expositions, over HTTP: a URL -> a body or a reason -> what its lines say -> a snapshot."""
