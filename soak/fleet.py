@@ -79,7 +79,10 @@ def fleet_targets(part: Part) -> None:
             subject.note_resources()
             for number in part.rounds(least=4):
                 listed = [worker for worker in workers if part.chance.random() > _ABSENT]
-                _show(subject, file, listed)
+                vanished = [
+                    worker for worker in workers if worker not in listed and worker.behave != worker.answer
+                ]
+                _show(subject, file, listed, vanished)
                 for worker in listed:
                     worker.series = part.chance.randint(1, 9)
                     faulty = part.chance.random() < _FAULTY
@@ -89,7 +92,8 @@ def fleet_targets(part: Part) -> None:
                 got = subject.scrape()
                 whole.equal(_samples(well), got.samples, f"round {number}")
                 expected = {
-                    f'{_UP}{{worker_addr="{worker.url}"}}': float(worker in well) for worker in listed
+                    f'{_UP}{{worker_addr="{worker.url}"}}': float(worker in well)
+                    for worker in (*listed, *vanished)
                 }
                 found = {key: value for key, value in got.own.items() if key.startswith(_UP)}
                 up.equal(expected, found, f"round {number}")
@@ -116,10 +120,12 @@ def _list(file: Path, workers: Sequence["_Worker"]) -> None:
     new.replace(file)
 
 
-def _show(subject: Exporter, file: Path, workers: Sequence["_Worker"]) -> None:
-    """Make these workers the targets; return once the fleet has read the file."""
+def _show(
+    subject: Exporter, file: Path, workers: Sequence["_Worker"], vanished: Sequence["_Worker"] = ()
+) -> None:
+    """List these workers; return once the fleet has read the file, and keeps those that `vanished` while down."""
     _list(file, workers)
-    urls = {worker.url for worker in workers}
+    urls = {worker.url for worker in (*workers, *vanished)}
 
     def known() -> bool:
         groups = json.loads(subject.get("/sd")[1])

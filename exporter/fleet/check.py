@@ -57,5 +57,5 @@ def _is_same(status: FleetStatus, facts: Mapping[str, Any]) -> bool:
     return isinstance(targets, list) and [
         (target.get("worker_addr"), target.get("metrics_url"))
         for target in targets
-        if isinstance(target, dict)
+        if isinstance(target, dict) and target.get("listed", True)
     ] == [(target.worker_addr, target.metrics_url) for target in status.targets]

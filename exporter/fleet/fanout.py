@@ -169,6 +169,11 @@ class Fanout:
             body.add_done_callback(_retrieve_error)  # no request may be waiting for it any more
         return await asyncio.shield(fan_out.bodies[wanted])
 
+    def is_down(self, target: Target) -> bool:
+        """Return whether the last scrape of a target failed; False if there was none."""
+        outcome = self.outcomes.get(target.metrics_url)
+        return outcome is not None and outcome.reading is None
+
     def delay(self) -> str:
         """Return why scrapes are delayed: an empty text, for a fleet knows no delay such as a long first read."""
         return ""

@@ -70,8 +70,9 @@ def _targets(status: FleetStatus) -> str:
 def _target(target: TargetStatus) -> str:
     link = f'<a href="{html.text(target.metrics_url)}">{html.code(target.metrics_url)}</a>'
     labels = ", ".join(f"{name}={value}" for name, value in target.labels.items())
+    vanished = "" if target.listed else html.problem("no longer listed by its source")
     return html.row(
-        f"{html.code(target.worker_addr)}<br>{link}{html.problem(target.problem)}",
+        f"{html.code(target.worker_addr)}<br>{link}{html.problem(target.problem)}{vanished}",
         f'<span class="faint">{html.text(labels)}</span>',
         f'<span class="{target.state} number">{target.state}</span>',
         "" if target.seconds is None else html.duration(target.seconds),

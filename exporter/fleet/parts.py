@@ -10,7 +10,7 @@ import aiohttp
 from exporter.fleet.fanout import Fanout
 from exporter.fleet.sources import FILE_INTERVAL, Discovery, SmgWorkers, Source, WorkersFile, every
 from exporter.fleet.status import Observer
-from exporter.fleet.targets import from_option
+from exporter.fleet.targets import Target, from_option
 from exporter.fleet.telemetry import Telemetry, target_metrics
 from exporter.options import FleetOptions
 from exporter.scraping.client import scrape
@@ -21,11 +21,10 @@ class Fleet:
 
     def __init__(self, options: FleetOptions, session: aiohttp.ClientSession, *, quiet: bool = False) -> None:
         """Build and connect the parts. `quiet`: do not log what the sources find."""
-        file = (
-            Source("file", WorkersFile(options.workers_file), quiet=quiet) if options.workers_file else None
-        )
+        source = partial(Source, quiet=quiet, is_down=self._is_down)
+        file = source("file", WorkersFile(options.workers_file)) if options.workers_file else None
         smg = (
-            Source("smg", SmgWorkers(session, options.smg_url, options.smg_api_key_file), quiet=quiet)
+            source("smg", SmgWorkers(session, options.smg_url, options.smg_api_key_file))
             if options.smg_url
             else None
         )
@@ -49,6 +48,9 @@ class Fleet:
         )
         self.telemetry = Telemetry(self.discovery, self.fanout)
         self.observer = Observer(self.discovery, self.fanout)
+
+    def _is_down(self, target: Target) -> bool:
+        return self.fanout.is_down(target)  # which is made after the sources
 
     async def look(self) -> None:
         """Read all sources of targets."""

@@ -14,6 +14,7 @@ from aiohttp import hdrs
 
 from exporter import strict_yaml
 from exporter.fleet.targets import Target, TargetError, distinct, from_file, from_smg
+from exporter.fleet.vanished import Vanished, keep
 from exporter.logs import fields
 from exporter.threads import in_thread
 
@@ -25,6 +26,9 @@ _MAX_SIZE = 16 << 20
 _SMG_TIMEOUT = 5.0
 _LONGEST_PROBLEM = 300
 """Most characters that are logged of an entry's problem, since an entry may be of any length."""
+
+_NAMED = 5
+"""Most workers that a log line names."""
 
 _logger = logging.getLogger(__name__)
 
@@ -43,8 +47,19 @@ class TargetReader(Protocol):
 class Source:
     """One source, with its targets as of the last successful refresh."""
 
-    def __init__(self, name: str, reader: TargetReader, *, quiet: bool = False) -> None:
-        """Name the source in metrics and logs: `file`, `smg`. Unless `quiet`, refreshes that bring news are logged."""
+    def __init__(
+        self,
+        name: str,
+        reader: TargetReader,
+        *,
+        quiet: bool = False,
+        is_down: Callable[[Target], bool] = lambda _: False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Name the source in metrics and logs: `file`, `smg`. Unless `quiet`, refreshes that bring news are logged.
+
+        `is_down` tells whether the last scrape of a target failed.
+        """
         self.name = name
         self.targets: tuple[Target, ...] = ()
         self.problem = f"{name}: not read yet"
@@ -53,8 +68,12 @@ class Source:
         """Number of entries without a target in the last successful refresh."""
         self.last_success: float | None = None
         """When the last successful refresh was, in Unix seconds."""
+        self.vanished: Sequence[Vanished] = ()
+        """Targets that were down when the source ceased to list them, and still are."""
         self._reader = reader
         self._quiet = quiet
+        self._is_down = is_down
+        self._clock = clock
 
     async def refresh(self) -> None:
         """Read the source again; a failure leaves the targets as they are, and is logged if it is a new one."""
@@ -67,6 +86,7 @@ class Source:
                     extra=fields(source=self.name, problem=error),
                 )
             self.problem = str(error)
+            self._keep_vanished(self.targets)
             return
         problems = [entry for entry in found if isinstance(entry, TargetError)]
         targets = tuple(entry for entry in found if isinstance(entry, Target))
@@ -78,8 +98,20 @@ class Source:
             for problem in problems:
                 text = str(problem)[:_LONGEST_PROBLEM]
                 _logger.warning("target skipped", extra=fields(source=self.name, problem=text))
+        self._keep_vanished(targets)
         self.targets, self.skipped, self.problem = targets, len(problems), ""
         self.last_success = time.time()
+
+    def _keep_vanished(self, listed: Sequence[Target]) -> None:
+        """Decide which targets are kept though they are not `listed` now; log those that vanished just now."""
+        known = {one.target for one in self.vanished}
+        self.vanished = keep(self.vanished, self.targets, listed, self._is_down, self._clock())
+        new = [one.target.worker_addr for one in self.vanished if one.target not in known]
+        if new and not self._quiet:
+            _logger.warning(
+                "workers vanished from their source while down; kept as targets for ten minutes",
+                extra=fields(source=self.name, count=len(new), workers=",".join(new[:_NAMED])),
+            )
 
     async def run(self, wakeups: AsyncIterator[None]) -> None:
         """Refresh at each wake-up, until cancelled."""
@@ -88,7 +120,10 @@ class Source:
 
 
 class Discovery:
-    """The targets of all sources: the `fixed` ones of options, then each source's; of a worker, the first counts."""
+    """The targets of all sources: the `fixed` ones of options, then each source's, then those that vanished while down.
+
+    Of a worker, the first target counts.
+    """
 
     def __init__(self, fixed: Sequence[Target], sources: Sequence[Source]) -> None:
         self.sources = tuple(sources)
@@ -99,11 +134,19 @@ class Discovery:
     @property
     def targets(self) -> tuple[Target, ...]:
         """The present targets, without duplicates."""
-        lists = (self._fixed, *(source.targets for source in self.sources))
+        lists = (*self._listed(), tuple(one.target for source in self.sources for one in source.vanished))
         if lists != self._lists:
             self._lists = lists
             self._targets = distinct(target for targets in lists for target in targets)
         return self._targets
+
+    @property
+    def listed(self) -> frozenset[str]:
+        """Addresses of the workers that options and sources list now: all targets but the vanished ones."""
+        return frozenset(target.worker_addr for targets in self._listed() for target in targets)
+
+    def _listed(self) -> tuple[tuple[Target, ...], ...]:
+        return self._fixed, *(source.targets for source in self.sources)
 
     @property
     def problem(self) -> str:

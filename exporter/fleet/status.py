@@ -24,6 +24,8 @@ class TargetStatus:
     seconds: float | None = None
     samples: int = 0
     labels: Mapping[str, str] = field(default_factory=dict)
+    listed: bool = True
+    """Whether options or sources list it still; False for one that vanished while it was down."""
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,13 @@ class Observer:
 
     def status(self) -> FleetStatus:
         """Return the present status."""
-        outcomes = self._fanout.outcomes
+        outcomes, listed = self._fanout.outcomes, self._discovery.listed
         return FleetStatus(
             started=self._started,
             problem=self._discovery.problem,
             targets=tuple(
-                _target(target, outcomes.get(target.metrics_url)) for target in self._discovery.targets
+                _target(target, outcomes.get(target.metrics_url), listed=target.worker_addr in listed)
+                for target in self._discovery.targets
             ),
             sources=tuple(
                 SourceStatus(
@@ -93,9 +96,11 @@ class Observer:
         return [_sd_group(target) for target in self._discovery.targets]
 
 
-def _target(target: Target, outcome: Outcome | None) -> TargetStatus:
+def _target(target: Target, outcome: Outcome | None, *, listed: bool) -> TargetStatus:
     if outcome is None:
-        return TargetStatus(target.worker_addr, target.metrics_url, "unknown", labels=target.labels)
+        return TargetStatus(
+            target.worker_addr, target.metrics_url, "unknown", labels=target.labels, listed=listed
+        )
     return TargetStatus(
         target.worker_addr,
         target.metrics_url,
@@ -104,6 +109,7 @@ def _target(target: Target, outcome: Outcome | None) -> TargetStatus:
         outcome.seconds,
         outcome.samples,
         target.labels,
+        listed,
     )
 
 

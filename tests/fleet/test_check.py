@@ -12,6 +12,7 @@ from exporter.fleet.check import check
 from exporter.options import FleetOptions
 from tests.support.checks import by_first_word
 from tests.support.daemon import daemon, free_port, run
+from tests.support.waiting import eventually
 
 
 class Checks:
@@ -99,6 +100,20 @@ def test_a_port_of_the_fleet_that_runs_and_of_a_workers_exporter(checks: Checks,
         assert checks.run(listen_port=it.port, worker=("http://v",))[0] == 1, "another fleet"
     with daemon(tmp_path / "worker") as it:
         assert checks.run(listen_port=it.port, worker=("http://v",))[0] == 1
+
+
+def test_the_port_of_the_same_fleet_that_still_shows_a_vanished_worker(
+    checks: Checks, tmp_path: Path
+) -> None:
+    file = tmp_path / "workers.yaml"
+    lost = f"http://127.0.0.1:{free_port()}"
+    file.write_text(f"[{{targets: ['http://127.0.0.1:1', '{lost}']}}]")
+    with daemon(tmp_path / "fleet", "fleet", f"--workers-file={file}") as it:
+        assert lost in it.get("/engine_metrics").text
+        file.write_text("[{targets: ['http://127.0.0.1:1']}]")
+        eventually(lambda: it.said("vanished from their source"), "the file is read again")
+        assert lost in it.get("/sd").text
+        assert checks.run(listen_port=it.port, workers_file=file)[0] == 0
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,13 @@ def test_targets_in_trouble_come_first() -> None:
     assert html.index("<code>w2<") < html.index("<code>w1<") < html.index("<code>w0<")
 
 
+def test_a_worker_that_its_source_has_forgotten_says_so() -> None:
+    for listed in (True, False):
+        target = TargetStatus("grpc://h:1", "http://h:10001/metrics", "down", listed=listed)
+        html = render(FleetStatus(NOW, "", (target,)), now=NOW)
+        assert ("no longer listed by its source" in html) is not listed
+
+
 def test_a_source_has_its_problem_beside_it() -> None:
     html = page("up", sources=(SourceStatus("smg", 3, 2, "<away>", NOW - 60),))
     assert "&lt;away&gt;" in html

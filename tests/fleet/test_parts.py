@@ -6,8 +6,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from exporter.exposition.negotiation import negotiate
 from exporter.fleet.parts import Fleet
 from exporter.options import FleetOptions
+from tests.fleet.targets import answer, reset, serving
 
 
 @pytest.fixture(name="session")
@@ -49,4 +51,23 @@ async def test_a_look_reads_the_sources_and_the_options_come_first(
     await fleet.look()
     assert [target.worker_addr for target in fleet.discovery.targets] == ["http://a", "http://b"]
     assert [target.worker_addr for target in fleet.observer.status().targets] == ["http://a", "http://b"]
+    fleet.fanout.close()
+
+
+async def test_a_worker_that_vanishes_from_the_file_while_down_is_kept(
+    session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    file = tmp_path / "workers.yaml"
+    async with serving(answer()) as well, serving(reset) as broken:
+        file.write_text(f"[{{targets: ['{well.worker}', '{broken.worker}']}}]")
+        fleet = Fleet(FleetOptions(workers_file=file), session)
+        await fleet.look()
+        await fleet.fanout.scrape(negotiate(None, None), 5.0)
+        file.write_text("[]")
+        await fleet.look()
+        body = b"".join(await fleet.fanout.scrape(negotiate(None, None), 5.0)).decode()
+        assert f'smg_exporter_target_up{{worker_addr="{broken.worker}"}} 0' in body
+        assert well.worker not in body
+        (kept,) = fleet.observer.status().targets
+        assert (kept.worker_addr, kept.state, kept.listed) == (broken.worker, "down", False)
     fleet.fanout.close()

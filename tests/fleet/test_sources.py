@@ -260,6 +260,43 @@ async def test_options_go_before_sources_and_each_worker_is_there_once() -> None
     assert [target.worker_addr for target in discovery.targets] == [f"grpc://{name}:1" for name in "abcd"]
 
 
+async def test_a_worker_that_vanishes_while_down_stays_a_target_for_ten_minutes(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    reader, now, down = Fixed("grpc://a:1", "grpc://b:1", "grpc://c:1"), [0.0], {"grpc://a:1", "grpc://b:1"}
+    source = Source(
+        "smg",
+        reader,  # type: ignore[arg-type]
+        is_down=lambda target: target.worker_addr in down,
+        clock=lambda: now[0],
+    )
+    discovery = Discovery([], [source])
+
+    async def refreshed(*listed: str) -> list[str]:
+        reader.texts = listed
+        await source.refresh()
+        return [target.worker_addr for target in discovery.targets]
+
+    await source.refresh()
+    caplog.clear()
+    assert await refreshed() == ["grpc://a:1", "grpc://b:1"], "c answers, so it was removed on purpose"
+    assert discovery.listed == frozenset()
+    assert discovery.problem == ""
+    assert await refreshed("grpc://a:1") == ["grpc://a:1", "grpc://b:1"]
+    assert discovery.listed == {"grpc://a:1"}
+    now[0] = 599.0
+    assert await refreshed("grpc://a:1") == ["grpc://a:1", "grpc://b:1"]
+    now[0] = 600.0
+    reader.texts = None  # a gateway that is away does not prolong it
+    await source.refresh()
+    assert [target.worker_addr for target in discovery.targets] == ["grpc://a:1"]
+    assert await refreshed() == ["grpc://a:1"]
+    down.clear()
+    assert await refreshed() == [], "it answers again"
+    messages = [record.getMessage() for record in caplog.records if "vanished" in record.getMessage()]
+    assert len(messages) == 2, "each time that a worker vanishes, once"
+
+
 async def test_why_there_is_no_target_is_told() -> None:
     nothing, away = Fixed(), Fixed()
     away.texts = None

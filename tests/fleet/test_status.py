@@ -60,4 +60,5 @@ async def test_what_is_known_of_each_target_and_source() -> None:
     assert list(facts["sources"]) == [
         {"name": "smg", "targets": 0, "skipped": 0, "problem": "smg: away", "last_success": None}
     ]
+    assert [it["listed"] for it in facts["targets"]] == [True] * 3
     assert (facts["ready"], facts["last_scrape"], facts["scrape_durations"]) == (True, 7.5, {"read": 0.25})
