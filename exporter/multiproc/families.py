@@ -111,6 +111,11 @@ class Families:
                 del self._families[family.name]
                 self._names.release(family)
 
+    def clear(self) -> None:
+        """Remove all series from their families, which they refer back to."""
+        for family in self._families.values():
+            family.clear()
+
     def forget_slots(self) -> None:
         """Forget all slots: they are remembered during one update, for files that are read together."""
         self._slots.clear()

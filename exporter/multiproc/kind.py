@@ -95,6 +95,12 @@ class Followed:
         """Forget what `blocks_of` remembers, as cells are about to get other blocks."""
         self._blocks_of.clear()
 
+    def close(self) -> None:
+        """Close the file for good; its blocks, which refer back to it, are released."""
+        self.db.close()
+        self.forget_blocks()
+        self.blocks.clear()
+
 
 class Kind:
     """The files of one kind, merged."""
@@ -149,9 +155,11 @@ class Kind:
             self._note_faults(name, placement)
 
     def close(self) -> None:
-        """Close all files."""
+        """Close all files, and free the kind's memory at once, not when Python next looks for reference cycles."""
         for one in self._followed.values():
-            one.db.close()
+            one.close()
+            one.placement = None
+        self._families.clear()
 
     def take(self, file: File, *, is_young: bool, stays_open: bool) -> None:
         """Take a file in, or take over its new state and plan.
@@ -182,7 +190,7 @@ class Kind:
         self._refusals.accept(name)
         self.left_out.pop(name, None)
         if one := self._followed.pop(name, None):
-            one.db.close()
+            one.close()
             self._let_go(one, one.cells)
         if name in self._dead:
             self._dead.drop(name)
@@ -337,7 +345,7 @@ class Kind:
         name = one.file.name
         del self._followed[name]
         self._reading.pop(name, None)
-        one.db.close()
+        one.close()
         if one.placement:
             self._dead.bury(name, one.placement, one.cells)
             self._leave(one)

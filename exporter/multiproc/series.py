@@ -98,6 +98,10 @@ class Family(model.Family):
         """Forget a series."""
         del self._series[series.key]
 
+    def clear(self) -> None:
+        """Forget all series."""
+        self._series.clear()
+
 
 def _realign(row: Row, columns: Sequence[float], new_columns: Sequence[float]) -> Row:
     """Return the row's cells in the order of the new columns, with 0 for columns that the row lacks."""

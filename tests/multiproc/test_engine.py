@@ -766,6 +766,44 @@ def test_files_that_come_and_go_leave_nothing_behind(watched: Watched) -> None:
     assert watched.files.removed == 5 * 220
 
 
+def test_what_goes_leaves_no_reference_cycles(watched: Watched) -> None:
+    keys = {
+        "counter": counter("a"),
+        "histogram": bucket("h", "0.5"),
+        "gauge_all": gauge("g"),
+        "gauge_max": gauge("m"),
+    }
+
+    def write_files(pid: int) -> None:
+        for kind, key in keys.items():
+            write(watched.directory / f"{kind}_{pid}.db", {key: 1.0})
+
+    def remove_files(pid: int) -> None:
+        for kind in keys:
+            (watched.directory / f"{kind}_{pid}.db").unlink()
+
+    for pid in (1, 2, 3):
+        write_files(pid)
+    watched.living = {1, 2, 3}
+    engine = Engine(watched.look, clock=Clock())
+    engine.update()
+    gc.collect()
+    gc.disable()
+    try:
+        watched.living = {1, 2}
+        engine.update()  # process 3 has died: its files are followed for a while,
+        engine.update()  # and are constants then
+        remove_files(2)
+        engine.update()
+        remove_files(1)
+        remove_files(3)
+        engine.update()
+        assert watched.files.epoch == 1
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
 def test_what_fails_unexpectedly_leaves_nothing_half_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
