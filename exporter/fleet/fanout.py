@@ -61,6 +61,14 @@ class Outcome:
         """Number of samples in the reading."""
         return self.reading.layout.samples if self.reading else 0
 
+    @property
+    def state(self) -> str:
+        """`up`; `dead`, if the target says that its worker's processes are all dead; `down`, if there is no reading."""
+        if self.reading is None:
+            return "down"
+        alive = self.reading.values_of("smg_exporter_worker_up")
+        return "dead" if alive and not any(alive) else "up"
+
 
 Outcomes = Mapping[str, Outcome]
 """Outcomes by the target's metrics URL."""
@@ -196,6 +204,7 @@ class Fanout:
                 group.create_task(self._scrape(fan_out, target))
         urls = {target.metrics_url for target in fan_out.targets}
         self._readings = {url: reading for url, reading in self._readings.items() if url in urls}
+        self._log_changes(fan_out)
         self.outcomes = fan_out.outcomes
         for outcome in fan_out.outcomes.values():
             self._count(outcome)
@@ -204,6 +213,17 @@ class Fanout:
         self._observe(fetch)
         self.last_scrape = time.time()
         fan_out.done.set()
+
+    def _log_changes(self, fan_out: _Round) -> None:
+        """Log each target that is down and was not, and each that was and no longer is."""
+        for target in fan_out.targets:
+            before, now = self.outcomes.get(target.metrics_url), fan_out.outcomes[target.metrics_url]
+            told = {"worker": target.worker_addr, "url": target.metrics_url}
+            was_down = before is not None and before.reading is None
+            if now.reading is None and not was_down:
+                _logger.warning("target is down", extra=fields(**told, problem=now.problem))
+            elif now.reading is not None and was_down:
+                _logger.info("target is up again", extra=fields(**told))
 
     def _count(self, outcome: Outcome) -> None:
         if outcome.reading is None:

@@ -9,7 +9,7 @@ from exporter.web import html
 LONGEST_LIST = 500
 """Rows of a list; beyond, a count. The whole list is in /status.json."""
 
-_TROUBLE_FIRST = {"down": 0, "unknown": 1, "up": 2}
+_TROUBLE_FIRST = {"down": 0, "dead": 1, "unknown": 2, "up": 3}
 _ENDPOINTS = [
     (paths.FLEET_METRICS, "the workers' metrics"),
     (paths.FLEET_OWN_METRICS, "the fleet exporter's own metrics"),
@@ -47,10 +47,16 @@ def _state(status: FleetStatus) -> html.State:
         scraped = len(states) - states.count("unknown")
         remark = f"{scraped} scraped so far; a request for {paths.FLEET_METRICS} scrapes all."
         return html.State("unknown", targets, remark)
-    if "down" in states:
-        headline = f"{states.count('down')} of {targets} down"
-        return html.State("down", headline, "The other targets' metrics are served.")
-    return html.State("up", f"{targets} up", "As of the last scrape.")
+    up, down, dead = (states.count(state) for state in ("up", "down", "dead"))
+    if up == len(states):
+        return html.State("up", f"{targets} up", "As of the last scrape.")
+    headline = f"{down + dead} of {targets} down" if up else f"{targets} down: no worker is up"
+    remarks = (
+        f"{down:,} cannot be scraped." if down else "",
+        f"{dead:,} can be scraped, but all of the worker's processes are dead." if dead else "",
+        "The other targets' metrics are served." if up else "",
+    )
+    return html.State("down", headline, " ".join(filter(None, remarks)))
 
 
 def _figures(status: FleetStatus, now: float) -> Sequence[tuple[str, str]]:
@@ -74,7 +80,7 @@ def _target(target: TargetStatus) -> str:
     return html.row(
         f"{html.code(target.worker_addr)}<br>{link}{html.problem(target.problem)}{vanished}",
         f'<span class="faint">{html.text(labels)}</span>',
-        f'<span class="{target.state} number">{target.state}</span>',
+        f'<span class="{"down" if target.state == "dead" else target.state} number">{target.state}</span>',
         "" if target.seconds is None else html.duration(target.seconds),
         f"{target.samples:,} samples",
     )

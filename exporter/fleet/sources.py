@@ -16,6 +16,7 @@ from exporter import strict_yaml
 from exporter.fleet.targets import Target, TargetError, distinct, from_file, from_smg
 from exporter.fleet.vanished import Vanished, keep
 from exporter.logs import fields
+from exporter.scraping.client import explain
 from exporter.threads import in_thread
 
 FILE_INTERVAL = 1.0
@@ -238,12 +239,8 @@ class SmgWorkers:
             answer = await in_thread(lambda: json.loads(body))
         except TimeoutError:
             raise SourceError(f"{self._url}: no answer within {_SMG_TIMEOUT:g} s") from None
-        except OSError as error:
-            raise SourceError(f"{error.filename or self._url}: {error.strerror or error}") from None
-        except (aiohttp.ClientError, ValueError, RecursionError) as error:
-            raise SourceError(
-                f"{self._url}: {' '.join(str(error).split()) or type(error).__name__}"
-            ) from None
+        except (aiohttp.ClientError, OSError, ValueError, RecursionError) as error:
+            raise SourceError(f"{self._url}: {explain(error)}") from None
         workers = answer.get("workers") if isinstance(answer, dict) else None
         if not isinstance(workers, list):
             raise SourceError(f"{self._url}: the answer has no list of workers")
@@ -255,7 +252,11 @@ class SmgWorkers:
         headers: dict[str, str] = {hdrs.ACCEPT: "application/json", hdrs.ACCEPT_ENCODING: "identity"}
         if self._api_key_file is None:
             return headers
-        return headers | {hdrs.AUTHORIZATION: f"Bearer {self._api_key_file.read_text('utf-8').strip()}"}
+        try:
+            key = self._api_key_file.read_text("utf-8").strip()
+        except OSError as error:
+            raise SourceError(f"{self._api_key_file}: {error.strerror}") from None
+        return headers | {hdrs.AUTHORIZATION: f"Bearer {key}"}
 
     async def _get(self, headers: Mapping[str, str]) -> bytes:
         # Following a redirect could send the API key to another host.

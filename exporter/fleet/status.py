@@ -19,7 +19,7 @@ class TargetStatus:
     worker_addr: str
     metrics_url: str
     state: str
-    """`up`, `down`, or `unknown` before its first scrape."""
+    """`up`, `dead` or `down`, as an outcome's; `unknown` before the first scrape."""
     problem: str = ""
     seconds: float | None = None
     samples: int = 0
@@ -104,7 +104,7 @@ def _target(target: Target, outcome: Outcome | None, *, listed: bool) -> TargetS
     return TargetStatus(
         target.worker_addr,
         target.metrics_url,
-        "down" if outcome.reading is None else "up",
+        outcome.state,
         outcome.problem,
         outcome.seconds,
         outcome.samples,

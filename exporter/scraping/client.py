@@ -1,5 +1,6 @@
 """One scrape of one target: a body, or the reason why there is none, in bounded memory whatever the target sends."""
 
+import os
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -161,17 +162,48 @@ def _too_large(limit: int) -> TargetFailure:
     return TargetFailure(TOO_LARGE, f"the body is larger than {limit} bytes, the most that is read")
 
 
+def explain(error: Exception) -> str:
+    """Return what failed in a request, in a line: aiohttp's own texts tell of its settings, such as `ssl:default`."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            cause = error.certificate_error
+            text = f"the certificate is not trusted: {getattr(cause, 'verify_message', '') or cause}"
+        case aiohttp.ClientConnectorDNSError():
+            text = f"the host's address is not known: {error.os_error.strerror}"
+        case aiohttp.ClientConnectorSSLError():
+            reason = getattr(error.os_error, "reason", None) or "refused"
+            text = f"no TLS connection: {reason.replace('_', ' ').lower()}"
+        case aiohttp.ClientConnectorError():
+            text = f"cannot connect: {_of_system(error.os_error)}"
+        case aiohttp.ClientPayloadError():
+            text = "the body is cut off or malformed"
+        case aiohttp.ServerDisconnectedError():
+            text = "the connection was closed before an answer came"
+        case aiohttp.ClientResponseError():
+            text = f"the answer is not valid HTTP: {error.message.partition(':')[0]}"
+        case OSError():
+            text = f"the connection broke: {_of_system(error)}"
+        case _:
+            text = str(error) or type(error).__name__
+    return " ".join(text.split())
+
+
+def _of_system(error: OSError) -> str:
+    """Return the system's message; asyncio puts an address in its place."""
+    return os.strerror(error.errno) if error.errno else str(error) or "closed by the other side"
+
+
 def _failure(error: Exception) -> TargetFailure:
     """Return the TargetFailure for an exception of aiohttp."""
-    text = " ".join(str(error).split()) or type(error).__name__
     match error:
         case aiohttp.ClientSSLError() | ssl.SSLError():
-            return TargetFailure("tls", text)
+            reason = "tls"
         case aiohttp.ClientConnectorError():
-            return TargetFailure("connect", text)
+            reason = "connect"
         case aiohttp.ClientPayloadError():
-            return TargetFailure("truncated", f"the body is cut off: {text}")
-        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | OSError():
-            return TargetFailure("connection", f"the connection broke: {text}")
+            reason = "truncated"
+        case aiohttp.ServerDisconnectedError() | OSError():
+            reason = "connection"
         case _:
-            return TargetFailure("protocol", text)
+            reason = "protocol"
+    return TargetFailure(reason, explain(error))

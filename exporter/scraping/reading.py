@@ -49,6 +49,14 @@ class Reading:
         pieces[2::PIECES] = _in_seconds(values) if format_.is_openmetrics and self.timestamps else values
         return pieces
 
+    def values_of(self, name: str) -> list[float]:
+        """Return the values of a family whose samples have its own name, as a gauge's do; slow for many families."""
+        family = self.layout.families.get(name)
+        if family is None or family.is_broken:
+            return []
+        places = [self.layout.lines.index(family.lines[index]) for index in family.order]
+        return [float(self.values[place].split()[0]) for place in places]
+
 
 class BodyReader:
     """Reads the expositions of several workers; readings share the lines and families that they have in common."""

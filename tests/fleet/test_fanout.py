@@ -17,6 +17,7 @@ from exporter.fleet.targets import Target, from_option
 from exporter.fleet.telemetry import target_metrics
 from exporter.model import Format
 from exporter.scraping.client import make_session, scrape
+from exporter.scraping.reading import BodyReader
 from tests.support import targets
 from tests.support.compare import of_openmetrics, types
 from tests.support.expositions import Exposition
@@ -173,6 +174,52 @@ async def test_each_phase_is_observed_once_it_has_ended() -> None:
         await asyncio.gather(ask(fanout), ask(fanout))
         assert [tuple(durations) for durations in observed] == [("fetch",), ("merge", "compress")]
         assert {name: seconds for each in observed for name, seconds in each.items()} == fanout.durations
+
+
+async def test_a_target_that_goes_down_or_comes_back_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "exporter")
+    broken = answer(status="500 Internal Server Error")
+    answers = iter([answer(), broken, broken, answer(), answer()])
+
+    async def in_turn(writer: asyncio.StreamWriter) -> None:
+        await next(answers)(writer)
+
+    logged = []
+    async with fleet_of([in_turn]) as (_, fanout):
+        for _ in range(5):
+            await ask(fanout)
+            logged.append([record.getMessage() for record in caplog.records])
+            caplog.clear()
+    assert logged == [[], ["target is down"], [], ["target is up again"], []]
+
+
+async def test_a_target_that_never_was_up_is_logged_with_its_problem(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with fan_out(["http://127.0.0.1:1"]) as fanout:
+        await ask(fanout)
+        await ask(fanout)
+    (record,) = caplog.records
+    assert (record.levelname, record.getMessage()) == ("WARNING", "target is down")
+    assert record.__dict__["fields"] == {
+        "worker": "http://127.0.0.1:1",
+        "url": "http://127.0.0.1:1/metrics",
+        "problem": "cannot connect: Connection refused",
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "state"),
+    [
+        (b"a 1\n", "up"),
+        (b"smg_exporter_worker_up 1\n", "up"),
+        (b"smg_exporter_worker_up 0 1234\na 1\n", "dead"),
+        (b'smg_exporter_worker_up{a="1"} 0\nsmg_exporter_worker_up{a="2"} 1\n', "up"),
+        (b"smg_exporter_worker_up x\na 1\n", "up"),
+    ],
+)
+def test_a_target_whose_worker_has_no_living_process_is_not_up(body: bytes, state: str) -> None:
+    assert Outcome(0.1, BodyReader().read(body, b"w")).state == state
 
 
 async def test_requests_that_wait_share_a_fan_out_and_none_gets_an_older_one() -> None:

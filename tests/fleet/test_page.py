@@ -1,6 +1,7 @@
 """The fleet's status page."""
 
 import json
+from html import escape
 
 import pytest
 
@@ -42,7 +43,8 @@ async def test_the_status_page_shows_targets_and_escapes_what_others_say() -> No
     [
         ([], "down", "No target"),
         (["up"], "up", "1 target up"),
-        (["up", "down", "down"], "down", "2 of 3 targets down"),
+        (["up", "down", "dead"], "down", "2 of 3 targets down"),
+        (["dead", "down"], "down", "2 targets down: no worker is up"),
         (["down", "unknown"], "unknown", "2 targets"),
     ],
 )
@@ -53,9 +55,26 @@ def test_the_headline(states: list[str], tone: str, headline: str) -> None:
     assert ("smg: away" in html) == (not states)
 
 
+@pytest.mark.parametrize(
+    ("states", "remark"),
+    [
+        (["up", "down"], "1 cannot be scraped. The other targets' metrics are served."),
+        (["down", "down"], "2 cannot be scraped."),
+        (
+            ["down", "dead"],
+            "1 cannot be scraped. 1 can be scraped, but all of the worker's processes are dead.",
+        ),
+    ],
+)
+def test_only_where_there_are_others_they_are_spoken_of(states: list[str], remark: str) -> None:
+    assert f"<p>{escape(remark)}</p>" in page(*states)
+
+
 def test_targets_in_trouble_come_first() -> None:
-    html = page("up", "unknown", "down")
-    assert html.index("<code>w2<") < html.index("<code>w1<") < html.index("<code>w0<")
+    html = page("up", "unknown", "dead", "down")
+    assert (
+        html.index("<code>w3<") < html.index("<code>w2<") < html.index("<code>w1<") < html.index("<code>w0<")
+    )
 
 
 def test_a_worker_that_its_source_has_forgotten_says_so() -> None:

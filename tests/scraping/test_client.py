@@ -2,16 +2,18 @@
 
 import asyncio
 import gzip
+import re
 import socket
 import ssl
 import time
 from collections.abc import AsyncIterator
+from typing import NoReturn
 
 import aiohttp
 import pytest
 import trustme
 
-from exporter.scraping.client import TargetFailure, make_session, scrape
+from exporter.scraping.client import TargetFailure, explain, make_session, scrape
 from tests.support import targets
 from tests.support.targets import BODY, TEXT, Behaviour, answer, bomb, gzipped, head, serving
 
@@ -40,6 +42,7 @@ async def reason(session: aiohttp.ClientSession, url: str) -> str:
     text = str(caught.value)
     assert text
     assert "\n" not in text
+    assert not re.search(r"ssl:|Errno|b'|<|Client\w*Error|None", text), "words of a library's"
     return caught.value.reason
 
 
@@ -106,10 +109,39 @@ async def test_as_large_as_is_allowed_is_not_too_large(session: aiohttp.ClientSe
             assert len(await ask(session, server.url)) == LIMIT
 
 
-async def test_a_target_that_does_not_listen_is_a_reason(session: aiohttp.ClientSession) -> None:
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_target_that_does_not_listen_is_a_reason(session: aiohttp.ClientSession, scheme: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
-    assert await reason(session, f"http://127.0.0.1:{port}/metrics") == "connect"
+    url = f"{scheme}://127.0.0.1:{port}/metrics"
+    assert await reason(session, url) == "connect"
+    with pytest.raises(TargetFailure, match=r"^cannot connect: Connection refused$"):
+        await ask(session, url)
+
+
+async def test_a_host_without_an_address_is_a_reason(session: aiohttp.ClientSession) -> None:
+    async def unknown(*_: object, **__: object) -> NoReturn:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    session.connector._resolve_host = unknown  # type: ignore[union-attr]
+    with pytest.raises(TargetFailure, match=r"^the host's address is not known: Name or service not known$"):
+        await ask(session, "http://h.example/metrics")
+
+
+async def test_an_error_without_a_text_has_its_name_at_least() -> None:
+    assert explain(ValueError()) == "ValueError"
+    assert explain(ConnectionAbortedError()) == "the connection broke: closed by the other side"
+
+
+async def test_plain_http_where_tls_is_asked_for_is_a_reason(session: aiohttp.ClientSession) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(head(status="400 Bad Request"))
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        assert await reason(session, f"https://127.0.0.1:{port}/metrics") == "tls"
 
 
 @pytest.mark.parametrize("behave", [targets.hang, targets.hang_in_the_body, targets.drip])

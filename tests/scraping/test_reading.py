@@ -38,6 +38,11 @@ def says(reading: Reading | None) -> object:
     ]
 
 
+def test_the_values_of_a_gauge() -> None:
+    reading = BodyReader().read(SIMPLE + b"c 7 1234\n# TYPE d gauge\nd x\n", ADDRESS)
+    assert [reading.values_of(name) for name in ("a", "c", "d", "e")] == [[1.0, 2.0], [7.0], [], []]
+
+
 # --- Whatever was read before, a body says what it says to a reader that has seen nothing ---
 
 SIMPLE = (
