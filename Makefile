@@ -11,7 +11,7 @@ NO_PEERS = ARGS='-m "not peer" $(ARGS)'
 
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test test-lowest test-pythons lint fmt draw bench soak lock clean
+.PHONY: help demo test test-lowest test-pythons lint fmt draw bench soak dist lock clean
 
 help:  ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -56,6 +56,17 @@ bench: $(VENV)/bench  ## Measure side by side with the alternatives, and print a
 soak: $(VENV)/dev  ## Stress the exporter with real processes and faults, and check its promises (ARGS="--minutes 2")
 	$(BIN)/python -m soak $(ARGS)
 
+# The wheel is built from the sdist, so what is tried is right in both.
+dist: $(VENV)/dist  ## Build sdist and wheel, check them, and try the wheel on each Python from 3.11 to 3.14 that is here
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/twine check --strict dist/*
+	@for version in $(PYTHONS); do \
+		if ! python=$$(.ci/find-python $$version); then absent="$$absent $$version"; continue; fi; \
+		$$python tests/deploy/try_wheel.py dist/*.whl || exit; \
+	done; \
+	echo "not here, so not tried:$${absent:- none}"
+
 lock: $(VENV)/pyvenv.cfg  ## Resolve the locked versions anew
 	@$(PIP) install uv
 	$(BIN)/uv pip compile $(COMPILE) -o requirements.lock pyproject.toml
@@ -63,12 +74,13 @@ lock: $(VENV)/pyvenv.cfg  ## Resolve the locked versions anew
 	$(BIN)/uv pip compile $(COMPILE) -o requirements-build.lock --constraint requirements-dev.lock --group build
 	$(BIN)/uv pip compile $(COMPILE) --resolution lowest-direct -o $(VENV)/lowest.txt pyproject.toml
 	$(BIN)/uv pip compile $(COMPILE) -o requirements-lowest.lock --constraint $(VENV)/lowest.txt --group dev pyproject.toml
+	$(BIN)/uv pip compile $(COMPILE) -o requirements-dist.lock --constraint requirements-dev.lock --group dist
 	$(BIN)/uv pip compile $(COMPILE) -o requirements-docs.lock --constraint requirements-dev.lock --group docs
 	$(BIN)/uv pip compile $(COMPILE) -o requirements-bench.lock --group bench
 	$(BIN)/uv pip compile $(COMPILE) -o requirements-peers.lock --group peers
 
 clean:  ## Remove what the other targets made
-	rm -rf $(VENV) .venv-* .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-* dist .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 COMPILE := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade
 
@@ -97,6 +109,10 @@ $(VENV)/dev: $(TESTED) requirements-build.lock pyproject.toml | $(VENV)/pyvenv.c
 
 $(VENV)/bench: requirements-bench.lock | $(VENV)/dev
 	@$(PIP) install -r requirements-bench.lock
+	@touch $@
+
+$(VENV)/dist: requirements-dist.lock | $(VENV)/dev
+	@$(PIP) install -r requirements-dist.lock
 	@touch $@
 
 # Types are checked with it, for docs/draw.py is one of ours.
