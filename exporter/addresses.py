@@ -14,6 +14,7 @@ _URL = re.compile(
     r"([a-z]+)://(\[[^\[\]]*\]|[^\[\]:/?#@]*)(?::([0-9]{1,5}))?(/[^?#\s]*)?(\?[^#\s]*)?", re.IGNORECASE
 )
 _RANK = re.compile(r"@[0-9]+/?\Z")
+_IPC = re.compile(r"ipc://[A-Za-z0-9@/._~%+:-]+")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}")  # IPv4 addresses too
 
 
@@ -106,6 +107,14 @@ def worker_url(text: str) -> WorkerUrl:
             )
         derived_metrics_port(port)
     return WorkerUrl(scheme, host, port, path.rstrip("/"))
+
+
+def ipc_address(text: str) -> str:
+    """Return the address of a ZMQ worker, from its `ipc://` URL with or without `@RANK`; AddressError if it is none."""
+    address = _RANK.sub("", text)
+    if not _IPC.fullmatch(address):
+        raise AddressError(f"{text!r} is not a ZMQ worker's URL of the form ipc:///path")
+    return address
 
 
 def http_url(text: str, default_path: str = "") -> str:

@@ -13,6 +13,7 @@ import aiohttp
 from aiohttp import hdrs
 
 from exporter import strict_yaml
+from exporter.addresses import host_of
 from exporter.fleet.targets import Target, TargetError, distinct, from_file, from_smg
 from exporter.fleet.vanished import Vanished, keep
 from exporter.logs import fields
@@ -228,6 +229,7 @@ class SmgWorkers:
         """Ask `GET /workers` at `url`; the API key is read from its file each time, and sent nowhere else."""
         self._session = session
         self._url = f"{url.rstrip('/')}/workers"
+        self._host = host_of(url)
         self._api_key_file = api_key_file
 
     async def read(self) -> Iterable[Target | TargetError]:
@@ -245,7 +247,7 @@ class SmgWorkers:
         if not isinstance(workers, list):
             raise SourceError(f"{self._url}: the answer has no list of workers")
         # Sorted, since SMG lists workers in no order, and the first one's type and help text of a family count.
-        found = [_attempt(partial(from_smg, worker)) for worker in workers]
+        found = [_attempt(partial(from_smg, worker, self._host)) for worker in workers]
         return sorted(found, key=lambda entry: entry.metrics_url if isinstance(entry, Target) else "")
 
     def _headers(self) -> Mapping[str, str]:

@@ -9,6 +9,7 @@ from exporter.addresses import (
     AddressError,
     WorkerUrl,
     host_of,
+    ipc_address,
     metrics_url,
     worker_and_metrics_url,
     worker_url,
@@ -16,7 +17,7 @@ from exporter.addresses import (
 
 _PORT_LABELS = ("metrics_port", "prometheus_port")
 _SMG_FACTS = ("model_id", "worker_type", "runtime_type", "connection_mode")
-_IMPLIED_SCHEMES = {"grpc": "grpc", "http": "http"}
+_IMPLIED_SCHEMES = {"grpc": "grpc", "http": "http", "zmq": "ipc"}
 """SMG's connection mode -> the scheme of a URL without one."""
 
 
@@ -44,16 +45,20 @@ def from_option(text: str) -> Target:
     return Target(worker.address, url)
 
 
-def from_smg(worker: object) -> Target:
-    """Return the target of a worker in SMG's answer to `GET /workers`; raises TargetError if it has none."""
+def from_smg(worker: object, gateway: str) -> Target:
+    """Return the target of a worker in SMG's answer to `GET /workers`; raises TargetError if it has none.
+
+    `gateway` is the host of SMG, and so of the ZMQ workers (`ipc://`) that it drives.
+    """
     if not isinstance(worker, dict) or not isinstance(worker.get("url"), str):
         raise TargetError("a worker has no url")
     text = worker["url"]
     if "://" not in text:
         text = f"{_IMPLIED_SCHEMES.get(str(worker.get('connection_mode')), 'http')}://{text}"
     facts = {name: worker[name] for name in _SMG_FACTS if name in worker}
-    labels = worker.get("labels")
-    return _from_url(text, {**(labels if isinstance(labels, dict) else {}), **facts})
+    given = worker.get("labels")
+    labels = {**(given if isinstance(given, dict) else {}), **facts}
+    return _from_ipc(text, labels, gateway) if text.startswith("ipc://") else _from_url(text, labels)
 
 
 def from_file(text: object, labels: Mapping[str, Any]) -> Target:
@@ -99,6 +104,20 @@ def _from_url(text: str, labels: Mapping[str, Any]) -> Target:
     except AddressError as error:
         raise TargetError(str(error)) from None
     return Target(worker.address, url, _label_names(labels))
+
+
+def _from_ipc(text: str, labels: Mapping[str, Any], host: str) -> Target:
+    try:
+        address = ipc_address(text)
+        url = _url_by_labels(WorkerUrl("http", host, None, ""), labels)
+    except AddressError as error:
+        raise TargetError(str(error)) from None
+    if url is None:
+        raise TargetError(
+            f"{text!r} has no port from which to derive that of its metrics: give the worker a label metrics_port, "
+            f"or metrics_url with the gateway's host {host}"
+        )
+    return Target(address, url, _label_names(labels))
 
 
 def _url_by_labels(worker: WorkerUrl, labels: Mapping[str, Any]) -> str | None:

@@ -21,7 +21,7 @@ def page(*states: str, problem: str = "", sources: tuple[SourceStatus, ...] = ()
 
 
 async def test_the_status_page_shows_targets_and_escapes_what_others_say() -> None:
-    evil = from_smg({"url": "grpc://127.0.0.1:1", "labels": {"team": "<script>alert(1)</script>"}})
+    evil = from_smg({"url": "grpc://127.0.0.1:1", "labels": {"team": "<script>alert(1)</script>"}}, "smg")
     async with serving(answer()) as worker, fleet(from_option(worker.worker), evil) as served:
         await served.get("/engine_metrics")
         _, headers, body = await served.get("/")

@@ -9,7 +9,7 @@ import pytest
 from exporter.exposition.negotiation import negotiate
 from exporter.fleet.parts import Fleet
 from exporter.options import FleetOptions
-from tests.fleet.targets import answer, reset, serving
+from tests.support.targets import answer, reset, serving
 
 
 @pytest.fixture(name="session")

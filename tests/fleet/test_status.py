@@ -22,7 +22,7 @@ async def sd(*targets: Target) -> Any:
 async def test_sd_names_each_exporter_and_what_is_known_of_its_worker() -> None:
     smg = {"url": "grpc://[::1]:8001@1", "model_id": "m", "worker_type": "decode", "labels": {"a.b": "c"}}
     other = "grpc://h:1=https://x/m?collect=a&collect=b&x="
-    assert await sd(from_smg(smg), from_option(other)) == [
+    assert await sd(from_smg(smg, "smg"), from_option(other)) == [
         {
             "targets": ["[::1]:18001"],
             "labels": {

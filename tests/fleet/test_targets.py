@@ -72,7 +72,7 @@ SMG: dict[str, tuple[Mapping[str, Any], str]] = {
 
 @pytest.mark.parametrize(("labels", "url"), SMG.values(), ids=SMG)
 def test_labels_say_where_a_workers_metrics_are(labels: Mapping[str, Any], url: str) -> None:
-    assert from_smg({"url": "grpc://10.0.0.1:8001", "labels": labels}).metrics_url == url
+    assert from_smg({"url": "grpc://10.0.0.1:8001", "labels": labels}, "smg").metrics_url == url
 
 
 def test_smg_tells_more_of_a_worker() -> None:
@@ -84,7 +84,7 @@ def test_smg_tells_more_of_a_worker() -> None:
         "connection_mode": "http",
         "labels": {"team.name": "x", "9": 1, "__secret": "y", "empty": "", "odd": ["z"]},
     }
-    target = from_smg(worker)
+    target = from_smg(worker, "smg")
     assert target.worker_addr == "http://h:1"
     assert target.labels == {
         "team_name": "x",
@@ -96,8 +96,49 @@ def test_smg_tells_more_of_a_worker() -> None:
 
 
 def test_a_url_without_a_scheme_has_that_of_the_connection_mode() -> None:
-    assert from_smg({"url": "h:1", "connection_mode": "grpc"}).worker_addr == "grpc://h:1"
-    assert from_smg({"url": "h:1"}).worker_addr == "http://h:1"
+    assert from_smg({"url": "h:1", "connection_mode": "grpc"}, "smg").worker_addr == "grpc://h:1"
+    assert from_smg({"url": "h:1"}, "smg").worker_addr == "http://h:1"
+
+
+ZMQ: dict[str, tuple[Mapping[str, Any], str]] = {
+    "metrics_port": ({"metrics_port": "9400"}, "http://10.0.0.9:9400/metrics"),
+    "prometheus_port": ({"prometheus_port": 9400}, "http://10.0.0.9:9400/metrics"),
+    "metrics_url": ({"metrics_url": "https://10.0.0.9:9/m", "metrics_port": 8}, "https://10.0.0.9:9/m"),
+}
+
+
+@pytest.mark.parametrize(("labels", "url"), ZMQ.values(), ids=ZMQ)
+@pytest.mark.parametrize("worker", ["ipc:///tmp/smg-zmq/engine-31000", "ipc:///tmp/smg-zmq/engine-31000@1"])
+def test_a_zmq_workers_metrics_are_on_the_gateways_host(
+    worker: str, labels: Mapping[str, Any], url: str
+) -> None:
+    target = from_smg({"url": worker, "connection_mode": "zmq", "labels": labels}, "10.0.0.9")
+    assert (target.worker_addr, target.metrics_url) == ("ipc:///tmp/smg-zmq/engine-31000", url)
+    assert target.labels["connection_mode"] == "zmq"
+
+
+def test_a_zmq_worker_without_a_scheme_is_one_too() -> None:
+    worker = {"url": "/tmp/engine", "connection_mode": "zmq", "labels": {"metrics_port": 9}}  # noqa: S108 - a name only
+    target = from_smg(worker, "::1")
+    assert (target.worker_addr, target.metrics_url) == ("ipc:///tmp/engine", "http://[::1]:9/metrics")
+
+
+@pytest.mark.parametrize("labels", [{}, {"metrics_url": "http://10.0.0.8:9/m"}, {"metrics_port": "x"}])
+def test_a_zmq_worker_without_a_metrics_port_is_skipped_and_the_reason_says_what_to_set(
+    labels: Mapping[str, str],
+) -> None:
+    with pytest.raises(TargetError) as caught:
+        from_smg({"url": "ipc:///tmp/engine", "labels": labels}, "10.0.0.9")
+    assert str(caught.value) == (
+        "'ipc:///tmp/engine' has no port from which to derive that of its metrics: "
+        "give the worker a label metrics_port, or metrics_url with the gateway's host 10.0.0.9"
+    )
+
+
+@pytest.mark.parametrize("url", ["ipc://", 'ipc:///a"b', "ipc:///a\nb"])
+def test_a_zmq_worker_whose_address_is_no_label_is_skipped(url: str) -> None:
+    with pytest.raises(TargetError, match="is not a ZMQ worker's URL of the form ipc:///path"):
+        from_smg({"url": url, "labels": {"metrics_port": 9}}, "h")
 
 
 @pytest.mark.parametrize(
@@ -106,7 +147,7 @@ def test_a_url_without_a_scheme_has_that_of_the_connection_mode() -> None:
 )
 def test_what_is_no_worker_of_smg_is_a_target_error(worker: object) -> None:
     with pytest.raises(TargetError):
-        from_smg(worker)
+        from_smg(worker, "smg")
 
 
 FILE: dict[str, tuple[str, Mapping[str, str], str, str]] = {
