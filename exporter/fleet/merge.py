@@ -6,14 +6,9 @@ from dataclasses import dataclass, field
 
 from exporter.exposition.text import Renderer, ending, header
 from exporter.model import Format, Snapshot, names
-from exporter.scraping.layout import BROKEN_FAMILY, DUPLICATE_SERIES, STRAY_LINE, FamilyLines
+from exporter.scraping.admission import NAME_CLASH, RESERVED_NAME, TYPE_CONFLICT
+from exporter.scraping.layout import FamilyLines
 from exporter.scraping.reading import Reading
-
-TYPE_CONFLICT = "type_conflict"
-RESERVED_NAME = "reserved_name"
-NAME_CLASH = "name_clash"
-LEFT_OUT = (BROKEN_FAMILY, DUPLICATE_SERIES, STRAY_LINE, TYPE_CONFLICT, NAME_CLASH, RESERVED_NAME)
-"""Every reason for which a line, a sample or a family is left out."""
 
 _CHUNK = 1024
 """Pieces in a chunk of an answer, some 60 kB: chunks of one size reuse the memory of the last answer's chunks."""

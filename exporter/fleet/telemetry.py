@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from exporter.fleet.fanout import PHASES, Fanout, Outcomes
-from exporter.fleet.merge import LEFT_OUT
 from exporter.fleet.sources import Discovery
 from exporter.fleet.targets import Target
 from exporter.model import Snapshot
+from exporter.scraping.admission import LEFT_OUT
 from exporter.scraping.client import REASONS
 from exporter.service.own_metrics import OwnMetrics, Told, by_label, make_metrics
 

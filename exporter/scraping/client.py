@@ -94,7 +94,11 @@ def make_session(tls: ssl.SSLContext) -> aiohttp.ClientSession:
 
 
 async def scrape(
-    session: aiohttp.ClientSession, url: str, on_head: Callable[[], Awaitable[None]], *, limit: int
+    session: aiohttp.ClientSession,
+    url: str,
+    on_head: Callable[[], Awaitable[None]] | None = None,
+    *,
+    limit: int,
 ) -> Answer:
     """Return a target's answer of at most `limit` bytes; raises TargetFailure if there is none, or no text exposition.
 
@@ -104,7 +108,8 @@ async def scrape(
     try:
         async with session.get(url, headers=_HEADERS, allow_redirects=False) as response:
             compressed = _check(response)
-            await on_head()
+            if on_head:
+                await on_head()
             return Answer(await _read(response, limit), compressed)
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise _failure(error) from None

@@ -10,10 +10,10 @@ import pytest
 
 from exporter.exposition.text import Renderer
 from exporter.fleet.fanout import Fanout
-from exporter.fleet.merge import LEFT_OUT
 from exporter.fleet.sources import Discovery
 from exporter.fleet.telemetry import Telemetry, target_metrics
 from exporter.model import Format
+from exporter.scraping.admission import LEFT_OUT
 from exporter.scraping.client import REASONS, scrape
 from tests.support.compare import text_of
 from tests.support.expositions import Exposition
