@@ -79,7 +79,7 @@ def test_the_image_says_its_version() -> None:
 
 
 def test_manifests_run_it_as_the_same_user() -> None:
-    manifests = "".join(path.read_text("utf-8") for path in (ROOT / "config" / "kubernetes").glob("*.yaml"))
+    manifests = "".join(path.read_text("utf-8") for path in (ROOT / "config" / "kubernetes").rglob("*.yaml"))
     assert set(re.findall(r"runAs(?:User|Group): (\d+)", manifests)) == set(only("USER").split(":"))
     assert set(re.findall(r"smg-exporter:(\d\S*)", manifests)) == {__version__}
 

@@ -2,14 +2,19 @@
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from copy import deepcopy
+from functools import cache
 from importlib import import_module
+from operator import itemgetter
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import pytest
@@ -19,53 +24,87 @@ from exporter.addresses import FLEET_PORT, derived_metrics_port
 from exporter.options import ALL, ENV_PREFIX
 from exporter.paths import FLEET_METRICS, FLEET_OWN_METRICS
 from tests.support.daemon import ROOT, Daemon, check_log
+from tests.support.peers import program
 from tests.support.waiting import eventually
 from tests.support.writers import writer
 
 FOLDER = ROOT / "config" / "kubernetes"
-FILES = sorted(FOLDER.glob("*.yaml"))
+KUSTOMIZATION = "kustomization.yaml"
+OVERLAYS = ["sidecar", "separate-pids", "fleet"]
+WORKER, FLEET = "base/worker.yaml", "overlays/fleet/fleet.yaml"
+RULES = "base/prometheusrule.yaml"
 OLDEST, NEWEST = "1.29", "1.37"
 """Kubernetes' versions; native sidecars are on by default since the first."""
 
 POD_IP = "127.0.0.1"
+OPERATORS_LABEL = "release: kube-prometheus-stack"
+"""What the Helm chart kube-prometheus-stack has its operator select by, under the chart's usual name."""
+
+Manifest = dict[str, Any]
+"""An object of Kubernetes, as its YAML has it."""
 
 
-def documents(name: str) -> list[dict[str, Any]]:
+def documents(name: str) -> list[Manifest]:
     return list(yaml.safe_load_all((FOLDER / name).read_text("utf-8")))
 
 
-def of_kind(kind: str) -> list[dict[str, Any]]:
+def named_as(*fields: str) -> set[str]:
+    """Return the files that kustomizations name in these fields."""
+    found = set()
+    for path in FOLDER.rglob(KUSTOMIZATION):
+        (it,) = documents(str(path.relative_to(FOLDER)))
+        for field in fields:
+            found |= {str((path.parent / name).relative_to(FOLDER)) for name in it.get(field, ())}
+    return found
+
+
+FILES = sorted(named_as("resources"))
+
+
+def of_kind(kind: str) -> list[Manifest]:
     """Return the objects of a kind from all files."""
-    return [it for path in FILES for it in documents(path.name) if it["kind"] == kind]
+    return [it for name in FILES for it in documents(name) if it["kind"] == kind]
 
 
-def pod(name: str) -> dict[str, Any]:
-    """Return the pod that a file's Deployment makes."""
-    (deployment,) = [it for it in documents(name) if it["kind"] == "Deployment"]
-    template: dict[str, Any] = deployment["spec"]["template"]
+@cache
+def rendered(folder: str) -> Sequence[Manifest]:
+    """Return the objects that Kustomize makes of a folder."""
+    words = [program("kubectl"), "kustomize", str(FOLDER / folder)]
+    result = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return list(yaml.safe_load_all(result.stdout))
+
+
+def pod(objects: Iterable[Manifest], name: str = "sglang-worker") -> Manifest:
+    """Return the pod that the Deployment of this name makes."""
+    deployments = [it for it in objects if it["kind"] == "Deployment" and it["metadata"]["name"] == name]
+    (deployment,) = deployments
+    template: Manifest = deployment["spec"]["template"]
     return template
 
 
-def sidecar(name: str) -> dict[str, Any]:
-    (it,) = pod(name)["spec"]["initContainers"]
+def sidecar(objects: Iterable[Manifest]) -> Manifest:
+    (it,) = pod(objects)["spec"]["initContainers"]
     assert it["restartPolicy"] == "Always"
-    container: dict[str, Any] = it
+    container: Manifest = it
     return container
 
 
-def environment(container: dict[str, Any]) -> dict[str, str]:
-    """Return a container's environment, as the kubelet fills it in."""
-    fields = {"status.podIP": POD_IP}
-    return {
-        each["name"]: each.get("value") or fields[each["valueFrom"]["fieldRef"]["fieldPath"]]
-        for each in container["env"]
-    }
+def environment(container: Manifest) -> dict[str, str]:
+    """Return a container's environment, as the kubelet fills it in, but for what is secret."""
+    values = {}
+    for each in container["env"]:
+        source = each.get("valueFrom", {})
+        if "secretKeyRef" not in source:
+            values[each["name"]] = (
+                each.get("value") or {"status.podIP": POD_IP}[source["fieldRef"]["fieldPath"]]
+            )
+    return values
 
 
-WORKERS = ["worker.yaml", "worker-separate-pids.yaml"]
 OURS = {
-    **{name: sidecar(name) for name in WORKERS},
-    "fleet.yaml": pod("fleet.yaml")["spec"]["containers"][0],
+    WORKER: sidecar(documents(WORKER)),
+    FLEET: pod(documents(FLEET), "smg-exporter-fleet")["spec"]["containers"][0],
 }
 """Our container, by file."""
 
@@ -73,33 +112,142 @@ OURS = {
 # --- The schemas ---
 
 
-@pytest.mark.parametrize("version", [OLDEST, NEWEST])
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_the_objects_are_valid(path: Path, version: str) -> None:
+def validate(objects: Iterable[Manifest], version: str) -> None:
+    """Raise where an object is none that this version of Kubernetes takes; the operator's kinds have no schema here."""
     kubernetes_validate = import_module("kubernetes_validate")  # which has no types
-    for document in documents(path.name):
-        if not document["apiVersion"].startswith("monitoring.coreos.com/"):
-            kubernetes_validate.validate(document, version, strict=True)
+    for it in objects:
+        if not it["apiVersion"].startswith("monitoring.coreos.com/"):
+            kubernetes_validate.validate(it, version, strict=True)
+
+
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+@pytest.mark.parametrize("name", FILES)
+def test_the_objects_are_valid(name: str, version: str) -> None:
+    validate(documents(name), version)
 
 
 def test_the_schemas_would_find_a_misspelt_field() -> None:
     kubernetes_validate = import_module("kubernetes_validate")  # which has no types
-    (deployment,) = documents("worker.yaml")
-    deployment["spec"]["template"]["spec"]["shareProcessNamespaces"] = True
+    objects = documents(WORKER)
+    pod(objects)["spec"]["shareProcessNamespaces"] = True
     with pytest.raises(kubernetes_validate.ValidationError):
-        kubernetes_validate.validate(deployment, NEWEST, strict=True)
+        validate(objects, NEWEST)
+
+
+# --- Kustomize ---
+
+
+def test_each_file_is_of_a_kustomization() -> None:
+    files = {str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*.yaml") if path.name != KUSTOMIZATION}
+    assert files == named_as("resources", "patchesStrategicMerge")
+    assert sorted(path.name for path in (FOLDER / "overlays").iterdir()) == sorted(OVERLAYS)
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_what_kustomize_makes_is_valid(overlay: str, version: str) -> None:
+    validate(rendered(f"overlays/{overlay}"), version)
+
+
+def names(objects: Iterable[Manifest]) -> set[tuple[str, str]]:
+    return {(it["kind"], it["metadata"]["name"]) for it in objects}
+
+
+@pytest.mark.peer
+def test_prometheus_scrapes_the_workers_or_the_fleet() -> None:
+    base = names(rendered("base"))
+    assert ("PrometheusRule", "smg-exporter") in base
+    assert names(rendered("overlays/sidecar")) - base == {("PodMonitor", "sglang-worker")}
+    assert names(rendered("overlays/separate-pids")) == names(rendered("overlays/sidecar"))
+    kinds = ["Deployment", "NetworkPolicy", "Service", "ServiceMonitor"]
+    assert names(rendered("overlays/fleet")) - base == {(kind, "smg-exporter-fleet") for kind in kinds}
+
+
+@pytest.mark.peer
+def test_separate_pids_differ_in_pids_only() -> None:
+    shared, separate = (deepcopy(rendered(f"overlays/{overlay}")) for overlay in ("sidecar", "separate-pids"))
+    assert pod(shared)["spec"].pop("shareProcessNamespace") is True
+    assert pod(separate)["spec"].pop("shareProcessNamespace") is False
+    sidecar(separate)["env"].remove({"name": "SMG_EXPORTER_LIVENESS", "value": "off"})
+    for it in (shared, separate):  # Kustomize puts what it adds first
+        sidecar(it)["env"].sort(key=itemgetter("name"))
+    assert shared == separate
+
+
+@pytest.mark.peer
+def test_the_documents_example_changes_images_model_and_namespace(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "deploy.md").read_text("utf-8")
+    (example,) = re.findall(r"^```yaml\n(# mine/kustomization.yaml\n.*?)^```", text, re.MULTILINE | re.DOTALL)
+    shutil.copytree(FOLDER, tmp_path / "kubernetes")
+    mine = tmp_path / "kubernetes" / "overlays" / "mine"
+    for part in re.split(r"^---\n", example, flags=re.MULTILINE):
+        file = mine.parent / part.splitlines()[0].removeprefix("# ")
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(part)
+    objects = rendered(str(mine))
+    validate(objects, NEWEST)
+    (worker,) = pod(objects)["spec"]["containers"]
+    changed = {sidecar(objects)["image"], worker["image"], environment(worker)["MODEL"]}
+    assert not changed & {
+        OURS[WORKER]["image"],
+        *environment(pod(documents(WORKER))["spec"]["containers"][0]).values(),
+    }
+    assert {it["metadata"]["namespace"] for it in objects} == {"inference"}
+
+
+# --- Rules ---
+
+
+def as_prometheus_rule(*files: Path) -> str:
+    """Return rule files as an object of the Prometheus operator."""
+    groups = [file.read_text("utf-8").partition("\ngroups:\n")[2] for file in files]
+    head = f"""\
+# ../../prometheus/*.rules.yml for the Prometheus operator. Not to be edited: pytest --update-golden tests/deploy makes it.
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  name: smg-exporter
+  labels:
+    # What the operator's selector asks for: docs/deploy.md, "The operator's selectors".
+    {OPERATORS_LABEL}
+spec:
+  groups:
+"""
+    return head + indent("\n".join(groups), "  ")
+
+
+def test_the_rules_are_those_of_prometheus(pytestconfig: pytest.Config) -> None:
+    files = sorted(
+        (ROOT / "config" / "prometheus").glob("*.rules.yml"), reverse=True
+    )  # recording rules first
+    expected = as_prometheus_rule(*files)
+    if pytestconfig.getoption("--update-golden"):
+        (FOLDER / RULES).write_text(expected)
+    assert (FOLDER / RULES).read_text("utf-8") == expected
+    (it,) = documents(RULES)
+    assert it["spec"]["groups"] == [
+        group for file in files for group in yaml.safe_load(file.read_text("utf-8"))["groups"]
+    ]
+
+
+@pytest.mark.parametrize("kind", ["PodMonitor", "ServiceMonitor", "PrometheusRule"])
+def test_the_operator_finds_what_is_for_it(kind: str) -> None:
+    (it,) = of_kind(kind)
+    assert [f"{name}: {value}" for name, value in it["metadata"]["labels"].items()] == [OPERATORS_LABEL]
+    assert OPERATORS_LABEL in (ROOT / "docs" / "deploy.md").read_text("utf-8")
 
 
 # --- What belongs together ---
 
 
-def chosen_by(labels: dict[str, str]) -> list[dict[str, Any]]:
+def chosen_by(labels: dict[str, str]) -> list[Manifest]:
     """Return the pods that have these labels."""
     pods = [deployment["spec"]["template"] for deployment in of_kind("Deployment")]
     return [it["spec"] for it in pods if labels.items() <= it["metadata"]["labels"].items()]
 
 
-def ports(specs: list[dict[str, Any]]) -> dict[str, int]:
+def ports(specs: list[Manifest]) -> dict[str, int]:
     """Return the ports of pods by name."""
     containers = [it for spec in specs for it in (*spec.get("initContainers", ()), *spec["containers"])]
     return {port["name"]: port["containerPort"] for container in containers for port in container["ports"]}
@@ -145,25 +293,59 @@ def test_the_service_leads_to_its_pods() -> None:
 
 
 @pytest.mark.parametrize("policy", of_kind("NetworkPolicy"), ids=lambda it: it["metadata"]["name"])
-def test_a_policy_opens_the_ports_of_its_pods_and_no_other(policy: dict[str, Any]) -> None:
-    opened = {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]}
-    assert opened == set(ports(chosen_by(policy["spec"]["podSelector"]["matchLabels"])).values())
+def test_a_policy_opens_the_ports_of_its_pods_to_others_and_all_among_them(policy: Manifest) -> None:
+    pods = policy["spec"]["podSelector"]
+    opened = set()
+    for rule in policy["spec"]["ingress"]:
+        if "ports" not in rule:
+            assert rule["from"] == [{"podSelector": pods}], "every port, to themselves only"
+        opened |= {port["port"] for port in rule.get("ports", ())}
+    assert opened == set(ports(chosen_by(pods["matchLabels"])).values())
 
 
-@pytest.mark.parametrize("name", WORKERS)
-def test_the_annotations_that_are_written_as_a_comment_are_right(name: str) -> None:
-    text = (FOLDER / name).read_text("utf-8")
+def test_workers_reach_each_other_at_ports_that_nobody_knows_before() -> None:
+    (policy,) = [it for it in of_kind("NetworkPolicy") if it["metadata"]["name"] == "sglang-worker"]
+    assert [rule for rule in policy["spec"]["ingress"] if "ports" not in rule]
+
+
+def test_the_annotations_that_are_written_as_a_comment_are_right() -> None:
+    text = (FOLDER / WORKER).read_text("utf-8")
     told = dict(re.findall(r"# +prometheus\.io/(\w+): \"?([^\"\n]+)\"?", text))
-    (port,) = sidecar(name)["ports"]
+    (port,) = OURS[WORKER]["ports"]
     assert told == {"scrape": "true", "port": str(port["containerPort"]), "path": "/metrics"}
 
 
-def test_the_variant_differs_in_pids_only() -> None:
-    shared, separate = pod("worker.yaml"), pod("worker-separate-pids.yaml")
-    assert shared["spec"].pop("shareProcessNamespace") is True
-    assert separate["spec"].pop("shareProcessNamespace") is False
-    separate["spec"]["initContainers"][0]["env"].remove({"name": "SMG_EXPORTER_LIVENESS", "value": "off"})
-    assert shared == separate
+# --- The worker ---
+
+
+def test_the_worker_has_all_that_it_needs() -> None:
+    spec = pod(documents(WORKER))["spec"]
+    (worker,) = spec["containers"]
+    (claim,) = of_kind("PersistentVolumeClaim")
+    volumes = {it["name"]: it for it in spec["volumes"]}
+    mounts = {it["name"]: it["mountPath"] for it in worker["volumeMounts"]}
+    assert mounts.keys() == volumes.keys()
+    assert volumes["models"]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    assert environment(worker)["HF_HOME"] == mounts["models"]
+    assert "--model-path=$(MODEL)" in worker["args"]
+    assert environment(worker)["MODEL"]
+    (secret,) = [it["valueFrom"]["secretKeyRef"] for it in worker["env"] if it["name"] == "HF_TOKEN"]
+    said = f"kubectl create secret generic {secret['name']} --from-literal={secret['key']}="
+    assert said in (FOLDER / WORKER).read_text("utf-8")
+
+
+def test_what_it_writes_into_memory_fits_its_limit() -> None:
+    spec = pod(documents(WORKER))["spec"]
+    (worker,) = spec["containers"]
+    written = [it["emptyDir"] for it in spec["volumes"] if "emptyDir" in it]
+    assert {it["medium"] for it in written} == {"Memory"}
+    assert sum(size(it["sizeLimit"]) for it in written) < size(worker["resources"]["requests"]["memory"])
+    assert size(worker["resources"]["requests"]["memory"]) <= size(worker["resources"]["limits"]["memory"])
+
+
+def size(text: str) -> int:
+    """Return a quantity of memory in bytes."""
+    return int(text[:-2]) << {"Mi": 20, "Gi": 30}[text[-2:]]
 
 
 # --- The sidecar ---
@@ -187,15 +369,13 @@ def test_its_variables_are_options(name: str) -> None:
     assert options <= ALL.keys()
 
 
-@pytest.mark.parametrize("name", WORKERS)
-def test_only_liveness_is_probed(name: str) -> None:
-    probes = {key for key in sidecar(name) if key.endswith("Probe")}
+def test_only_liveness_is_probed() -> None:
+    probes = {key for key in OURS[WORKER] if key.endswith("Probe")}
     assert probes == {"livenessProbe"}
 
 
-@pytest.mark.parametrize("name", WORKERS)
-def test_it_shares_the_directory_in_memory_and_knows_the_port(name: str) -> None:
-    exporter, spec = sidecar(name), pod(name)["spec"]
+def test_it_shares_the_directory_in_memory_and_knows_the_port() -> None:
+    exporter, spec = OURS[WORKER], pod(documents(WORKER))["spec"]
     (worker,) = spec["containers"]
     directory = environment(exporter)["SMG_EXPORTER_MULTIPROC_DIR"]
     assert environment(worker)["PROMETHEUS_MULTIPROC_DIR"] == directory
@@ -212,7 +392,7 @@ def test_it_shares_the_directory_in_memory_and_knows_the_port(name: str) -> None
 
 
 def test_the_fleets_port_is_its_default() -> None:
-    assert OURS["fleet.yaml"]["ports"] == [{"name": "metrics", "containerPort": FLEET_PORT}]
+    assert OURS[FLEET]["ports"] == [{"name": "metrics", "containerPort": FLEET_PORT}]
 
 
 # --- The sidecar as a process ---
@@ -241,7 +421,7 @@ def _shared() -> Iterator[Path]:
 
 
 @contextmanager
-def started(container: dict[str, Any], directory: Path, grpc_port: int) -> Iterator[Daemon]:
+def started(container: Manifest, directory: Path, grpc_port: int) -> Iterator[Daemon]:
     """Run the sidecar: its user, its environment and no other, at another place and port."""
     (mount,) = container["volumeMounts"]
     replaced = {mount["mountPath"]: str(directory), "8001": str(grpc_port)}
@@ -273,9 +453,14 @@ def started(container: dict[str, Any], directory: Path, grpc_port: int) -> Itera
     check_log(it.log, "json")
 
 
-@pytest.mark.parametrize("name", WORKERS)
-def test_it_serves_the_worker_when_run_as_the_manifest_says(name: str, shared: Path) -> None:
-    container = sidecar(name)
+@pytest.mark.parametrize(
+    "overlay",
+    ["", pytest.param("overlays/separate-pids", marks=pytest.mark.peer)],
+    ids=["base", "separate-pids"],
+)
+def test_it_serves_the_worker_when_run_as_the_manifest_says(overlay: str, shared: Path) -> None:
+    objects = rendered(overlay) if overlay else documents(WORKER)
+    container = sidecar(objects)
     grpc_port = grpc_port_with_free_metrics_port()
     probe = container["livenessProbe"]["httpGet"]
     with started(container, shared, grpc_port) as exporter:
@@ -289,7 +474,7 @@ def test_it_serves_the_worker_when_run_as_the_manifest_says(name: str, shared: P
             )
             assert [sample.labels["worker_addr"] for sample in served] == [f"grpc://{POD_IP}:{grpc_port}"]
             knows = "smg_exporter_worker_up" in exporter.scrape().names
-            assert knows is pod(name)["spec"]["shareProcessNamespace"]
+            assert knows is pod(objects)["spec"]["shareProcessNamespace"]
 
 
 def grpc_port_with_free_metrics_port() -> int:

@@ -200,12 +200,13 @@ def test_the_socket_has_no_port_but_the_generators() -> None:
 @pytest.mark.parametrize(
     ("name", "manifest", "containers"),
     [
-        (WORKER, "worker.yaml", "initContainers"),
-        (FLEET, "fleet.yaml", "containers"),
+        (WORKER, "base/worker.yaml", "initContainers"),
+        (FLEET, "overlays/fleet/fleet.yaml", "containers"),
     ],
 )
 def test_memory_is_limited_as_in_kubernetes(name: str, manifest: str, containers: str) -> None:
-    deployment = next(yaml.safe_load_all((ROOT / "config" / "kubernetes" / manifest).read_text("utf-8")))
+    objects = yaml.safe_load_all((ROOT / "config" / "kubernetes" / manifest).read_text("utf-8"))
+    (deployment,) = [it for it in objects if it["kind"] == "Deployment"]
     (container,) = deployment["spec"]["template"]["spec"][containers]
     assert [f"{it}i" for it in assignments(name)["MemoryMax"]] == [container["resources"]["limits"]["memory"]]
 

@@ -8,6 +8,7 @@ import pytest
 _WAYS = {
     "bash": "Debian and Ubuntu have it in the package bash",
     "fish": "Debian and Ubuntu have it in the package fish",
+    "kubectl": "Debian and Ubuntu have it in the package kubernetes-client",
     "openssl": "Debian and Ubuntu have it in the package openssl",
     "prometheus": "Debian and Ubuntu have it in the package prometheus",
     "promtool": "Debian and Ubuntu have it in the package prometheus",
