@@ -17,6 +17,7 @@ ALLOWED: dict[str, set[str]] = {
     "model": set(),
     "multiproc": {"model"},
     "exposition": {"model"},
+    "discovery": {"model"},
     # Small things for everyone.
     "addresses": set(),
     "errors": set(),
@@ -70,7 +71,7 @@ ALLOWED: dict[str, set[str]] = {
     "cli": {"completion", "errors", "forked", "logs", "options", "option_sources"},
     "__main__": {"cli"},
 }
-PURE = ("model", "multiproc", "exposition")
+PURE = ("model", "multiproc", "exposition", "discovery")
 LOUD = {"asyncio", "aiohttp", "logging", "watchfiles", "threading", "concurrent"}
 
 

@@ -1,0 +1,1 @@
+"""Finds workers on this host: /proc -> which directories, whose, reached how."""

@@ -1,0 +1,314 @@
+"""Looks at all processes, again and again: what is new costs something, what is known next to nothing."""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from exporter.discovery.parsing import DIRECTORY_VARIABLE, OpenFiles, Socket, is_multiprocess_file
+from exporter.discovery.proc import Proc
+from exporter.discovery.rooted import birth
+from exporter.discovery.servers import Host, Process, ancestors
+from exporter.discovery.workers import Clue, Worker, find_workers
+
+_FIRST_PAUSE = 2.0
+"""Seconds after which a new process is inspected again; it may have run another program meanwhile."""
+
+_LONGEST_PAUSE = 600.0
+"""Seconds between two inspections of an old process, to which the pause doubles each time."""
+
+_LONGEST_KNOWN_PAUSE = 60.0
+"""The same for a process of a worker, which may go over to another directory."""
+
+_MOST_INSPECTIONS = 100
+"""Known processes that one look inspects again at most."""
+
+_MOST_ENTRIES = 10_000
+"""Entries of a directory that is only named in an environment, among which a metrics file is looked for."""
+
+_NOTHING = OpenFiles(frozenset(), frozenset(), frozenset())
+
+
+@dataclass(slots=True)
+class _Seen:
+    """A process, what was found in it, and when to inspect it again."""
+
+    process: Process
+    pause: float = _FIRST_PAUSE / 2
+    due: float = 0.0
+    files: OpenFiles = _NOTHING
+    named: str = ""
+    """The directory that its environment names."""
+    may_write: bool = False
+    """Whether it is looked at again in every look: a Python program that has no metrics file open yet."""
+    is_denied: bool = False
+    """Whether we may not look into it."""
+    clues: tuple[Clue, ...] = ()
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    """Why a directory of its files cannot be opened, by path."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a look found."""
+
+    workers: Sequence[Worker] = ()
+    denied: Mapping[int, int] = field(default_factory=dict)
+    """How many processes may not be looked into, by the number of their user."""
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    """Why directories of metrics cannot be opened, by path."""
+    processes: int = 0
+    """The number of processes that can be seen, but for kernel threads."""
+    is_alone: bool = False
+    """Whether no processes but our own can be seen: those of other containers are hidden from us."""
+    seconds: float = 0.0
+    """How long the look took."""
+
+
+class Finder:
+    """Finds workers. Only one thread at a time may call it."""
+
+    def __init__(
+        self,
+        proc: Proc | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        longest_wait: float = 30.0,
+    ) -> None:
+        """Look at the processes of `proc`, all of this host by default. `clock` gives seconds.
+
+        While a worker has no server, it is looked for after 1 s, 2 s, ... up to every `longest_wait` seconds.
+        """
+        self.proc = proc or Proc()
+        self.findings = Findings()
+        """What the last look found."""
+        self._clock = clock
+        self._longest_wait = longest_wait
+        self._seen: dict[int, _Seen] = {}
+        self._ignored: set[int] = set()
+        """Pids of kernel threads and of processes that have ended, but are still listed."""
+        self._listed = 0.0
+        self._clues: Sequence[Clue] = ()
+        """The clues that the present workers were decided from."""
+        self._decide_again = 0.0
+        self._decide_pause = _FIRST_PAUSE / 2
+
+    @property
+    def processes(self) -> Mapping[int, Process]:
+        """The processes as of the last look, by pid."""
+        return {pid: seen.process for pid, seen in self._seen.items()}
+
+    def look(self) -> Findings:
+        """Look at what is new or due, and return what there is; blocks."""
+        start = time.perf_counter()
+        self._list()
+        self._doubt_moved()
+        self._inspect()
+        processes = self.processes
+        self.findings = Findings(
+            self._find_workers(processes),
+            Counter(seen.process.uid for seen in self._seen.values() if seen.is_denied),
+            {path: why for seen in self._seen.values() for path, why in seen.unreadable.items()},
+            len(processes),
+            self._is_alone(processes),
+            time.perf_counter() - start,
+        )
+        return self.findings
+
+    def in_namespace(self, pid_namespace: int, within: float = 0.1) -> Mapping[str, int]:
+        """Return our pids of a pid namespace's processes, by their pid there; not older than `within` seconds."""
+        if self._clock() > self._listed + within:
+            self._list()
+        seen = [each.process for each in self._seen.values()]
+        return {str(one.pids[-1]): one.pid for one in seen if one.pid_namespace == pid_namespace and one.pids}
+
+    def _list(self) -> None:
+        """List the processes: forget those that have ended, and take in those that are new."""
+        self._listed = self._clock()
+        pids = self.proc.pids()
+        self._ignored &= pids
+        for pid in self._seen.keys() - pids:
+            del self._seen[pid]
+        for pid in pids - self._seen.keys() - self._ignored:
+            if (process := self._process(pid)) is None:
+                self._ignored.add(pid)
+            else:
+                self._seen[pid] = _Seen(process)
+
+    def _process(self, pid: int) -> Process | None:
+        """Return what is known of a process from files that anybody may read; None if it has ended."""
+        try:
+            stat, status = self.proc.stat(pid), self.proc.status(pid)
+            if stat is None or status is None:
+                return None
+            return Process(
+                pid,
+                *stat[:1],
+                stat.start_ticks,
+                stat.group,
+                status.uid,
+                self.proc.command(pid),
+                status.capabilities,
+                status.pids,
+            )
+        except PermissionError:  # hidden from us, though listed
+            return None
+
+    def _doubt_moved(self) -> None:
+        """Have the processes of workers whose directory was deleted or replaced inspected again."""
+        for worker in self.findings.workers:
+            try:
+                is_same = self._directory(worker.pids[0], worker.path, is_writer=True) == worker.identity[:3]
+            except OSError:
+                is_same = False
+            for pid in () if is_same else worker.pids:
+                if pid in self._seen:
+                    self._seen[pid].due = 0.0
+
+    def _inspect(self) -> None:
+        """Look into the processes that are due, and into those that may open a metrics file at any time."""
+        now = self._clock()
+        new = [pid for pid, seen in self._seen.items() if not seen.due]
+        # The youngest first: they change most. The rest waits for the next look.
+        due = sorted((seen.pause, pid) for pid, seen in self._seen.items() if 0 < seen.due <= now)
+        whole = {*new, *(pid for _, pid in due[:_MOST_INSPECTIONS])}
+        for pid, seen in list(self._seen.items()):
+            if pid in whole:
+                self._inspect_whole(pid, seen, now)
+            elif seen.clues or seen.may_write:
+                self._inspect_again(pid, seen)
+
+    def _inspect_whole(self, pid: int, seen: _Seen, now: float) -> None:
+        process = self._process(pid)
+        if process is None:
+            del self._seen[pid]
+            return
+        if process.start_ticks != seen.process.start_ticks:
+            seen = self._seen[pid] = _Seen(process)
+        seen.process = process
+        seen.pause = min(2 * seen.pause, _LONGEST_KNOWN_PAUSE if seen.clues else _LONGEST_PAUSE)
+        # Not all at once: processes that were there at the first look would stay in step.
+        seen.due = now + seen.pause * (1 + pid % 16 / 16)
+        try:
+            seen.process = self._with_namespaces(process)
+            seen.named = self.proc.variable(pid, DIRECTORY_VARIABLE)
+            seen.may_write = "python" in os.path.basename(self.proc.executable(pid)) or bool(seen.named)  # noqa: PTH119 - a plain string
+            seen.files = self._files(pid, thorough=True)
+            seen.is_denied = False
+        except PermissionError:
+            seen.is_denied, seen.may_write, seen.files, seen.named = True, False, _NOTHING, ""
+        self._note_clues(pid, seen)
+
+    def _inspect_again(self, pid: int, seen: _Seen) -> None:
+        """Look into a process that has metrics files open, or may have by now."""
+        stat = self.proc.stat(pid)
+        if stat is None or stat.start_ticks != seen.process.start_ticks:
+            del self._seen[pid]  # the next listing finds the process that has its pid now
+        elif not any(clue.is_writer for clue in seen.clues):
+            try:
+                files = self._files(pid, thorough=False)
+            except PermissionError:
+                return
+            if files.directories or seen.named:
+                seen.files = files
+                self._note_clues(pid, seen)
+
+    def _with_namespaces(self, process: Process) -> Process:
+        """Return a process with its namespaces; PermissionError if they may not be seen."""
+        is_ours = len(process.pids) == 1  # of the pid namespace that /proc shows
+        return replace(
+            process,
+            pid_namespace=0 if is_ours else self.proc.namespace(process.pid, "pid"),
+            net_namespace=self.proc.namespace(process.pid, "net"),
+        )
+
+    def _files(self, pid: int, *, thorough: bool) -> OpenFiles:
+        """Return what a process has open; `thorough`: mapped, too. Writers keep open what they map."""
+        try:
+            files = self.proc.open_files(pid)
+        except PermissionError:  # CAP_SYS_PTRACE alone shows mappings, but no descriptors
+            return self.proc.mapped(pid)
+        if files.directories or not thorough:
+            return files
+        try:
+            mapped = self.proc.mapped(pid)
+        except PermissionError:  # of some processes, mappings are refused to root, too
+            return files
+        return OpenFiles(mapped.directories, files.deleted | mapped.deleted, files.sockets)
+
+    def _note_clues(self, pid: int, seen: _Seen) -> None:
+        """Find out which directories a process's paths are."""
+        clues = []
+        unreadable = {}
+        for path in {*seen.files.directories, *([seen.named] if seen.named.startswith("/") else [])}:
+            is_writer = path in seen.files.directories
+            try:
+                directory = self._directory(pid, path, is_writer=is_writer)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                if is_writer:
+                    unreadable[path] = error.strerror or str(error)
+                continue
+            if directory:
+                clues.append(Clue(pid, path, directory, is_writer))
+        seen.clues, seen.unreadable = tuple(clues), unreadable
+
+    def _directory(self, pid: int, path: str, *, is_writer: bool) -> tuple[int, int, int] | None:
+        """Return a directory's device, inode and birth; None if it holds no metrics file."""
+        descriptor = self.proc.open_directory(pid, path)
+        try:
+            if not is_writer and not _holds_metrics(descriptor):
+                return None
+            info = os.fstat(descriptor)
+            return info.st_dev, info.st_ino, birth(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _find_workers(self, processes: Mapping[int, Process]) -> Sequence[Worker]:
+        """Return the workers; the same as at the last look if what they depend on is as it was.
+
+        A server may begin to listen long after its processes open their files. Tables of sockets are slow to read, so
+        they are read ever more rarely.
+        """
+        now = self._clock()
+        clues = [clue for seen in self._seen.values() for clue in seen.clues]
+        servers = [worker.server for worker in self.findings.workers]
+        is_same = clues == self._clues and all(server.pid in processes for server in servers if server)
+        if is_same and now < self._decide_again:
+            return self.findings.workers
+        self._clues = clues
+        workers = find_workers(clues, Host(processes, self._sockets, self._listeners()))
+        self._decide_pause = min(2 * self._decide_pause, self._longest_wait) if is_same else _FIRST_PAUSE / 2
+        is_decided = all(worker.server for worker in workers)
+        self._decide_again = now + (_LONGEST_KNOWN_PAUSE if is_decided else self._decide_pause)
+        return workers
+
+    def _sockets(self, pid: int) -> frozenset[int]:
+        try:
+            return self.proc.open_files(pid).sockets
+        except PermissionError:
+            return frozenset()
+
+    def _listeners(self) -> Callable[[Process], Mapping[int, Socket]]:
+        """Return a function that gives the listening sockets of a process's network namespace, read once each."""
+        known: dict[int, Mapping[int, Socket]] = {}
+
+        def listeners(process: Process) -> Mapping[int, Socket]:
+            if process.net_namespace not in known:
+                known[process.net_namespace] = self.proc.listeners(process.pid)
+            return known[process.net_namespace]
+
+        return listeners
+
+    def _is_alone(self, processes: Mapping[int, Process]) -> bool:
+        """Whether only our own processes can be seen: this one, its ancestors and its children."""
+        own = os.getpid()
+        family = {process.pid for process in ancestors(own, processes)}
+        return all(pid in family or process.parent == own for pid, process in processes.items())
+
+
+def _holds_metrics(descriptor: int) -> bool:
+    with os.scandir(f"/proc/self/fd/{descriptor}") as entries:
+        names: Iterator[str] = (entry.name for entry, _ in zip(entries, range(_MOST_ENTRIES), strict=False))
+        return any(map(is_multiprocess_file, names))

@@ -1,0 +1,130 @@
+"""A thin reader of /proc: values of one process at a time. It only reads, and decides nothing."""
+
+import os
+import stat as modes
+from collections.abc import Iterator, Mapping
+
+from exporter.discovery import parsing
+from exporter.discovery.parsing import OpenFiles, Socket, Stat, Status
+from exporter.discovery.rooted import open_directory
+
+_MAX_TEXT = 1 << 20
+"""Bytes of a command line or environment that are read at most."""
+_CHUNK = 1 << 16
+
+_PROBLEMS = (FileNotFoundError, ProcessLookupError)
+"""A process that has ended, at two stages."""
+
+
+class Proc:
+    """The processes of /proc. A process that has ended gives None or nothing; PermissionError says: not for us."""
+
+    def __init__(self, path: str = "/proc") -> None:
+        """Read the processes of the /proc that is mounted at `path`."""
+        self.path = path
+
+    def pids(self) -> set[int]:
+        """Return the pids of all processes that can be seen, kernel threads included."""
+        return {int(name) for name in os.listdir(self.path) if name.isdigit()}  # noqa: PTH208 - plain strings
+
+    def stat(self, pid: int) -> Stat | None:
+        """Return parent, group and start; None if the process has ended or is a kernel thread."""
+        text = self._read(pid, "stat")
+        return parsing.stat(text) if text else None
+
+    def status(self, pid: int) -> Status | None:
+        """Return user, capabilities and pids; None if the process has ended."""
+        text = self._read(pid, "status")
+        return parsing.status(text) if text else None
+
+    def command(self, pid: int) -> tuple[str, ...]:
+        """Return the words of the command line."""
+        return parsing.words(self._read(pid, "cmdline"))
+
+    def executable(self, pid: int) -> str:
+        """Return the path of the program that the process runs, which it cannot change as it can its command line."""
+        try:
+            return os.readlink(f"{self.path}/{pid}/exe")  # noqa: PTH115 - as above
+        except _PROBLEMS:
+            return ""
+
+    def variable(self, pid: int, name: bytes) -> str:
+        """Return a variable of the environment that the process was started with; empty if it has none."""
+        return parsing.variable(self._read(pid, "environ"), name)
+
+    def namespace(self, pid: int, kind: str) -> int:
+        """Return the number of a process's namespace of a kind: `pid`, `net`; 0 if the process has ended."""
+        try:
+            return os.stat(f"{self.path}/{pid}/ns/{kind}").st_ino  # noqa: PTH116 - as above
+        except _PROBLEMS:
+            return 0
+
+    def open_files(self, pid: int) -> OpenFiles:
+        """Return the multiprocess directories and sockets of a process's descriptors."""
+        paths, sockets = set(), set()
+        directory = f"{self.path}/{pid}/fd"
+        try:
+            names = os.listdir(directory)  # noqa: PTH208 - as above
+        except _PROBLEMS:
+            names = []
+        for name in names:
+            try:
+                link = os.readlink(f"{directory}/{name}")  # noqa: PTH115 - as above
+                if (inode := parsing.socket_inode(link)) is not None:
+                    sockets.add(inode)
+                elif ".db" in link and self._is_writable(f"{directory}/{name}"):
+                    paths.add(link)
+            except _PROBLEMS:
+                continue
+        return OpenFiles(*parsing.directories(paths), frozenset(sockets))
+
+    def mapped(self, pid: int) -> OpenFiles:
+        """Return the multiprocess directories of a process's mappings; slow where there are thousands."""
+        try:
+            with open(f"{self.path}/{pid}/maps", "rb") as lines:  # noqa: PTH123 - as above
+                return OpenFiles(*parsing.mapped(lines), frozenset())
+        except _PROBLEMS:
+            return OpenFiles(frozenset(), frozenset(), frozenset())
+
+    def listeners(self, pid: int | str = "self") -> Mapping[int, Socket]:
+        """Return the listening TCP sockets of a process's network namespace, by inode number."""
+        found: dict[int, Socket] = {}
+        for table in ("tcp", "tcp6"):
+            try:
+                with open(f"{self.path}/{pid}/net/{table}", encoding="ascii") as lines:  # noqa: PTH123 - as above
+                    found.update(parsing.listeners(lines))
+            except (*_PROBLEMS, OSError):  # the process has ended, or this kernel has no IPv6
+                continue
+        return found
+
+    def addresses(self, pid: int) -> Iterator[str]:
+        """Yield the addresses of a process's network namespace that others may reach, IPv4 first."""
+        yield from parsing.local_addresses(self._read(pid, "net/fib_trie").decode())
+        yield from parsing.global_addresses6(self._read(pid, "net/if_inet6").decode())
+
+    def container_id(self, pid: int) -> str:
+        """Return the id of a process's container; an empty text if it is in none."""
+        return parsing.container_id(self._read(pid, "cgroup").decode(errors="replace"))
+
+    def open_directory(self, pid: int, path: str) -> int:
+        """Return an O_PATH descriptor of a directory as the process sees it; OSError if that fails."""
+        return open_directory(f"{self.path}/{pid}/root", path)
+
+    def _is_writable(self, link: str) -> bool:
+        """Whether a descriptor is open for writing: exporters and collectors only read the files."""
+        return bool(os.lstat(link).st_mode & modes.S_IWUSR)
+
+    def _read(self, pid: int, name: str) -> bytes:
+        try:
+            descriptor = os.open(f"{self.path}/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        except _PROBLEMS:
+            return b""
+        text = b""
+        try:
+            while len(text) < _MAX_TEXT and (more := os.read(descriptor, _CHUNK)):
+                text += more
+        except _PROBLEMS:
+            return b""
+        finally:
+            os.close(descriptor)
+        return text

@@ -1,0 +1,125 @@
+"""Workers as processes of this host, in containers' place if wanted: a server that listens, and writers below it.
+
+This file is also what such a server runs: it prints a line once its writers have written, and ends with its stdin.
+"""
+
+import multiprocessing
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from exporter.discovery.proc import Proc
+
+METRIC = "answers_total"
+
+
+class TestsProcesses(Proc):
+    """The processes of this test and those that it started: no others are looked into."""
+
+    __test__ = False
+
+    def pids(self) -> set[int]:
+        found: set[int] = set()
+        left = [os.getpid()]
+        while left:
+            found.add(pid := left.pop())
+            for task in Path(f"/proc/{pid}/task").glob("*/children"):
+                try:
+                    left += map(int, task.read_text().split())
+                except OSError:
+                    continue
+        return found
+
+
+class Hosted:
+    """A running worker."""
+
+    def __init__(self, process: "subprocess.Popen[str]", port: int) -> None:
+        self._process = process
+        self.port = port
+
+    @property
+    def pid(self) -> int:
+        """The pid of the server, or of what its command line begins with."""
+        return self._process.pid
+
+    def end(self) -> None:
+        """End the worker, and wait until it has ended."""
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait(15)
+
+
+@contextmanager
+def hosted(
+    directory: Path,
+    *arguments: str,
+    port: int | None = 0,
+    writers: int = 1,
+    prefix: Sequence[str] = (),
+    environment: Mapping[str, str] = os.environ,
+) -> Iterator[Hosted]:
+    """Run a worker, by default on a free port; `port` None: it does not listen. `prefix` begins its command line."""
+    command = [sys.executable, __file__, *arguments, f"--writers={writers}", f"--directory={directory}"]
+    if port is not None:
+        command.append(f"--port={port}")
+    with subprocess.Popen(
+        [*prefix, *command],
+        env={**environment, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout
+        worker = Hosted(process, int(process.stdout.readline() or 0))
+        try:
+            yield worker
+        finally:
+            worker.end()
+
+
+def container(*mounts: Path, net: bool = False) -> list[str]:
+    """Return a command line's beginning that runs the rest in namespaces of its own, with these mounted empty.
+
+    Where the system allows no namespaces the test is skipped, but in CI it fails.
+    """
+    namespaces = ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", *(["--net"] if net else [])]
+    if os.geteuid():
+        namespaces.append("--map-root-user")
+    if subprocess.run(["unshare", *namespaces, "true"], check=False, capture_output=True).returncode:
+        end = pytest.fail if os.environ.get("CI") else pytest.skip
+        end("no namespaces may be made here: run as root, or allow user namespaces")
+    script = "".join(f"mkdir -p '{path}' && mount -t tmpfs none '{path}' && " for path in mounts)
+    return ["unshare", *namespaces, "sh", "-c", f'{script}exec "$@"', "sh"]
+
+
+def _write(directory: str, done: "multiprocessing.synchronize.Event") -> None:
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
+    from prometheus_client import Counter, Gauge  # noqa: PLC0415 - reads the environment
+
+    Counter(METRIC, "What was answered.").inc()
+    Gauge("load", "What is being answered.", multiprocess_mode="livesum").set(3)
+    done.set()
+    multiprocessing.get_context("spawn").Event().wait()
+
+
+def _main() -> None:
+    given = dict(word.removeprefix("--").split("=", 1) for word in sys.argv[1:] if "=" in word)
+    spawn = multiprocessing.get_context("spawn")
+    listening = socket.create_server(("127.0.0.1", int(given["port"]))) if "port" in given else None
+    for _ in range(int(given["writers"])):
+        done = spawn.Event()
+        spawn.Process(target=_write, args=(given["directory"], done), daemon=True).start()
+        done.wait()
+    print(listening.getsockname()[1] if listening else 0, flush=True)
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    _main()
