@@ -1,8 +1,6 @@
 """A real SMG gateway that tells the fleet of its workers, and what its own /engine_metrics makes of them."""
 
 import json
-import subprocess
-import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,9 +9,10 @@ from threading import Thread
 
 import pytest
 
-from tests.support.daemon import daemon, free_port
+from tests.support.daemon import daemon
 from tests.support.merging import recorded_text
 from tests.support.peers import program
+from tests.support.smg import gateway
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.peer
@@ -74,41 +73,6 @@ def worker(metrics: bytes) -> Iterator[Worker]:
             thread.join()
 
 
-def get(url: str) -> bytes:
-    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {KEY}"})  # noqa: S310 - our own URL
-    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - as above
-        body: bytes = answer.read()
-    return body
-
-
-@contextmanager
-def smg(log: Path, *urls: str) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
-    """Run a gateway over workers; yield its URL and process once it has them all."""
-    port = free_port()
-    words = ["--host=127.0.0.1", f"--port={port}", f"--prometheus-port={free_port()}", f"--api-key={KEY}"]
-    with log.open("wb") as output:
-        popen = subprocess.Popen(
-            [program("smg"), "launch", *words, "--disable-load-monitoring", "--worker-urls", *urls],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-
-    def has_all() -> bool:
-        assert popen.poll() is None, log.read_text()
-        try:
-            listed = json.loads(get(f"http://127.0.0.1:{port}/workers"))["workers"]
-        except OSError:
-            return False
-        return [entry["is_healthy"] for entry in listed] == [True] * len(urls)
-
-    try:
-        eventually(has_all, "SMG has its workers", within=60)
-        yield f"http://127.0.0.1:{port}", popen
-    finally:
-        popen.kill()
-        popen.wait()
-
-
 def test_smg_tells_the_fleet_of_its_workers(recorded: dict[str, Path], tmp_path: Path) -> None:
     program("smg")
     key_file = tmp_path / "key"
@@ -116,9 +80,9 @@ def test_smg_tells_the_fleet_of_its_workers(recorded: dict[str, Path], tmp_path:
     metrics = recorded_text(recorded["tp1"])
     with ExitStack() as stack:
         workers = [stack.enter_context(worker(metrics)) for _ in range(2)]
-        urls = (server.url for server in workers)
-        gateway, gateway_process = stack.enter_context(smg(tmp_path / "smg.log", *urls))
-        options = (f"--smg-url={gateway}", f"--smg-api-key-file={key_file}", "--smg-refresh=1")
+        urls = [server.url for server in workers]
+        smg = stack.enter_context(gateway(tmp_path, urls, f"--api-key={KEY}", key=KEY))
+        options = (f"--smg-url={smg.url}", f"--smg-api-key-file={key_file}", "--smg-refresh=1")
         fleet = stack.enter_context(daemon(tmp_path / "fleet", "fleet", *options))
 
         answer = fleet.get("/engine_metrics").exposition
@@ -132,7 +96,7 @@ def test_smg_tells_the_fleet_of_its_workers(recorded: dict[str, Path], tmp_path:
         assert {group["labels"]["__meta_smg_worker_type"] for group in groups} == {"regular"}
 
         # What SMG's own endpoint makes of the same workers: nothing, for two names that its parser dislikes.
-        assert b"sglang" not in get(f"{gateway}/engine_metrics")
+        assert b"sglang" not in smg.ask("/engine_metrics")
 
         by_fleet = [
             headers
@@ -143,7 +107,7 @@ def test_smg_tells_the_fleet_of_its_workers(recorded: dict[str, Path], tmp_path:
         assert by_fleet
         assert all("authorization" not in headers for headers in by_fleet)
 
-        gateway_process.kill()
+        smg.kill()
         eventually(
             lambda: fleet.scrape().values("smg_exporter_discovery_up", source="smg") == [0], "SMG is missed"
         )

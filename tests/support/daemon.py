@@ -36,6 +36,15 @@ def free_port() -> int:
     return port
 
 
+def is_free(port: int) -> bool:
+    """Return whether nobody listens on a port now."""
+    try:
+        with socket.create_server(("127.0.0.1", port)):
+            return True
+    except OSError:
+        return False
+
+
 @dataclass(frozen=True)
 class Answer:
     """An HTTP answer, its content coding undone."""
@@ -112,9 +121,10 @@ def daemon(
     program: Sequence[str] = ("-m", "exporter"),
     log_format: str = "logfmt",
     hosts: Sequence[str] = ("127.0.0.1",),
+    port: int = 0,
 ) -> Iterator[Daemon]:
-    """Run the exporter on `directory`, listening on a free port; with the block it ends as it should."""
-    port = free_port()
+    """Run the exporter on `directory`, listening on a free port or `port`; with the block it ends as it should."""
+    port = port or free_port()
     words = [f"--listen-port={port}", *(f"--listen-host={host}" for host in hosts)]
     worker = {"SMG_EXPORTER_GRPC_PORT": str(GRPC_PORT), "SMG_EXPORTER_MULTIPROC_DIR": str(directory)}
     log = directory.with_name(f"{directory.name}-{port}.log")
