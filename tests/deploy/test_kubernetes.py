@@ -203,7 +203,7 @@ def as_prometheus_rule(*files: Path) -> str:
     """Return rule files as an object of the Prometheus operator."""
     groups = [file.read_text("utf-8").partition("\ngroups:\n")[2] for file in files]
     head = f"""\
-# ../../prometheus/*.rules.yml for the Prometheus operator. Not to be edited: pytest --update-golden tests/deploy makes it.
+# ../../prometheus/*.rules.yml for the Prometheus operator, made by pytest --update-golden tests/deploy: do not edit.
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
 metadata:
