@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -84,12 +85,49 @@ def test_the_unit_tests_have_an_alert_fire_and_be_silent(alert: str) -> None:
 
 
 @pytest.mark.parametrize("rule", rules(ALERTS), ids=ALERT_NAMES)
-def test_each_alert_has_a_severity_and_a_runbook(rule: dict[str, Any]) -> None:
+def test_each_alert_says_how_bad_it_is_what_it_means_and_what_to_do(rule: dict[str, Any]) -> None:
     assert rule["labels"]["severity"] in {"warning", "critical"}
-    document, _, anchor = rule["annotations"]["runbook"].partition("#")
-    headings = re.findall(r"^## (.*)$", (ROOT / document).read_text("utf-8"), re.MULTILINE)
-    assert anchor == rule["alert"].lower()
-    assert rule["alert"] in headings
+    texts = rule["annotations"]
+    assert texts.keys() == {"summary", "description", "runbook_url"}
+    assert "{{" in texts["summary"], "whom it is about"
+    repository = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["urls"]["Repository"]
+    assert texts["runbook_url"] == f"{repository}/blob/main/docs/runbooks.md#{rule['alert'].lower()}"
+
+
+def shipped_jobs() -> set[str]:
+    """Return the jobs that the configurations beside the rules make, and the operator of the Kubernetes manifests."""
+    jobs = set()
+    for path in (ROOT / "config").rglob("*.y*ml"):
+        for document in yaml.safe_load_all(path.read_text("utf-8")):
+            if not isinstance(document, dict):
+                continue
+            jobs |= {job["job_name"] for job in document.get("scrape_configs", ())}
+            if document.get("kind") in {"PodMonitor", "ServiceMonitor"}:
+                spec = document["spec"]
+                jobs.add(spec["selector"]["matchLabels"][spec["jobLabel"]])
+    return jobs
+
+
+def test_the_unit_tests_miss_an_exporter_under_each_job_name_that_is_shipped() -> None:
+    groups = yaml.safe_load((FOLDER / UNIT_TESTS).read_text("utf-8"))["tests"]
+    cases = [case for group in groups for case in group.get("alert_rule_test", ())]
+    missed = {
+        alert["exp_labels"]["job"]
+        for case in cases
+        if case["alertname"] == "SmgExporterDown"
+        for alert in case["exp_alerts"]
+    }
+    assert len(shipped_jobs()) > 5
+    assert shipped_jobs() <= missed
+
+
+def test_the_same_jobs_are_ours_to_every_alert() -> None:
+    assert len(set(re.findall(r'job=~"[^"]*"', (FOLDER / ALERTS).read_text("utf-8")))) == 1
+
+
+def test_the_rules_have_names_of_level_metric_and_operation() -> None:
+    for rule in rules(RECORDING):
+        assert re.fullmatch("worker(_mode|_le)?:sglang_[a-z0-9_]+:[a-z0-9]+(_rate5m)?", rule["record"])
 
 
 def test_no_runbook_is_left_over() -> None:
@@ -103,7 +141,9 @@ def test_each_metric_of_a_rule_exists(recorded: dict[str, Path]) -> None:
     served = {sample.name for sample in Exposition(dump.stdout).samples}
     made = {rule["record"] for rule in rules(RECORDING)}
     used = set()
+    of_fleet = (ROOT / "tests" / "golden" / "fleet-own.txt").read_text("utf-8")
+    own = Telemetry(a_status).names | set(re.findall(r"^# TYPE (\S+)", of_fleet, re.MULTILINE))
     for rule in rules(RECORDING) + rules(ALERTS):
         used |= set(re.findall(r"\b(?:worker\w*:|sglang:|smg_exporter_|scrape_|up\b)[\w:]*", rule["expr"]))
-    assert used - served - made - Telemetry(a_status).names - OF_PROMETHEUS == set()
+    assert used - served - made - own - OF_PROMETHEUS == set()
     assert {name for name in used if name.startswith("sglang:")}
