@@ -45,8 +45,8 @@ def escape(value: str) -> str:
 class Renderer:
     """Renders successive snapshots in one format and one escaping scheme.
 
-    The text of each block is kept, and so are its pieces: the text before the first value, that value, the text between
-    it and the second value, and so on. Only blocks with other samples or values than before are written again.
+    The text of each block is kept, and so is a template of it, in which only the values are left out. Only blocks with
+    other samples or values than before are written again.
     """
 
     def __init__(self, format_: Format, escaping: str = "underscores", taken: Iterable[str] = ()) -> None:
@@ -134,10 +134,10 @@ class _FamilyText:
 
 
 class _BlockText:
-    """The text of a block, and the pieces that it is joined from."""
+    """The text of a block, and the template that it is made from."""
 
     def __init__(self, samples: Samples, escaping: str, seen: set[str] | None = None) -> None:
-        """Prepare all pieces but the values.
+        """Prepare all text but the values.
 
         Different samples may be the same when escaped. So a sample that is in `seen` already gets no line: the same
         sample twice would make the scrape fail.
@@ -154,16 +154,12 @@ class _BlockText:
             if seen is not None:
                 seen.add(start)
         self.has_line = None if all(starts) else list(map(bool, starts))
-        self._pieces = [piece for start in starts if start for piece in (b"\n" + start.encode(), b"")]
-        if self._pieces:
-            self._pieces[0] = self._pieces[0][1:]
-            self._pieces.append(b"\n")
+        lines = [f"{start.replace('%', '%%')}%b\n" for start in starts if start]
+        self._template = "".join(lines).encode()
 
     def write(self, values: Sequence[bytes]) -> None:
-        """Join the block's text from the pieces and these texts of the values."""
-        pieces = self._pieces.copy()
-        pieces[1::2] = values
-        self.text = b"".join(pieces)
+        """Put these texts of the values into the template."""
+        self.text = self._template % tuple(values)
 
 
 _Change: TypeAlias = tuple[_BlockText, Sequence[float]]
@@ -173,7 +169,7 @@ _Change: TypeAlias = tuple[_BlockText, Sequence[float]]
 def _write(changes: Iterable[_Change]) -> None:
     """Write the text of each changed block, formatting all values together."""
     changes = list(changes)
-    texts = _format([value for _, values in changes for value in values])
+    texts = _format(list(chain.from_iterable(values for _, values in changes)))
     end = 0
     for block, values in changes:
         start, end = end, end + len(values)

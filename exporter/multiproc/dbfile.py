@@ -135,13 +135,19 @@ class DbFile:
 
     def _take_numbers(self) -> None:
         """Copy the groups of entries that changed from the scratch buffer, and unpack their cells."""
-        scratch, fresh, shape, changes = self._scratch, memoryview(self._scratch), self.shape, []
-        for (start, places, numbers), known in zip(self.shape.groups, self._known, strict=True):
-            if not scratch.startswith(known, start):
-                known[:] = fresh[start : start + numbers.size]
-                self.cells[places] = shape.cells(numbers.unpack_from(known))
-                changes.append(places)
-        self.changes = changes
+        scratch, data, shape = self._scratch, self._data, self.shape
+        changed = [
+            group
+            for group, known in zip(shape.groups, self._known, strict=True)
+            if not scratch.startswith(known, group.start)
+        ]
+        memoryview(data)[:] = memoryview(scratch)[
+            : len(data)
+        ]  # at once: one copy for each group takes longer
+        for start, places, numbers in changed:
+            self.cells[places] = shape.cells(numbers.unpack_from(data, start))
+        all_changed = len(changed) == len(shape.groups)
+        self.changes = [slice(0, len(self.cells))] if all_changed else [group.cells for group in changed]
 
     def _take_groups(self, data: bytearray, shape: Shape) -> None:
         """Replace bytes and shape, and unpack the cells of the groups of entries that changed or are new."""

@@ -81,14 +81,15 @@ class Followed:
         """The series and column of each cell; None before the first good read."""
         self.last_sign: float | None = None
         """When a dead writer last seemed to live or to write, by the engine's clock; None unless it is dead."""
-        self._blocks_of: dict[int, set[Block | None]] = {}
-        """What `blocks_of` returned, by the first cell of the slice."""
+        self._blocks_of: dict[tuple[int, int], set[Block | None]] = {}
+        """What `blocks_of` returned, by the ends of the slice."""
 
     def blocks_of(self, cells: slice) -> set[Block | None]:
         """Return the distinct blocks of a slice of `DbFile.changes`; remembered, since these slices recur."""
-        found = self._blocks_of.get(cells.start)
+        ends = cells.start, cells.stop
+        found = self._blocks_of.get(ends)
         if found is None:
-            found = self._blocks_of[cells.start] = set(self.blocks[cells])
+            found = self._blocks_of[ends] = set(self.blocks[cells])
         return found
 
     def forget_blocks(self) -> None:

@@ -29,7 +29,7 @@ USED = Struct("=i")
 
 _LENGTH = Struct("=i")
 _NUMBERS_BYTES = 16
-_GROUP = 32
+_GROUP = 64
 """Entries that are compared, and unpacked, together: few enough to leave most of a file alone if little changed."""
 
 

@@ -132,12 +132,12 @@ def test_growth_past_the_preallocated_size(path: Path) -> None:
 
 @pytest.mark.parametrize("stamped", [False, True])
 def test_changes_tell_which_cells_may_be_others(path: Path, *, stamped: bool) -> None:
-    numbers = {counter("a", number=str(number)): (float(number), 1.0) for number in range(100)}
+    numbers = {counter("a", number=str(number)): (float(number), 1.0) for number in range(200)}
     write(path, numbers)
     file = opened(path, stamped=stamped)
     file.read()
     assert [cell for cells in file.changes for cell in file.cells[cells]] == file.cells
-    for number in (0, 31, 32, 63, 99):
+    for number in (0, 63, 64, 127, 199):
         before = file.cells.copy()
         write(path, {counter("a", number=str(number)): (-1.0, 2.0)})
         assert file.read() is Found.NUMBERS
@@ -150,14 +150,14 @@ def test_changes_tell_which_cells_may_be_others(path: Path, *, stamped: bool) ->
 
 
 def test_growth_changes_only_the_blocks_that_are_others(path: Path) -> None:
-    write(path, {counter("a", number=str(number)): float(number) for number in range(100)})
+    write(path, {counter("a", number=str(number)): float(number) for number in range(200)})
     file = opened(path)
     file.read()
-    write(path, {counter("a", number="40"): -1.0, counter("b"): 7.0})
+    write(path, {counter("a", number="80"): -1.0, counter("b"): 7.0})
     assert file.read() is Found.GROWTH
     changed = {at for cells in file.changes for at in range(len(file.cells))[cells]}
-    assert changed == {*range(32, 64), *range(96, 101)}
-    assert (file.cells[40], file.cells[100]) == (-1.0, 7.0)
+    assert changed == {*range(64, 128), *range(192, 201)}
+    assert (file.cells[80], file.cells[200]) == (-1.0, 7.0)
 
 
 @given(

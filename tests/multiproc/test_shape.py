@@ -19,7 +19,7 @@ def numbered(count: int, value: float = 1.0) -> list[bytes]:
 
 
 @pytest.mark.parametrize("stamped", [False, True])
-@pytest.mark.parametrize("count", [0, 1, 31, 32, 33, 100])
+@pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 200])
 def test_keys_and_cells(count: int, *, stamped: bool) -> None:
     data = data_of(*numbered(count, 5.0))
     found = Shapes(stamped=stamped).find(data)
@@ -30,7 +30,7 @@ def test_keys_and_cells(count: int, *, stamped: bool) -> None:
     assert [at for block in found.groups for at in range(count)[block.cells]] == list(range(count))
 
 
-@pytest.mark.parametrize(("before", "after"), [(0, 1), (1, 2), (31, 33), (32, 33), (40, 100)])
+@pytest.mark.parametrize(("before", "after"), [(0, 1), (1, 2), (63, 65), (64, 65), (80, 200)])
 def test_a_shape_that_grew_is_the_one_of_a_file_of_that_size(before: int, after: int) -> None:
     shapes = Shapes(stamped=False)
     short, long = data_of(*numbered(before)), data_of(*numbered(after))
@@ -38,7 +38,7 @@ def test_a_shape_that_grew_is_the_one_of_a_file_of_that_size(before: int, after:
     assert (grown.skips, grown.used) == (whole.skips, whole.used)
     assert [block[:2] for block in grown.groups] == [block[:2] for block in whole.groups]
     assert grown.all_cells(long) == whole.all_cells(long)
-    assert grown.groups[: before // 32] == shapes.find(short).groups[: before // 32], "whole groups stay"
+    assert grown.groups[: before // 64] == shapes.find(short).groups[: before // 64], "whole groups stay"
 
 
 def test_files_with_the_same_keys_share_their_shape(monkeypatch: pytest.MonkeyPatch) -> None:
