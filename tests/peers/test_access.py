@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers.test_prometheus import prometheus
 from tests.support.certificates import Authority, encrypt_key
 from tests.support.daemon import daemon
 from tests.support.peers import program
+from tests.support.scrapers import prometheus
 from tests.support.waiting import eventually
 from tests.support.writers import writer
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.peers.test_prometheus import Prometheus, prometheus
 from tests.support.daemon import ROOT, daemon
 from tests.support.peers import program
+from tests.support.scrapers import Scraper, prometheus
 from tests.support.waiting import eventually
 
 DASHBOARD = json.loads((ROOT / "config" / "grafana" / "sglang-workers.json").read_text("utf-8"))
@@ -36,7 +36,7 @@ def filled(expression: str, **chosen: str) -> str:
 
 
 @pytest.fixture(scope="module", name="server")
-def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraper]:
     program("prometheus")
     directory = tmp_path_factory.mktemp("dashboard")
     (directory / "demo").mkdir()
@@ -47,7 +47,7 @@ def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
 
 @pytest.mark.peer
 @pytest.mark.parametrize("name", QUERIES)
-def test_a_query_gives_data(server: Prometheus, name: str) -> None:
+def test_a_query_gives_data(server: Scraper, name: str) -> None:
     query = filled(QUERIES[name])
 
     def numbers() -> list[float]:
@@ -58,13 +58,13 @@ def test_a_query_gives_data(server: Prometheus, name: str) -> None:
 
 @pytest.mark.peer
 @pytest.mark.parametrize("name", QUERIES)
-def test_a_query_is_about_the_chosen_worker(server: Prometheus, name: str) -> None:
+def test_a_query_is_about_the_chosen_worker(server: Scraper, name: str) -> None:
     assert server.query(filled(QUERIES[name], worker_addr="grpc://another:1")) == []
 
 
 @pytest.mark.peer
 @pytest.mark.parametrize("name", sorted({"worker_addr", "model_name"}))
-def test_a_variable_has_values(server: Prometheus, name: str) -> None:
+def test_a_variable_has_values(server: Scraper, name: str) -> None:
     match = re.fullmatch(r"label_values\((.*), (\w+)\)", VARIABLES[name]["definition"])
     assert match
 

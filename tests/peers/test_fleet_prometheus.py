@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.peers.test_prometheus import Prometheus, prometheus
 from tests.peers.test_promtool import LINTED, beyond_names, check_metrics
 from tests.support.daemon import Daemon, daemon
 from tests.support.peers import program
+from tests.support.scrapers import Scraper, prometheus
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.peer
@@ -26,7 +26,7 @@ class Fleet:
     """A fleet over exporters of recorded workers, and the Prometheus that scrapes it and them."""
 
     daemon: Daemon
-    prometheus: Prometheus
+    prometheus: Scraper
 
 
 @pytest.fixture(scope="module", name="fleet")

@@ -1,21 +1,15 @@
 """A real Prometheus that scrapes the daemon of a live worker."""
 
-import http.client
-import json
-import subprocess
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-from urllib.parse import urlencode
 
 import pytest
 
-from tests.support.daemon import GRPC_PORT, Daemon, daemon, free_port
-from tests.support.peers import program
-from tests.support.waiting import DEADLINE, eventually
+from tests.support.daemon import GRPC_PORT, Daemon, daemon
+from tests.support.scrapers import Scraper, prometheus
+from tests.support.waiting import eventually
 from tests.support.writers import Writer, writer
 
 pytestmark = pytest.mark.peer
@@ -23,102 +17,16 @@ pytestmark = pytest.mark.peer
 WORKER = f"grpc://127.0.0.1:{GRPC_PORT}"
 
 
-class Prometheus:
-    """A running Prometheus, asked through its HTTP API."""
-
-    def __init__(self, port: int, log: Path) -> None:
-        self._port = port
-        self._log = log
-
-    def get(self, path: str, **parameters: str) -> Any:
-        """Return the data of an answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=DEADLINE)
-        try:
-            connection.request("GET", f"/api/v1/{path}?{urlencode(parameters)}")
-            answer = json.load(connection.getresponse())
-        finally:
-            connection.close()
-        assert answer["status"] == "success", answer
-        return answer["data"]
-
-    def query(self, expression: str) -> list[tuple[dict[str, str], float]]:
-        """Return labels and value of each series that an expression gives now."""
-        return [
-            (series["metric"], float(series["value"][1]))
-            for series in self.get("query", query=expression)["result"]
-        ]
-
-    def ready(self) -> bool:
-        try:
-            connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=DEADLINE)
-            connection.request("GET", "/-/ready")
-            return connection.getresponse().status == 200
-        except OSError:
-            return False
-        finally:
-            connection.close()
-
-    def complaints(self) -> list[str]:
-        """Return what it has logged that it did not like."""
-        return [line for line in self._log.read_text().splitlines() if "level=info" not in line]
-
-
-@contextmanager
-def prometheus(
-    directory: Path, targets: dict[str, Daemon], **options: Mapping[str, Any]
-) -> Iterator[Prometheus]:
-    """Run a Prometheus that scrapes each target in a job of that name, five times a second.
-
-    `options` are more of a job's keys, by its name.
-    """
-    jobs = [
-        {
-            "job_name": name,
-            "static_configs": [{"targets": [f"{target.host}:{target.port}"]}],
-            **options.get(name, {}),
-        }
-        for name, target in targets.items()
-    ]
-    config = {
-        "global": {"scrape_interval": "200ms", "scrape_timeout": "200ms"},
-        "scrape_configs": jobs,
-    }
-    (directory / "prometheus.yml").write_text(json.dumps(config))  # which is YAML too
-    port = free_port()
-    log = directory / "prometheus.log"
-    with log.open("wb") as stderr:
-        popen = subprocess.Popen(
-            [
-                program("prometheus"),
-                f"--config.file={directory / 'prometheus.yml'}",
-                f"--storage.tsdb.path={directory / 'data'}",
-                f"--web.listen-address=127.0.0.1:{port}",
-            ],
-            cwd=directory,
-            stdout=subprocess.DEVNULL,
-            stderr=stderr,
-        )
-    it = Prometheus(port, log)
-    try:
-        eventually(lambda: it.ready() or popen.poll() is not None, "Prometheus is ready")
-        assert popen.poll() is None, log.read_text()
-        yield it
-    finally:
-        popen.terminate()
-        popen.wait(DEADLINE)
-
-
 @dataclass(frozen=True)
 class Scraped:
     """Two workers, of which one is to be killed, their exporters, and the Prometheus that scrapes these."""
 
-    prometheus: Prometheus
+    prometheus: Scraper
     doomed: Writer
 
 
 @pytest.fixture(scope="module", name="scraped")
 def _scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
-    program("prometheus")
     directory = tmp_path_factory.mktemp("prometheus")
     with ExitStack() as stack:
         targets: dict[str, Daemon] = {}

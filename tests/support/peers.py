@@ -15,6 +15,7 @@ _WAYS = {
     "smg": "pip install -r requirements-peers.lock",
     "systemd-analyze": "Debian and Ubuntu have it in the package systemd",
     "systemd-sysusers": "Debian and Ubuntu have it in the package systemd",
+    "victoria-metrics": "Debian and Ubuntu have it in the package victoria-metrics",
     "zsh": "Debian and Ubuntu have it in the package zsh",
 }
 """How to get each program."""
