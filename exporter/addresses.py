@@ -46,6 +46,22 @@ def host_port(host: str, port: int) -> str:
     return f"[{bare}]:{port}" if ":" in bare else f"{bare}:{port}"
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a host name or IP address leads back to the machine that uses it."""
+    try:
+        return ipaddress.ip_address(bare_host(host)).is_loopback
+    except ValueError:  # AddressError is one
+        return host.lower() == "localhost"
+
+
+def is_ambiguous(address: str) -> bool:
+    """Whether the worker that an address means depends on the machine that uses it, as with `grpc://127.0.0.1:8001`."""
+    try:
+        return is_loopback(host_of(address))
+    except AddressError:
+        return False
+
+
 def local_host(listening: Sequence[str]) -> str:
     """Return a host at which a client on this machine reaches a server that listens on `listening` (empty: all)."""
     everywhere = not listening or {"0.0.0.0", "::"} & set(listening)

@@ -299,6 +299,12 @@ class WorkerServing(WorkerExposition, DerivedPort, Serving):
         "listening", "path of the metrics endpoint", "PATH", default=paths.WORKER_METRICS
     )
 
+    @property
+    def has_ambiguous_address(self) -> bool:
+        """Whether other machines can scrape the worker, under an address that may be another worker's there."""
+        is_public = not self.listen_host or not all(map(addresses.is_loopback, self.listen_host))
+        return is_public and addresses.is_ambiguous(self.static_labels.get("worker_addr", ""))
+
 
 # --- The options of each command ---
 

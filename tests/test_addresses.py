@@ -1,6 +1,13 @@
 import pytest
 
-from exporter.addresses import AddressError, bare_host, derived_metrics_port, host_port, worker_address
+from exporter.addresses import (
+    AddressError,
+    bare_host,
+    derived_metrics_port,
+    host_port,
+    is_ambiguous,
+    worker_address,
+)
 
 
 @pytest.mark.parametrize(
@@ -53,3 +60,24 @@ def test_a_text_that_is_no_host_is_refused(host: str) -> None:
     with pytest.raises(AddressError) as caught:
         bare_host(host)
     assert str(caught.value) == f"{host!r} is not a host name or IP address"
+
+
+@pytest.mark.parametrize(
+    ("address", "ambiguous"),
+    [
+        ("grpc://127.0.0.1:8001", True),
+        ("grpcs://127.1.2.3:8001", True),
+        ("http://LocalHost", True),
+        ("grpc://[::1]:8001", True),
+        ("grpc://10.0.0.1:8001", False),
+        ("grpc://worker:8001", False),
+        ("grpc://0.0.0.0:8001", False),
+        ("rank 7 of localhost", False),
+        ("", False),
+    ],
+)
+def test_an_address_is_ambiguous_where_each_machine_has_a_worker_of_its_own_there(
+    address: str,
+    ambiguous: bool,  # noqa: FBT001 - a table's column
+) -> None:
+    assert is_ambiguous(address) == ambiguous

@@ -70,6 +70,24 @@ def test_static_labels(given: Mapping[str, Any], labels: dict[str, str]) -> None
     assert ServeOptions(**WORKER, **given).static_labels == labels
 
 
+@pytest.mark.parametrize(
+    ("given", "ambiguous"),
+    [
+        ({}, True),
+        ({"listen_host": ("127.0.0.1", "10.0.0.1")}, True),
+        ({"listen_host": ("::1", "127.0.0.1")}, False),
+        ({"grpc_host": "10.0.0.1"}, False),
+        ({"worker_addr": "a worker"}, False),
+        ({"no_worker_addr_label": True}, False),
+    ],
+)
+def test_a_public_worker_with_a_loopback_address_may_be_taken_for_another(
+    given: Mapping[str, Any],
+    ambiguous: bool,  # noqa: FBT001 - a table's column
+) -> None:
+    assert ServeOptions(grpc_port=8001, multiproc_dir=Path("/d"), **given).has_ambiguous_address == ambiguous
+
+
 def test_what_is_derived_from_nothing_says_so() -> None:
     with pytest.raises(SettingsError, match="--grpc-port: required"):
         _ = ServeOptions().static_labels

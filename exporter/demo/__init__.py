@@ -49,7 +49,7 @@ def run(options: "DemoOptions") -> int:
             _undisturbed_exit(),
         ):
             print(introduction(worker, options), flush=True)
-            return serve(options.serving(worker.directory), stop_on=SIGNALS)
+            return serve(options.serving(worker.directory), stop_on=SIGNALS, warn=False)
     except KeyboardInterrupt:
         return 0
     except DemoError as error:

@@ -1,21 +1,30 @@
 """`smg-exporter serve`: one worker's metrics."""
 
+import logging
 import signal
 from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
+from exporter.logs import fields
 from exporter.options import ServeOptions, WorkerServing
 from exporter.service.run import STOP_SIGNALS, run
 from exporter.web.listen import Endpoint
 from exporter.worker.app import make_app
 from exporter.worker.parts import Worker
 
+_logger = logging.getLogger(__name__)
 
-def serve(options: ServeOptions, stop_on: Collection[signal.Signals] = STOP_SIGNALS) -> int:
-    """Serve until a signal of `stop_on`; return the exit code. SettingsError if `--web-config` cannot be used."""
-    return run(partial(make, options), endpoint(options), options.web_config, stop_on)
+
+def serve(
+    options: ServeOptions, stop_on: Collection[signal.Signals] = STOP_SIGNALS, *, warn: bool = True
+) -> int:
+    """Serve until a signal of `stop_on`; return the exit code. SettingsError if `--web-config` cannot be used.
+
+    `warn` of an address that workers on other hosts may have too.
+    """
+    return run(partial(make, options, warn=warn), endpoint(options), options.web_config, stop_on)
 
 
 def endpoint(options: WorkerServing) -> Endpoint:
@@ -24,8 +33,13 @@ def endpoint(options: WorkerServing) -> Endpoint:
 
 
 @asynccontextmanager
-async def make(options: ServeOptions) -> AsyncIterator["WorkerDaemon"]:
-    """Make a worker's daemon."""
+async def make(options: ServeOptions, *, warn: bool = False) -> AsyncIterator["WorkerDaemon"]:
+    """Make a worker's daemon; `warn` as in `serve`."""
+    if warn and options.has_ambiguous_address:
+        _logger.warning(
+            "workers on other hosts may have the same address",
+            extra=fields(worker=options.worker_address, hint="set --grpc-host to what others call this host"),
+        )
     yield WorkerDaemon(options)
 
 

@@ -24,7 +24,7 @@ SCRIPT = """
     from exporter import demo
     from exporter.options import DemoOptions
 
-    def serve(options, stop_on):
+    def serve(options, stop_on, warn):
         print("serving", flush=True)
         signal.pause()
 
@@ -47,7 +47,7 @@ def serve_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[...,
 
     def use(serve: Callable[[ServeOptions], int], problem: str = "") -> None:
         module = ModuleType("exporter.worker.serve")
-        monkeypatch.setattr(module, "serve", lambda options, stop_on: serve(options), raising=False)  # noqa: ARG005 - its own test
+        monkeypatch.setattr(module, "serve", lambda options, **_: serve(options), raising=False)
         endpoint = SimpleNamespace(problem=lambda: problem)
         monkeypatch.setattr(module, "endpoint", lambda _: endpoint, raising=False)
         monkeypatch.setitem(sys.modules, "exporter.worker.serve", module)

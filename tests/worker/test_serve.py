@@ -270,6 +270,18 @@ def test_logs_can_be_json(directory: Path) -> None:
     assert events[2]["url"] == f"{it.url}/metrics"
 
 
+AMBIGUOUS = "workers on other hosts may have the same address"
+
+
+def test_a_loopback_address_is_warned_of_where_others_can_scrape_it(directory: Path) -> None:
+    with daemon(directory, hosts=("0.0.0.0",)) as it:
+        assert it.said(AMBIGUOUS)
+    with daemon(directory, "--grpc-host=worker.example", hosts=("0.0.0.0",)) as it:
+        assert not it.said(AMBIGUOUS)
+    with daemon(directory) as it:
+        assert not it.said(AMBIGUOUS)
+
+
 def test_it_writes_nothing_where_the_worker_does(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with writer(directory) as process:
         write_some(process)
