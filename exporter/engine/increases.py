@@ -1,0 +1,259 @@
+"""By how much counters and histograms increased over a window: reads -> increases by rank.
+
+As PromQL has it: series by series from read to read, and a value below the one before is a restart from 0. Unlike in
+PromQL, a series that comes while others of its worker are known counts from 0 too.
+
+Of each read one number a cell is kept, the sum of the cell's increases since the start; so what increased between any
+two reads is a difference. A cell is a counter's or a bucket's sum over all series of one rank.
+"""
+
+from array import array
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple, TypeAlias
+
+from exporter.engine.meanings import Meaning, Source
+from exporter.engine.ranks import Rank, rank_of
+from exporter.model import FamilyValues, Labels, Samples
+
+_NONE = -1
+"""Stands for the cell of a sample that does not count, such as a histogram's `_sum`."""
+
+
+class _Group(NamedTuple):
+    """Neighbouring cells: a counter's one, or a histogram's buckets."""
+
+    selected: str
+    """The value of the label by which the family's figures are told apart, if there is one."""
+    rank: Rank
+    bounds: tuple[float, ...]
+    """The upper bounds of a histogram's buckets; 0 alone for a counter."""
+
+
+class _Layout:
+    """Where the samples of one family are counted, and their values as of the last read."""
+
+    def __init__(self, samples: Sequence[Samples]) -> None:
+        self.samples = samples
+        self.starts = array("i")
+        """The first cell of each group."""
+        self.cells: Sequence[array[int]] = ()
+        """The cell of each sample of each block."""
+        self.values: Sequence[Sequence[float]] = ()
+
+
+_GROUP_CELLS = 2
+"""A group takes as much memory as so many cells, beside its cells."""
+
+_Groups: TypeAlias = Mapping[str, Mapping[_Group, int]]
+"""The first cell of each group, by family."""
+
+
+class Window:
+    """What increased between two reads."""
+
+    def __init__(self, seconds: float, groups: _Groups, increases: Sequence[float]) -> None:
+        self.seconds = seconds
+        """The time between the two reads; 0 if there has been one only."""
+        self._groups = groups
+        self._increases = increases
+
+    def counters(self, sources: Iterable[Source], only: Rank | None = None) -> dict[Rank, float]:
+        """Return the increase at each rank, or `only` at one, from the first source with any."""
+        return {rank: sum(buckets.values()) for rank, buckets in self.histograms(sources, only).items()}
+
+    def histograms(
+        self, sources: Iterable[Source], only: Rank | None = None
+    ) -> dict[Rank, dict[float, float]]:
+        """Return the increase of each bucket, by upper bound, at each rank, or `only` at one."""
+        found = (self._find(source, only) for source in sources) if self.seconds > 0 else ()
+        return next(filter(None, found), {})
+
+    def _find(self, source: Source, only: Rank | None) -> dict[Rank, dict[float, float]]:
+        found: dict[Rank, dict[float, float]] = {}
+        for group, start in self._groups.get(source.family, {}).items():
+            if (not source.label or group.selected in source.values) and only in {None, group.rank}:
+                buckets = found.setdefault(group.rank, {})
+                increases = self._increases[start : start + len(group.bounds)]
+                for bound, increase in zip(group.bounds, increases, strict=True):
+                    buckets[bound] = buckets.get(bound, 0.0) + increase
+        return found
+
+
+NOTHING = Window(0.0, {}, ())
+"""The window of no reads."""
+
+
+class Increases:
+    """Counts what increases from read to read, and remembers as many reads as a window needs."""
+
+    def __init__(self, window: float, *, most_reads: int, most_cells: int) -> None:
+        """Remember reads for `window` seconds: closer ones than fit `most_reads` are joined.
+
+        A family that takes more than `most_cells` together with those before it is left out.
+        """
+        self._window = window
+        self._spacing = window / (most_reads - 2)
+        self._most_cells = most_cells
+        self._most_samples = 3 * most_cells // 2
+        self._start_over()
+
+    def _start_over(self) -> None:
+        self._layouts: dict[str, _Layout] = {}
+        self._groups: dict[str, dict[_Group, int]] = {}
+        self._totals = array("d")
+        self._reads: deque[tuple[float, array[float]]] = deque()
+        self._is_full = False
+        self._is_first = True
+
+    def take(self, time: float, families: Iterable[tuple[Meaning, FamilyValues]]) -> None:
+        """Take the counters and histograms of a read at `time`, in seconds."""
+        if self._is_full and len(self._used()) < sum(map(len, self._groups.values())):
+            self._start_over()  # to make room
+        layouts, self._layouts = self._layouts, {}
+        self._is_first = not self._totals
+        room = self._most_samples
+        for meaning, family in families:
+            room -= sum(map(len, family.values))
+            if room < 0:
+                break
+            layout = layouts.get(meaning.family)
+            if layout is None or layout.samples is not family.samples:
+                layout = self._lay_out(meaning, family, layout)
+            self._count(layout, family.values)
+            self._layouts[meaning.family] = layout
+        self._remember(time)
+
+    def window(self) -> Window:
+        """Return what increased over the window: between the last read and the one nearest to its beginning."""
+        if len(self._reads) <= 1:
+            return NOTHING
+        *earlier, (end, last) = self._reads
+        begin, first = min(earlier, key=lambda read: abs(end - read[0] - self._window))
+        increases = [total - before for total, before in zip(last, first, strict=False)]
+        increases += last[len(first) :]  # of cells that came later
+        return Window(end - begin, self._known_groups(increases), increases)
+
+    def _known_groups(self, increases: Sequence[float]) -> _Groups:
+        """Return the groups that a series of the last read is in, or one that the window saw increase."""
+        used = self._used()
+        return {
+            family: {
+                group: start
+                for group, start in groups.items()
+                if start in used or any(increases[start : start + len(group.bounds)])
+            }
+            for family, groups in self._groups.items()
+        }
+
+    def _used(self) -> set[int]:
+        """Return the first cells of the groups that series of the last read are in."""
+        return {start for layout in self._layouts.values() for start in layout.starts}
+
+    def _remember(self, time: float) -> None:
+        reads = self._reads
+        if reads and time <= reads[-1][0]:  # the clock was set back
+            reads.clear()
+        if len(reads) > 1 and reads[-1][0] - reads[-2][0] < self._spacing:
+            reads.pop()
+        reads.append((time, self._totals[:]))
+        while len(reads) > 2 and reads[1][0] <= time - self._window:  # noqa: PLR2004 - the edges
+            reads.popleft()
+
+    def _count(self, layout: _Layout, values: Sequence[Sequence[float]]) -> None:
+        """Add what increased since the last read."""
+        totals = self._totals
+        for now, before, cells in zip(values, layout.values, layout.cells, strict=False):
+            if now is not before:
+                for value, last, cell in zip(now, before, cells, strict=True):
+                    if value != last and cell != _NONE:
+                        if value > last:
+                            totals[cell] += value - last
+                        elif value < last:
+                            totals[cell] += value
+        layout.values = values
+
+    def _lay_out(self, meaning: Meaning, family: FamilyValues, before: _Layout | None) -> _Layout:
+        """Return the layout of a family whose series are others than before."""
+        layout = _Layout(family.samples)
+        series = _series(meaning, family)
+        groups = {group for group, _ in series}
+        if not self._add_cells(meaning.family, groups):
+            return layout
+        layout.cells = [array("i", [_NONE]) * len(block) for block in family.values]
+        starts = self._groups[meaning.family]
+        layout.starts.extend(starts[group] for group in groups)
+        for group, places in series:
+            for cell, (block, place) in enumerate(places, starts[group]):
+                layout.cells[block][place] = cell
+        layout.values = family.values if self._is_first else _values_before(family, before)
+        return layout
+
+    def _add_cells(self, family: str, groups: Iterable[_Group]) -> bool:
+        """Make cells for new groups; return False, and make none, if they do not fit."""
+        known = self._groups.setdefault(family, {})
+        new = [group for group in groups if group not in known]
+        taken = len(self._totals) + _GROUP_CELLS * sum(map(len, self._groups.values()))
+        if taken + sum(_GROUP_CELLS + len(group.bounds) for group in new) > self._most_cells:
+            self._is_full = True
+            return False
+        for group in new:
+            known[group] = len(self._totals)
+            self._totals.extend([0.0] * len(group.bounds))
+        return True
+
+
+_Place: TypeAlias = tuple[int, int]
+"""Block, and place in the block."""
+
+
+def _series(meaning: Meaning, family: FamilyValues) -> list[tuple[_Group, list[_Place]]]:
+    """Return the group of each series, and where its counter or buckets are, in the order of the group's cells."""
+    buckets: dict[Labels, list[tuple[float, _Place]]] = {}
+    is_histogram = meaning.type == "histogram"
+    for block, place, name, labels in _samples(family):
+        if not is_histogram:
+            if not name.endswith("_created"):
+                buckets[labels] = [(0.0, (block, place))]
+        elif name.endswith("_bucket") and (bound := _bound(labels)) is not None:
+            rest = tuple(label for label in labels if label[0] != "le")
+            buckets.setdefault(rest, []).append((bound, (block, place)))
+    return [
+        (_group(meaning, labels, [bound for bound, _ in found]), [place for _, place in found])
+        for labels, found in ((labels, sorted(found)) for labels, found in buckets.items())
+    ]
+
+
+def _samples(family: FamilyValues) -> Iterator[tuple[int, int, str, Labels]]:
+    for number, block in enumerate(family.samples):
+        for place, (name, labels) in enumerate(block):
+            yield number, place, name, labels
+
+
+def _bound(labels: Labels) -> float | None:
+    """Return a bucket's upper bound; None if there is none."""
+    text = next((value for name, value in labels if name == "le"), "")
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _group(meaning: Meaning, labels: Labels, bounds: Sequence[float]) -> _Group:
+    selected = next((value for name, value in labels if name == meaning.label), "")
+    return _Group(selected, rank_of(labels), _same(tuple(bounds)))
+
+
+@lru_cache(maxsize=256)
+def _same(bounds: tuple[float, ...]) -> tuple[float, ...]:
+    return bounds  # the cache makes equal bounds one object, for all workers
+
+
+def _values_before(family: FamilyValues, before: _Layout | None) -> list[list[float]]:
+    """Return the last values of a family's samples; 0 for series that are new."""
+    known: dict[tuple[str, Labels], float] = {}
+    if before:
+        for block, values in zip(before.samples, before.values, strict=False):
+            known.update(zip(block, values, strict=True))
+    return [[known.get(sample, 0.0) for sample in block] for block in family.samples]

@@ -1,0 +1,80 @@
+"""Ranks of a worker, and how their figures make up the worker's.
+
+Within a data-parallel group, tensor, pipeline and expert ranks work on the same requests: the greatest figure counts.
+Data-parallel groups have requests of their own: counts add up.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from typing import NamedTuple, TypeVar
+
+from exporter.model import Labels
+
+T = TypeVar("T")
+
+
+class Rank(NamedTuple):
+    """The rank of the process that a series is of; empty where its labels do not say."""
+
+    dp: str = ""
+    tp: str = ""
+    pp: str = ""
+    ep: str = ""
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The rank as labels: `{"dp_rank": "0", "tp_rank": "3"}`."""
+        return {f"{name}_rank": value for name, value in self._asdict().items() if value}
+
+
+_PLACES = {"dp_rank": 0, "engine": 0, "tp_rank": 1, "pp_rank": 2, "ep_rank": 3, "moe_ep_rank": 3}
+"""Where in a `Rank` the value of a label stands; `engine` is what vLLM calls its data-parallel rank."""
+
+
+def rank_of(labels: Labels) -> Rank:
+    """Return the rank that labels tell."""
+    found = ["", "", "", ""]
+    for name, value in labels:
+        if name in _PLACES:
+            found[_PLACES[name]] = value
+    return _rank(*found)
+
+
+_rank = lru_cache(maxsize=1024)(Rank)  # one object for all series of a rank
+
+
+def in_order(ranks: Iterable[Rank]) -> list[Rank]:
+    """Return ranks in their numerical order."""
+    return sorted(ranks, key=lambda rank: [(len(part), part) for part in rank])
+
+
+def of_groups(by_rank: Mapping[Rank, T], size: Callable[[T], float]) -> dict[str, T]:
+    """Return the figure of each data-parallel group: that of its rank with the greatest `size`."""
+    groups: dict[str, T] = {}
+    for rank, figure in by_rank.items():
+        if rank.dp not in groups or size(figure) > size(groups[rank.dp]):
+            groups[rank.dp] = figure
+    return groups
+
+
+def total(by_rank: Mapping[Rank, float]) -> float:
+    """Return a worker's count."""
+    return sum(of_groups(by_rank, float).values())
+
+
+def ratio(by_rank: Mapping[Rank, float], weights: Mapping[Rank, float]) -> float:
+    """Return a worker's ratio: the average of its groups, weighted by their sizes where all of these are known."""
+    groups = of_groups(by_rank, float)
+    sizes = of_groups(weights, float)
+    if sizes.keys() != groups.keys() or not sum(sizes.values()) > 0:
+        sizes = dict.fromkeys(groups, 1.0)
+    return sum(value * sizes[group] for group, value in groups.items()) / sum(sizes.values())
+
+
+def merged(by_rank: Mapping[Rank, Mapping[float, float]]) -> dict[float, float]:
+    """Return a worker's histogram, by upper bound."""
+    buckets: dict[float, float] = {}
+    for histogram in of_groups(by_rank, lambda histogram: max(histogram.values())).values():
+        for bound, count in histogram.items():
+            buckets[bound] = buckets.get(bound, 0.0) + count
+    return buckets

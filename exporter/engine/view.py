@@ -1,0 +1,166 @@
+"""The figures of one worker at one moment: its gauges and what increased over the window, as the engine view has them.
+
+What is unknown is None, never 0.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, TypeAlias
+
+from exporter.engine import ranks
+from exporter.engine.gauges import Gauges
+from exporter.engine.increases import Window
+from exporter.engine.meanings import COUNTERS, GAUGES, HISTOGRAMS
+from exporter.engine.quantile import quantile
+from exporter.engine.ranks import Rank
+
+Figures: TypeAlias = dict[str, Any]
+"""Figures as JSON has them."""
+
+PERCENTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+LATENCIES = ("time_to_first_token", "inter_token", "end_to_end", "queue")
+QUEUES = ("prefill_bootstrap", "prefill_inflight", "decode_prealloc", "decode_transfer")
+
+
+class _Read(NamedTuple):
+    """What the last read says, of all ranks or of one."""
+
+    gauges: Gauges
+    window: Window
+    rank: Rank | None = None
+
+    def number(self, gauge: str) -> float | None:
+        """Return a gauge that counts something."""
+        found = self.gauges.find(GAUGES[gauge], sum, self.rank)
+        return ranks.total(found) if found else None
+
+    def ratio(
+        self, gauge: str, weight: str = "", worst: Callable[[Iterable[float]], float] = max
+    ) -> "_Ratio":
+        """Return a gauge that is a ratio, and the worst of all ranks; `weight` is a gauge to weight ranks by."""
+        found = self.gauges.find(GAUGES[gauge], worst, self.rank)
+        if not found:
+            return _UNKNOWN
+        weights = self.gauges.find(GAUGES.get(weight, ()), max, self.rank)
+        return _Ratio(ranks.ratio(found, weights), worst(found.values()))
+
+    def increases(self, counter: str) -> dict[Rank, float]:
+        """Return the increase of a counter over the window, by rank."""
+        return self.window.counters(COUNTERS[counter], self.rank)
+
+    def per_second(self, counter: str) -> float | None:
+        """Return a counter's rate."""
+        found = self.increases(counter)
+        return _finite(ranks.total(found) / self.window.seconds) if found else None
+
+    def quotient(self, counter: str, of: str) -> "_Ratio":
+        """Return the quotient of two counters' increases, and the lowest of all data-parallel groups."""
+        parts, wholes = (ranks.of_groups(self.increases(name), float) for name in (counter, of))
+        shared = [(parts[group], wholes[group]) for group in parts if wholes.get(group, 0.0) > 0]
+        if not shared:
+            return _UNKNOWN
+        value = sum(part for part, _ in shared) / sum(whole for _, whole in shared)
+        return _Ratio(_finite(value), _finite(min(part / whole for part, whole in shared)))
+
+    def percentiles(self, histogram: str) -> Figures | None:
+        """Return the percentiles of what a histogram counted in the window; None if nothing is known of it."""
+        found = self.window.histograms(HISTOGRAMS[histogram], self.rank)
+        buckets = ranks.merged(found)
+        return {name: quantile(q, buckets) for name, q in PERCENTILES.items()} if found else None
+
+
+class _Ratio(NamedTuple):
+    value: float | None
+    worst: float | None
+
+
+_UNKNOWN = _Ratio(None, None)
+
+
+def figures(gauges: Gauges, window: Window) -> Figures:
+    """Return a worker's figures."""
+    read = _Read(gauges, window)
+    hits = read.quotient("cached_tokens", "queried_tokens")
+    if hits.value is None:
+        hits = read.ratio("cache_hit_ratio", worst=min)
+    usage = read.ratio("kv_cache_usage", weight="kv_cache_tokens")
+    return {
+        "requests": {
+            "running": read.number("running"),
+            "queued": read.number("queued"),
+            "per_second": read.per_second("requests"),
+            "aborted_per_second": read.per_second("aborted"),
+        },
+        "tokens": {
+            "prompt_per_second": read.per_second("prompt_tokens"),
+            "cached_per_second": read.per_second("cached_tokens"),
+            "generated_per_second": read.per_second("generated_tokens"),
+            "cache_hit_ratio": hits.value,
+            "cache_hit_ratio_worst": hits.worst,
+        },
+        "kv_cache_usage": usage.value,
+        "kv_cache_usage_worst": usage.worst,
+        "latency_seconds": {name: read.percentiles(name) or dict.fromkeys(PERCENTILES) for name in LATENCIES},
+        "speculative": _speculative(read),
+        "disaggregation": _disaggregation(read),
+    }
+
+
+def _speculative(read: _Read) -> Figures | None:
+    """Return how many of the tokens drafted ahead are accepted; None if none are drafted."""
+    rate = read.quotient("accepted_tokens", "draft_tokens")
+    length = read.quotient("accepted_tokens", "drafts").value
+    if rate.value is not None:
+        return {
+            "accept_rate": rate.value,
+            "accept_rate_worst": rate.worst,
+            "accept_length": length and 1 + length,
+        }
+    rate, length = read.ratio("accept_rate", worst=min), read.ratio("accept_length").value
+    if not rate.value and not length:  # SGLang says 0 where it drafts nothing
+        return None
+    return {"accept_rate": rate.value, "accept_rate_worst": rate.worst, "accept_length": length}
+
+
+def _disaggregation(read: _Read) -> Figures | None:
+    """Return queues and transfers between prefill and decode workers; None where neither is in use."""
+    queues = {name: read.number(name) for name in QUEUES}
+    latency = read.percentiles("transfer_milliseconds") or dict.fromkeys(PERCENTILES)
+    failures = {
+        f"{name}_per_second": read.per_second(name) for name in ("failed_bootstraps", "failed_transfers")
+    }
+    if not any((*queues.values(), *latency.values(), *failures.values())):
+        return None
+    seconds = {name: value and value / 1000 for name, value in latency.items()}
+    return {"queues": queues, "transfer_seconds": seconds, **failures}
+
+
+def of_ranks(gauges: Gauges, window: Window) -> list[Figures]:
+    """Return the figures of each rank that the labels of series tell of."""
+    found: set[Rank] = set()
+    for sources in GAUGES.values():
+        found.update(gauges.find(sources, sum))
+    for sources in COUNTERS.values():
+        found.update(window.counters(sources))
+    return [_of_rank(gauges, window, rank) for rank in ranks.in_order(filter(any, found))]
+
+
+def _of_rank(gauges: Gauges, window: Window, rank: Rank) -> Figures:
+    """Return what is known of a single rank."""
+    read = _Read(gauges, window, rank)
+    hits = read.quotient("cached_tokens", "queried_tokens")
+    known = {
+        "running": read.number("running"),
+        "queued": read.number("queued"),
+        "prompt_per_second": read.per_second("prompt_tokens"),
+        "cached_per_second": read.per_second("cached_tokens"),
+        "generated_per_second": read.per_second("generated_tokens"),
+        "cache_hit_ratio": hits.value if hits.value is not None else read.ratio("cache_hit_ratio").value,
+        "kv_cache_usage": read.ratio("kv_cache_usage").value,
+        "latency_seconds": {name: found for name in LATENCIES if (found := read.percentiles(name))} or None,
+    }
+    return {**rank.labels, **{name: figure for name, figure in known.items() if figure is not None}}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,58 @@
+"""What families mean: the names that the recorded worker has, and how strangers are told apart."""
+
+from exporter.demo.catalogue import load
+from exporter.engine.meanings import ENGINES, MEANINGS, SGLANG, engine_of, meaning_of
+
+
+def test_the_recorded_worker_has_the_names_that_the_table_puts_first() -> None:
+    recorded = {metric.name: metric.type for metric in load().metrics}
+    for metric_type, table in (
+        ("gauge", SGLANG.gauges),
+        ("counter", SGLANG.counters),
+        ("histogram", SGLANG.histograms),
+    ):
+        assert {sources[0].family: recorded.get(sources[0].family) for sources in table.values()} == {
+            sources[0].family: metric_type for sources in table.values()
+        }
+
+
+def test_labels_that_select_series_are_recorded_too() -> None:
+    recorded = {metric.name: metric for metric in load().metrics}
+    chosen = [source for sources in SGLANG.counters.values() for source in sources if source.label]
+    assert chosen
+    for source in chosen:
+        metric = recorded[source.family]
+        place = metric.labels.index(source.label)
+        assert set(source.values) <= {series[place] for series in metric.series}
+
+
+def test_each_engines_families_begin_with_its_prefix_and_have_one_type() -> None:
+    types: dict[str, str] = {}
+    for engine in ENGINES:
+        for name, table in vars(engine).items():
+            if name in {"gauges", "counters", "histograms"}:
+                for source in (source for sources in table.values() for source in sources):
+                    assert source.family.startswith(engine.prefix)
+                    assert types.setdefault(source.family, name) == name
+
+
+def test_a_family_is_known_in_every_spelling() -> None:
+    meaning = meaning_of("sglang:num_requests", "counter")
+    assert meaning is MEANINGS["sglang:num_requests"]
+    assert meaning_of("sglang:num_requests_total", "counter") is meaning
+    assert meaning_of("sglang_num_requests", "counter") is meaning
+    assert meaning_of("sglang:num_requests", "unknown") is meaning
+
+
+def test_other_families_mean_nothing() -> None:
+    assert meaning_of("sglang:of_tomorrow", "counter") is None
+    assert meaning_of("sglang:num_requests", "histogram") is None
+    assert meaning_of("sglang:kv_transfer_latency_ms", "gauge") is None  # as older releases have it
+    assert meaning_of("sglang:queue_time_seconds", "unknown") is None
+
+
+def test_the_first_engine_counts_where_there_are_several() -> None:
+    assert engine_of(["smg_servicer_requests", "sglang:num_running_reqs"]) == "sglang"
+    assert engine_of(["smg_servicer_requests"]) == "smg-servicer"
+    assert engine_of(["vllm:prompt_tokens"]) == "vllm"
+    assert engine_of([]) is None
