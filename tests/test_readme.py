@@ -10,6 +10,7 @@ import pytest
 
 from exporter import cli
 from exporter.addresses import derived_metrics_port
+from exporter.demo import catalogue
 from exporter.fleet.telemetry import target_metrics
 from exporter.model import Format, family_name
 from exporter.options import ALL, described, flag
@@ -121,7 +122,21 @@ def test_in_the_package_its_links_lead_to_the_repository() -> None:
     assert not re.search(r"\]\((?!https?://|#)", text)
 
 
+def test_the_quick_start_shows_metrics_that_sglang_has_in_grpc_mode_too() -> None:
+    shown = set(re.findall(r"^sglang:\w+", "\n".join(code(README)), re.MULTILINE))
+    of_schedulers = {spec.name for spec in catalogue.load().metrics if spec.role is catalogue.Role.SCHEDULER}
+    assert {name.removesuffix("_total") for name in shown} <= of_schedulers
+    assert len(shown) == 2
+
+
 # --- All documents ---
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_metrics_of_sglang_are_called_as_sglang_calls_them(document: Path) -> None:
+    named = set(re.findall(r"sglang:(\w{2,})", document.read_text("utf-8")))
+    known = {spec.name.removeprefix(catalogue.PREFIX) for spec in catalogue.load().metrics}
+    assert {re.sub("_(total|bucket|sum|count)$", "", name) for name in named} <= known
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

@@ -73,6 +73,8 @@ A simulated SGLang worker is running.
       pid  process
 {processes}
 
+As with SGLang's HTTP server, request metrics are among them; in gRPC mode only schedulers write.
+
 Try:
   curl -s {metrics} | grep sglang:num_running_reqs
   smg-exporter verify --multiproc-dir {directory}
