@@ -18,7 +18,7 @@ class DaemonThread:
     """
 
     def __init__(self) -> None:
-        self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._work: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         threading.Thread(target=self._run, daemon=True).start()
 
     async def run(self, work: Callable[[], T]) -> T:
@@ -32,19 +32,23 @@ class DaemonThread:
         loop = asyncio.get_running_loop()
 
         def run() -> None:
-            outcome: tuple[T | None, BaseException | None]
-            try:
-                outcome = work(), None
-            except BaseException as error:  # noqa: BLE001 - passed on to the caller
-                outcome = None, error
+            outcome = outcome_of(work)
             with suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(then, *outcome)
 
-        self._work.put(run)
+        self.put(run)
+
+    def put(self, work: Callable[[], object]) -> None:
+        """Queue work that raises nothing, and whose result nobody waits for; any thread may call this."""
+        self._work.put(work)
+
+    def end(self) -> None:
+        """End the thread after the work that is queued."""
+        self._work.put(None)
 
     def _run(self) -> None:
-        while True:
-            self._work.get()()
+        while (work := self._work.get()) is not None:
+            work()
 
 
 _idle: list[DaemonThread] = []
@@ -65,6 +69,14 @@ async def in_thread(work: Callable[[], T]) -> T:
         work_and_rest, partial(settle, result)
     )  # also for a caller that is cancelled: the thread must rest
     return await result
+
+
+def outcome_of(work: Callable[[], T]) -> tuple[T | None, BaseException | None]:
+    """Return what `work` returns and None, or None and what it raises."""
+    try:
+        return work(), None
+    except BaseException as error:  # noqa: BLE001 - passed on to those who wait
+        return None, error
 
 
 def settle(result: "asyncio.Future[T]", value: T | None, error: BaseException | None) -> None:

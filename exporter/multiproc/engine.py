@@ -34,6 +34,9 @@ class Progress(NamedTuple):
 class Engine:
     """Merges the files of one worker. One thread at a time may call `update`; any may read the public attributes."""
 
+    takes_any_name = False
+    """Whether every file whose name ends in `.db` is read, however it is named."""
+
     def __init__(
         self,
         file_set: Callable[[], FileSet],
@@ -97,6 +100,10 @@ class Engine:
         except BaseException:
             self._start_anew()  # no error may leave a half-done merge behind
             raise
+
+    def close(self) -> None:
+        """Close all files. The next update starts anew."""
+        self._start_anew()
 
     def _update(self) -> None:
         files, before = self._file_set(), self._files

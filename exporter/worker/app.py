@@ -9,12 +9,12 @@ from exporter.web.app import SEND_TIMEOUT, make_application, routes
 from exporter.web.metrics import MetricsHandler, MetricsSource
 from exporter.web.pages import Pages
 from exporter.worker.page import render
-from exporter.worker.status import Status, Summary
+from exporter.worker.status import Status
 
 
 def make_app(
     metrics: MetricsSource,
-    summary: Callable[[], Summary],
+    problem: Callable[[], str],
     status: Callable[[], Status],
     *,
     telemetry_path: str,
@@ -22,8 +22,9 @@ def make_app(
     on_response: Callable[[int], None],
     send_timeout: float = SEND_TIMEOUT,
 ) -> web.Application:
-    """Return the application: `metrics` answers scrapes, `summary` and `status` feed all other pages.
+    """Return the application: `metrics` answers scrapes, and `status` feeds the pages.
 
+    `problem` tells, cheaply, why nothing can be served; an empty text if something can.
     `on_response` gets the status code of each scrape's answer, or 499 if the client went away. A client that does
     not receive an answer within `send_timeout` seconds is disconnected. ValueError if `telemetry_path` is no path.
     """
@@ -33,7 +34,7 @@ def make_app(
     pages = Pages(
         status,
         lambda facts: render(facts, telemetry_path=telemetry_path, now=time.time()),
-        lambda: summary().problem,
+        problem,
     )
     # The metrics come last, so that they replace a page with the same path.
     return make_application({**routes(pages), telemetry_path: scrapes.handle}, send_timeout)

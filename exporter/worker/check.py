@@ -10,22 +10,23 @@ from exporter.options import ServeOptions
 from exporter.printable import printable
 from exporter.service.checking import check_port, urls
 from exporter.service.run import load_access
-from exporter.worker.parts import Worker
+from exporter.worker.parts import Parts
 from exporter.worker.serve import endpoint
 
 
 def check(options: ServeOptions) -> int:
     """Print what `serve` would do with these options; exit code 1 if it could not serve a living worker now."""
     access = load_access(options.web_config)
-    worker = Worker(options, quiet=True)
-    asyncio.run(worker.watcher.look())
+    parts = Parts(options, quiet=True)
+    asyncio.run(parts.room.look_only())
     with suppress(ScrapeError):  # the status reports the error
-        worker.scraper.bodies([])
-    status = worker.status()
-    is_down = status.worker_up is False and not status.problem
+        parts.scraper.bodies([])
+    status = parts.status()
+    (worker,) = status.workers
+    is_down = worker.worker_up is False and not worker.problem
 
     def is_same(facts: Mapping[str, Any]) -> bool:
-        return all(facts.get(name) == getattr(status, name) for name in ("directory", "worker_addr"))
+        return all(facts.get(name) == getattr(worker, name) for name in ("directory", "worker_addr"))
 
     where = endpoint(options)
     can_listen, port = check_port(where, is_same, "this worker")
@@ -35,14 +36,14 @@ def check(options: ServeOptions) -> int:
     for url in urls(where, access, options.telemetry_path):
         print(f"url         {url}")
     print(f"collector   {status.collector}")
-    print(f"directory   {status.problem or f'{status.directory}: readable'}")
-    print(f"processes   {_counts(status.process_counts)}{': the worker is down' if is_down else ''}")
-    print(f"files       {_counts(status.file_counts)}")
-    for file in status.files:
+    print(f"directory   {worker.problem or f'{worker.directory}: readable'}")
+    print(f"processes   {_counts(worker.process_counts)}{': the worker is down' if is_down else ''}")
+    print(f"files       {_counts(worker.file_counts)}")
+    for file in worker.files:
         if file.reason:
             print(f"            {printable(file.name)} {file.reason}")
-    print(f"series      {status.series}")
-    return 0 if can_listen and status.ready and not is_down else 1
+    print(f"series      {worker.series}")
+    return 0 if can_listen and worker.ready and not is_down else 1
 
 
 def _counts(counts: Mapping[str, int]) -> str:

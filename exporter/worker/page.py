@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from exporter import paths
 from exporter.web import html
-from exporter.worker.status import FILE_STATES, PROCESS_STATES, Status
+from exporter.worker.status import FILE_STATES, PROCESS_STATES, Status, WorkerStatus
 
 LONGEST_LIST = 200
 """Rows of a list; beyond, a count. The whole lists are in /status.json."""
@@ -12,25 +12,26 @@ LONGEST_LIST = 200
 
 def render(status: Status, *, telemetry_path: str, now: float) -> str:
     """Return the page at the time `now`, in Unix seconds. Every value is escaped."""
-    state = _state(status)
+    (worker,) = status.workers
+    state = _state(worker)
     return html.page(
         "smg-exporter",
         state,
-        title=f"{state.headline}: {status.worker_addr}",
+        title=f"{state.headline}: {worker.worker_addr}",
         version=status.version,
         started=status.started,
         now=now,
         details={
-            "Worker": html.text(status.worker_addr),
-            "Directory": html.text(status.directory) + html.problem(status.problem),
+            "Worker": html.text(worker.worker_addr),
+            "Directory": html.text(worker.directory) + html.problem(worker.problem),
             "Collector": html.text(status.collector),
         },
-        figures=_figures(status, now),
+        figures=_figures(status, worker, now),
         sections=[
-            _skipped(status),
+            _skipped(worker),
             html.halves(
-                html.section("Processes", _processes(status)),
-                html.section("Files", _files(status)),
+                html.section("Processes", _processes(worker)),
+                html.section("Files", _files(worker)),
                 html.section("Last scrape", _phases(status)),
                 html.endpoints(
                     [
@@ -41,19 +42,19 @@ def render(status: Status, *, telemetry_path: str, now: float) -> str:
                     ]
                 ),
             ),
-            _errors(status),
+            _errors(worker),
         ],
     )
 
 
-def _state(status: Status) -> html.State:
-    count = sum(status.process_counts.values())
-    live = status.process_counts.get("live", 0)
-    if status.worker_up:
+def _state(worker: WorkerStatus) -> html.State:
+    count = sum(worker.process_counts.values())
+    live = worker.process_counts.get("live", 0)
+    if worker.worker_up:
         return html.State(
             "up", "Worker is up", f"{live} of {html.count(count, 'process', 'processes')} live."
         )
-    if status.worker_up is None:
+    if worker.worker_up is None:
         remark = (
             "The writers' names hold no pid, their processes cannot be looked up from here, or --liveness is off."
             if count
@@ -65,43 +66,43 @@ def _state(status: Status) -> html.State:
     return html.State("down", headline, "The worker's counters are still served.")
 
 
-def _figures(status: Status, now: float) -> Sequence[tuple[str, str]]:
-    states = status.file_counts
+def _figures(status: Status, worker: WorkerStatus, now: float) -> Sequence[tuple[str, str]]:
+    states = worker.file_counts
     read = sum(states.get(state, 0) for state in PROCESS_STATES)
     return [
-        (f"{status.series:,}", "series"),
+        (f"{worker.series:,}", "series"),
         (f"{read:,}", "files read"),
         (f"{states.get('skipped', 0):,}", "files skipped"),
         (html.ago(status.last_scrape, now), "last scrape"),
-        (html.ago(status.last_update, now), "last update"),
+        (html.ago(worker.last_update, now), "last update"),
     ]
 
 
-def _skipped(status: Status) -> str:
-    skipped = [file for file in status.files if file.state == "skipped"]
+def _skipped(worker: WorkerStatus) -> str:
+    skipped = [file for file in worker.files if file.state == "skipped"]
     if not skipped:
         return ""
     rows = [html.row(html.code(file.name), html.text(file.reason)) for file in skipped[:LONGEST_LIST]]
     return html.section("Skipped files", html.table(rows) + html.rest(len(skipped), LONGEST_LIST))
 
 
-def _processes(status: Status) -> str:
-    if not status.processes:
+def _processes(worker: WorkerStatus) -> str:
+    if not worker.processes:
         return '<p class="faint">No process has written a file.</p>'
     rows = [
         html.row(html.code(process.pid), _tinted(process.state))
-        for process in status.processes[:LONGEST_LIST]
+        for process in worker.processes[:LONGEST_LIST]
     ]
-    states = _by_state(status.process_counts, PROCESS_STATES)
-    return states + _details("All processes", rows, len(status.processes))
+    states = _by_state(worker.process_counts, PROCESS_STATES)
+    return states + _details("All processes", rows, len(worker.processes))
 
 
-def _files(status: Status) -> str:
-    if not status.files:
+def _files(worker: WorkerStatus) -> str:
+    if not worker.files:
         return '<p class="faint">No .db files.</p>'
-    rows = [html.row(html.code(file.name), _tinted(file.state)) for file in status.files[:LONGEST_LIST]]
-    states = _by_state(status.file_counts, FILE_STATES)
-    return states + _details("All files", rows, len(status.files))
+    rows = [html.row(html.code(file.name), _tinted(file.state)) for file in worker.files[:LONGEST_LIST]]
+    states = _by_state(worker.file_counts, FILE_STATES)
+    return states + _details("All files", rows, len(worker.files))
 
 
 def _phases(status: Status) -> str:
@@ -119,10 +120,10 @@ def _phases(status: Status) -> str:
     return html.table(rows)
 
 
-def _errors(status: Status) -> str:
+def _errors(worker: WorkerStatus) -> str:
     rows = [
         f'<tr><th>{html.text(reason)}</th><td class="number">{count:,}</td></tr>'
-        for reason, count in sorted(status.file_errors.items())
+        for reason, count in sorted(worker.file_errors.items())
         if count
     ]
     if not rows:

@@ -12,7 +12,7 @@ from exporter.options import ServeOptions, WorkerServing
 from exporter.service.run import STOP_SIGNALS, run
 from exporter.web.listen import Endpoint
 from exporter.worker.app import make_app
-from exporter.worker.parts import Worker
+from exporter.worker.parts import Parts
 
 _logger = logging.getLogger(__name__)
 
@@ -49,39 +49,40 @@ class WorkerDaemon:
     def __init__(self, options: ServeOptions) -> None:
         self.metrics_path = options.telemetry_path
         self.facts = {"directory": options.directory, "worker": options.worker_address}
-        self._worker = worker = Worker(options)
+        self._parts = parts = Parts(options)
+        self._room = parts.room
         self.app = make_app(
-            worker.scraper,
-            worker.summary,
-            worker.status,
+            parts.scraper,
+            lambda: self.problem,
+            parts.status,
             telemetry_path=options.telemetry_path,
             max_requests=options.max_requests,
-            on_response=worker.telemetry.count_scrape,
+            on_response=parts.telemetry.count_scrape,
         )
 
     @property
     def tasks(self) -> Mapping[str, Coroutine[Any, Any, None]]:
         """The watch of the directory."""
-        return {"the watch of the directory": self._worker.watcher.run(self._worker.after_look)}
+        return {"the watch of the directory": self._room.run()}
 
     @property
     def problem(self) -> str:
         """Why none of the worker's metrics can be served; empty if they can."""
-        return self._worker.summary().problem
+        return self._room.problem
 
     @property
     def ready(self) -> bool:
         """Whether the directory has been listed once."""
-        return self._worker.watcher.last_look is not None
+        return all(worker.watcher.last_look is not None for worker in self._room.workers)
 
     async def look(self) -> None:
         """Look at the directory, and read its files."""
-        await self._worker.watcher.look()
-        await self._worker.scraper.read()
+        await self._room.look()
 
     def summary(self, port: int) -> str:
         """Return the worker's state in one line."""
-        summary = self._worker.summary()
+        (worker,) = self._room.workers
+        summary = worker.summary()
         if summary.problem:
             return f"waiting for {summary.problem}"
         down = "the worker is down; " if summary.worker_up is False else ""
@@ -91,4 +92,4 @@ class WorkerDaemon:
 
     def stuck(self, longest: float) -> str:
         """Return which look or read has been running for more than `longest` seconds; an empty text if none has."""
-        return self._worker.stuck(longest)
+        return self._room.stuck(longest)

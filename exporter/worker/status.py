@@ -1,6 +1,6 @@
 """A worker's status: the data behind `/`, `/status.json`, `/readyz` and the exporter's own metrics."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -55,44 +55,84 @@ class ProcessStatus:
 
 @dataclass(frozen=True)
 class Summary:
-    """A worker's status without lists of processes and files. Times are Unix seconds, durations seconds."""
+    """A worker's status without lists of processes and files. Times are Unix seconds."""
 
-    version: str
-    worker_addr: str
-    collector: str
-    """`incremental` or `stock`."""
     directory: str
     problem: str
     """Why the directory has nothing to serve, or the progress of the first read; empty if ready."""
     worker_up: bool | None
     """Whether some writer is alive; None if that is unknown."""
-    started: float
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """The labels on every series of the worker."""
     directory_readable: bool = True
     process_counts: Mapping[str, int] = field(default_factory=dict)
     """The number of processes that wrote files, by state."""
     file_counts: Mapping[str, int] = field(default_factory=dict)
     """The number of files by state. `removed`: files that vanished while others stayed."""
     series: int = 0
-    last_scrape: float | None = None
-    scrape_durations: Mapping[str, float] = field(default_factory=dict)
-    """Seconds of the last scrape by phase: read, merge, render, compress."""
     last_update: float | None = None
     file_errors: Mapping[str, int] = field(default_factory=dict)
     """Skipped files and samples since start, by reason."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Answers without this worker since start, by reason."""
 
     @property
     def ready(self) -> bool:
         """Whether the directory holds at least one readable file, and its first read has ended."""
         return not self.problem
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the status as plain JSON values."""
-        return {"ready": self.ready, **asdict(self)}
+    @property
+    def worker_addr(self) -> str:
+        """The worker's address; empty if no label says one."""
+        return self.labels.get("worker_addr", "")
 
 
 @dataclass(frozen=True)
-class Status(Summary):
+class WorkerStatus(Summary):
     """A summary, and the lists of all processes and files."""
 
     processes: tuple[ProcessStatus, ...] = ()
     files: tuple[FileStatus, ...] = ()
+
+
+@dataclass(frozen=True)
+class Status:
+    """The status of the exporter and of all its workers. Times are Unix seconds, durations seconds."""
+
+    version: str
+    collector: str
+    """`incremental` or `stock`."""
+    started: float
+    workers: tuple[WorkerStatus, ...]
+    last_scrape: float | None = None
+    scrape_durations: Mapping[str, float] = field(default_factory=dict)
+    """Seconds of the last scrape by phase: read, merge, render, compress."""
+
+    @property
+    def problem(self) -> str:
+        """Why no worker's metrics can be served; empty if those of one can."""
+        return common_problem(self.workers)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the status as plain JSON values; the facts of a lone worker stand beside the exporter's."""
+        facts = {"ready": not self.problem, **asdict(self)}
+        workers = [
+            {"ready": worker.ready, "worker_addr": worker.worker_addr, **asdict(worker)}
+            for worker in self.workers
+        ]
+        if len(workers) == 1:
+            del facts["workers"], workers[0]["left_out"]
+            return workers[0] | facts
+        return facts | {"workers": workers}
+
+
+def common_problem(workers: Sequence[Summary]) -> str:
+    """Return why none of the workers' metrics can be served; an empty text if those of one can."""
+    if not workers:
+        return "no worker yet"
+    if any(worker.ready for worker in workers):
+        return ""
+    others = len(workers) - 1
+    return workers[0].problem + (
+        f"; {others} more worker{'s' * (others > 1)} cannot be served either" if others else ""
+    )

@@ -26,6 +26,7 @@ class StockCollector:
     last_stamp = 0.0
     progress = None
     overdue = False
+    takes_any_name = True
 
     def __init__(self, file_set: Callable[[], FileSet], labels: Collection[tuple[str, str]]) -> None:
         self.snapshot: Snapshot = ()
@@ -38,6 +39,9 @@ class StockCollector:
         self._file_set = file_set
         self._labels = labels
         self._files: FileSet | None = None
+
+    def close(self) -> None:
+        """Do nothing: no file stays open."""
 
     def update(self) -> None:
         """Merge all files; ScrapeError if MultiProcessCollector fails, as one bad file makes it do."""

@@ -1,13 +1,18 @@
-"""The exporter's own metrics of one worker."""
+"""The exporter's own metrics: of the process, and of each worker."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
-from exporter.service.own_metrics import OwnMetrics, Told, by_label
+from exporter.model import FamilyValues
+from exporter.service.own_metrics import OwnMetrics, Told, by_label, make_metrics
 from exporter.worker.status import FILE_STATES, PROCESS_STATES, Summary
 
 PHASES = ("read", "merge", "render", "compress")
 
-_METRICS = {
+_OF_PROCESS = {
+    "smg_exporter_scrape_duration_seconds": ("Seconds that the last scrape took, by phase.", "phase"),
+    "smg_exporter_scrapes_total": ("Scrapes by HTTP status code; 499: the client went away.", "code"),
+}
+_OF_WORKER = {
     "smg_exporter_file_errors_total": (
         "Files skipped and samples left out since the start, by reason.",
         "reason",
@@ -18,34 +23,70 @@ _METRICS = {
     ),
     "smg_exporter_last_update_timestamp_seconds": ("Unix time of the last change of the worker's metrics.",),
     "smg_exporter_processes": ("Processes that wrote .db files, by state: live, dead, unknown.", "state"),
-    "smg_exporter_scrape_duration_seconds": ("Seconds that the last scrape took, by phase.", "phase"),
-    "smg_exporter_scrapes_total": ("Scrapes by HTTP status code; 499: the client went away.", "code"),
     "smg_exporter_series": ("Series that the worker's files hold now.",),
     "smg_exporter_up": ("1 if the worker's directory could be read, else 0.",),
     "smg_exporter_worker_up": (
         "1 if a process of the worker is alive, 0 if all are dead; absent if unknown.",
     ),
 }
+_AMONG_SEVERAL = {
+    "smg_exporter_answers_without_worker_total": (
+        "Answers without this worker's metrics, by reason: its read was late, or failed.",
+        "reason",
+    ),
+}
 
 
 class Telemetry(OwnMetrics):
-    """The exporter's own metrics: scrape counts, and the values of a `Summary`."""
+    """The metrics of the process: scrape counts, and how long scrapes take."""
 
-    def __init__(self, summary: Callable[[], Summary], labels: Collection[tuple[str, str]] = ()) -> None:
-        """Add `labels` to every series."""
-        super().__init__(_METRICS, lambda: _values(summary()), PHASES, labels)
+    def __init__(
+        self, durations: Callable[[], Mapping[str, float]], labels: Collection[tuple[str, str]] = ()
+    ) -> None:
+        """`durations` returns the seconds of the last scrape by phase; `labels` are added to every series."""
+        super().__init__(_OF_PROCESS, lambda: _of_process(durations()), PHASES, labels)
 
 
-def _values(summary: Summary) -> Mapping[str, Told]:
+class WorkerTelemetry:
+    """The metrics of one worker: the values of a `Summary`."""
+
+    def __init__(
+        self,
+        summary: Callable[[], Summary],
+        labels: Collection[tuple[str, str]] = (),
+        *,
+        among_several: bool = False,
+    ) -> None:
+        """Add `labels` to every series. `among_several`: tell also of answers without this worker."""
+        self._summary = summary
+        self._metrics = make_metrics(_OF_WORKER | (_AMONG_SEVERAL if among_several else {}), labels)
+
+    def tell(self) -> Sequence[FamilyValues]:
+        """Return all families with their present values, sorted by name."""
+        values = _of_worker(self._summary())
+        return [metric.tell(values[name]) for name, metric in self._metrics.items()]
+
+
+def own_names() -> set[str]:
+    """Return every name that own metrics may take up in an exposition."""
+    of_workers = make_metrics(_OF_WORKER | _AMONG_SEVERAL).values()
+    return Telemetry(dict).names.union(*(metric.names for metric in of_workers))
+
+
+def _of_process(durations: Mapping[str, float]) -> Mapping[str, Told]:
+    return {
+        "smg_exporter_scrape_duration_seconds": {(phase,): durations.get(phase, 0.0) for phase in PHASES},
+    }
+
+
+def _of_worker(summary: Summary) -> Mapping[str, Told]:
     return {
         "smg_exporter_file_errors_total": by_label(summary.file_errors),
         "smg_exporter_files": {(state,): summary.file_counts.get(state, 0) for state in FILE_STATES},
         "smg_exporter_last_update_timestamp_seconds": {(): summary.last_update},
+        "smg_exporter_answers_without_worker_total": by_label(summary.left_out),
         "smg_exporter_processes": {
             (state,): summary.process_counts.get(state, 0) for state in PROCESS_STATES
-        },
-        "smg_exporter_scrape_duration_seconds": {
-            (phase,): summary.scrape_durations.get(phase, 0.0) for phase in PHASES
         },
         "smg_exporter_series": {(): summary.series},
         "smg_exporter_up": {(): summary.directory_readable},

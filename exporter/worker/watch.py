@@ -252,10 +252,12 @@ def _log_change(before: FileSet, after: FileSet) -> None:
         counts = {str(state): count for state, count in after.processes.items()}
         _logger.info(
             "worker state changed",
-            extra=fields(worker=state, **counts, processes=some(by_number(after.writers))),
+            extra=fields(
+                worker=state, directory=after.directory, **counts, processes=some(by_number(after.writers))
+            ),
         )
     if after.foreign and not before.foreign:
         _logger.warning(
             "files change, but their writers' pids do not exist in this pid namespace: liveness is unknown",
-            extra=fields(hint="share the pid namespace, or set --liveness off"),
+            extra=fields(directory=after.directory, hint="share the pid namespace, or set --liveness off"),
         )

@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from exporter.worker.telemetry import Telemetry
+from exporter.worker.telemetry import own_names
 from tests.support.daemon import ROOT, run
 from tests.support.expositions import Exposition
 from tests.support.peers import program
-from tests.web.serving import a_status
 
 pytestmark = pytest.mark.peer
 
@@ -142,7 +141,7 @@ def test_each_metric_of_a_rule_exists(recorded: dict[str, Path]) -> None:
     made = {rule["record"] for rule in rules(RECORDING)}
     used = set()
     of_fleet = (ROOT / "tests" / "golden" / "fleet-own.txt").read_text("utf-8")
-    own = Telemetry(a_status).names | set(re.findall(r"^# TYPE (\S+)", of_fleet, re.MULTILINE))
+    own = own_names() | set(re.findall(r"^# TYPE (\S+)", of_fleet, re.MULTILINE))
     for rule in rules(RECORDING) + rules(ALERTS):
         used |= set(re.findall(r"\b(?:worker\w*:|sglang:|smg_exporter_|scrape_|up\b)[\w:]*", rule["expr"]))
     assert used - served - made - own - OF_PROMETHEUS == set()

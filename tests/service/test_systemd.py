@@ -22,7 +22,7 @@ from exporter.options import ServeOptions
 from exporter.service.run import serve
 from exporter.service.systemd import PassedSocketError, ServiceManager, _listening, take
 from exporter.web.listen import open_sockets
-from exporter.worker.parts import Worker
+from exporter.worker.parts import Parts
 from exporter.worker.serve import make
 from tests.support.activating import opened
 from tests.support.daemon import ROOT, daemon, free_port
@@ -263,11 +263,11 @@ async def test_it_is_not_ready_before_the_first_look(
 
 
 async def test_a_part_that_rests_is_not_stuck(directory: Path) -> None:
-    exporter = Worker(load(ServeOptions, {"grpc_port": "8001", "multiproc_dir": str(directory)}))
-    assert not exporter.stuck(0)
-    await exporter.watcher.look()
-    await exporter.scraper.scrape(TEXT, DEADLINE)
-    assert not exporter.stuck(0)
+    parts = Parts(load(ServeOptions, {"grpc_port": "8001", "multiproc_dir": str(directory)}))
+    assert not parts.room.stuck(0)
+    await parts.room.look()
+    await parts.scraper.scrape(TEXT, DEADLINE)
+    assert not parts.room.stuck(0)
 
 
 # --- Passed sockets ---

@@ -12,7 +12,7 @@ from exporter.web.access.access import Access
 from exporter.web.listen import open_sockets
 from exporter.web.server import Server
 from exporter.worker.app import make_app
-from exporter.worker.status import Status
+from exporter.worker.status import Status, WorkerStatus
 
 DEADLINE = 10.0
 """Seconds after which a test that waits has failed."""
@@ -67,22 +67,26 @@ class Served:
             return await self.source.arrivals.get()
 
 
-def a_status(**facts: object) -> Status:
+def a_worker(**facts: object) -> WorkerStatus:
     """Return the status of a worker that is well, but for `facts`."""
     well: dict[str, object] = {
-        "version": "1.2.3",
-        "worker_addr": "grpc://127.0.0.1:8001",
-        "collector": "incremental",
+        "labels": {"worker_addr": "grpc://127.0.0.1:8001"},
         "directory": "/run/prom",
         "problem": "",
         "worker_up": True,
-        "started": 1_700_000_000.0,
     }
     counts = {
         f"{what}_counts": dict(Counter(one.state for one in facts.get(plural, ())))  # type: ignore[attr-defined]
         for what, plural in (("process", "processes"), ("file", "files"))
     }
-    return Status(**{**well, **counts, **facts})  # type: ignore[arg-type]
+    return WorkerStatus(**{**well, **counts, **facts})  # type: ignore[arg-type]
+
+
+def a_status(**facts: object) -> Status:
+    """Return the status of an exporter with one worker, where all is well but for `facts` of either."""
+    well: dict[str, object] = {"version": "1.2.3", "collector": "incremental", "started": 1_700_000_000.0}
+    of_status = {name: facts.pop(name) for name in Status.__dataclass_fields__.keys() & facts.keys()}
+    return Status(**{**well, "workers": (a_worker(**facts),), **of_status})  # type: ignore[arg-type]
 
 
 @asynccontextmanager
@@ -104,7 +108,7 @@ async def serving(
     codes: asyncio.Queue[int] = asyncio.Queue()
     app = make_app(
         source,
-        status,
+        lambda: status().problem,
         status,
         telemetry_path=telemetry_path,
         max_requests=max_requests,

@@ -20,7 +20,7 @@ async def test_metrics_win_over_a_page_of_the_same_path() -> None:
 def test_the_reserved_paths_are_those_of_the_pages() -> None:
     app = make_app(
         FakeSource(),
-        a_status,
+        lambda: "",
         a_status,
         telemetry_path="/telemetry",
         max_requests=1,
@@ -33,7 +33,7 @@ def test_a_telemetry_path_that_is_no_path_is_refused_before_anything_is_served()
     with pytest.raises(ValueError, match="path"):
         make_app(
             FakeSource(),
-            a_status,
+            lambda: "",
             a_status,
             telemetry_path="metrics",
             max_requests=1,

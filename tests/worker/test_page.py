@@ -83,7 +83,7 @@ def test_every_value_is_escaped() -> None:
     hostile = "<script>\"'&\udcff\u202e\n\x1b"
     html = page(
         version=hostile,
-        worker_addr=hostile,
+        labels={"worker_addr": hostile},
         directory=hostile,
         problem=hostile,
         processes=(ProcessStatus(hostile, hostile),),

@@ -14,17 +14,21 @@ import pytest
 from blockbuster import blockbuster_ctx
 from prometheus_client.core import GaugeMetricFamily
 
+from exporter.errors import ScrapeError
 from exporter.exposition.negotiation import Encoding, Escaping, Representation
-from exporter.model import Format, Snapshot
+from exporter.model import Family, FamilyValues, Format, Snapshot
 from exporter.multiproc.engine import Engine, Progress
-from exporter.multiproc.fileset import FileSet, every_file
+from exporter.multiproc.fileset import FileSet, Liveness, every_file
 from exporter.web.listen import open_sockets
 from exporter.web.server import Server
 from exporter.worker.app import make_app
+from exporter.worker.reads import Then
 from exporter.worker.scrape import Scraper
+from exporter.worker.watch import Watcher
+from exporter.worker.worker import Worker
 from tests.support.compare import snapshot_of
 from tests.support.files import counter, write
-from tests.support.waiting import DEADLINE
+from tests.support.waiting import DEADLINE, eventually
 
 TEXT = Representation(Format.TEXT_0_0_4, Escaping.UNDERSCORES, Encoding.IDENTITY)
 TEXT_GZIP = Representation(Format.TEXT_0_0_4, Escaping.UNDERSCORES, Encoding.GZIP)
@@ -42,8 +46,6 @@ class GatedEngine(Engine):
         self.files = FileSet(str(directory))
         self.progress_told: Progress | None = None
         self.reads = 0
-        self.updates: list[int] = []
-        """The numbers of the reads after which `on_update` was called."""
         self._file = directory / "counter_1.db"
         self._began: asyncio.Queue[int] = asyncio.Queue()
         self._outcomes: queue.Queue[Exception | None] = queue.Queue()
@@ -62,13 +64,8 @@ class GatedEngine(Engine):
         write(self._file, {counter("x:reads"): self.reads})
         super().update()
 
-    def on_update(self) -> None:
-        self.updates.append(self.reads)
-
     def own_metrics(self) -> Snapshot:
-        return snapshot_of(
-            [GaugeMetricFamily("own", "Updates known.", len(self.updates))], [("worker_addr", "w")]
-        )
+        return snapshot_of([GaugeMetricFamily("own", "Reads.", self.reads)], [("worker_addr", "w")])
 
     def _look(self) -> FileSet:
         self.files = every_file(self.files)
@@ -90,14 +87,15 @@ class Scrapes:
     def __init__(self, directory: Path) -> None:
         self.engine = GatedEngine(directory)
         self.observed: list[Mapping[str, float]] = []
-        self.scraper = Scraper(
-            self.engine, self.engine.own_metrics, self.engine.on_update, self.observed.append
-        )
+        watcher = Watcher(str(directory), Liveness.OFF, quiet=True)
+        self.worker = Worker(watcher, lambda _: self.engine, quiet=True)
+        self.scraper = Scraper(lambda: [self.worker], self.engine.own_metrics, self.observed.append)
 
     async def start(self, *representations: Representation) -> "list[asyncio.Task[bytes]]":
-        """Start scrapes together, and return once they have asked."""
+        """Start scrapes together, and return once they have asked, and the worker been asked if no answer is due."""
         started = [asyncio.create_task(self.scraper.scrape(wanted, DEADLINE)) for wanted in representations]
-        await asyncio.sleep(0)
+        for _ in range(2):
+            await asyncio.sleep(0)
         return started
 
 
@@ -145,16 +143,15 @@ async def test_scrapes_that_ask_together_share_a_read_whatever_they_are_offered(
 
 
 async def test_a_refresh_reads_and_is_joined_by_nobody_who_comes_later(it: Scrapes) -> None:
-    it.scraper.refresh()
+    it.worker.ask()
     assert await it.engine.began() == 1
     (scrape,) = await it.start(TEXT)
-    it.scraper.refresh()
+    it.worker.ask()
     it.engine.end()
     assert await it.engine.began() == 2
     it.engine.end()
     assert reads(await scrape) == 2
     assert it.engine.reads == 2
-    assert it.engine.updates == [1, 2]
 
 
 async def test_own_metrics_are_told_of_the_read_they_are_served_with(it: Scrapes) -> None:
@@ -191,7 +188,7 @@ async def test_those_who_wait_for_the_next_read_do_not_get_the_failure_of_this_o
 async def test_a_failing_refresh_is_nobodys_failure(it: Scrapes) -> None:
     failures: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: failures.append(context))
-    it.scraper.refresh()
+    it.worker.ask()
     it.engine.end(LookupError("a fault"))
     await it.engine.began()
     (scrape,) = await it.start(TEXT)
@@ -250,8 +247,8 @@ async def test_durations_are_those_of_the_last_scrape_by_phase(
     monkeypatch.setattr(it.engine, "update", lambda: None)
     it.engine.read_seconds = 0.25
     it.scraper.bodies([TEXT, TEXT_GZIP])
-    # A tick for update and telling; then for each representation one for rendering, one for compressing.
-    assert it.scraper.durations == {"read": 0.25, "merge": 0.75, "render": 2.0, "compress": 2.0}
+    # A tick for the read, one for combining; then for each representation one for rendering, one for compressing.
+    assert it.scraper.durations == {"read": 0.25, "merge": 1.75, "render": 2.0, "compress": 2.0}
     assert it.observed == [it.scraper.durations]
     assert it.scraper.last_scrape is not None
 
@@ -272,6 +269,156 @@ async def test_gzip_is_the_same_body_whether_or_not_it_changed(it: Scrapes) -> N
         assert gzip.decompress(bodies[OPENMETRICS_GZIP]) == bodies[OPENMETRICS]
         assert bodies[OPENMETRICS].count(b"# EOF\n") == 1
         assert reads(bodies[TEXT]) == it.engine.reads
+
+
+# --- Several workers in one answer ---
+
+
+class Part:
+    """A part of the answer whose reads end when the test says so; its gauge `reads` counts them."""
+
+    def __init__(self, name: str, *, quick: bool = True, metric_type: str = "gauge") -> None:
+        self.name = name
+        self.quick = quick
+        self.busy_since: float | None = None
+        self.seconds = {"read": 0.25, "merge": 0.5}
+        self.left_out: list[str] = []
+        self.error: Exception | None = None
+        self.waiting: list[Then] = []
+        self.reads = 0
+        self._family = Family("reads", metric_type, "Reads.")
+        self.snapshot: Snapshot = ()
+
+    def ask(self, then: Then) -> None:
+        self.waiting.append(then)
+        if self.quick:
+            self.end()
+
+    def withdraw(self, then: Then) -> None:
+        self.waiting.remove(then)
+
+    def read(self) -> None:
+        self.reads += 1
+        name = "reads_total" if self._family.type == "counter" else "reads"
+        self.snapshot = [FamilyValues(self._family, [[(name, (("w", self.name),))]], [[float(self.reads)]])]
+
+    def end(self) -> None:
+        """Let the read end, in another thread, for all who wait."""
+        waiting, self.waiting = self.waiting, []
+
+        def work() -> None:
+            self.read()
+            for then in waiting:
+                then(self.error)
+
+        threading.Thread(target=work).start()
+
+    def leave_out(self, reason: str) -> None:
+        self.left_out.append(reason)
+
+    def delay(self) -> str:
+        return "" if self.quick else f"{self.name} reads"
+
+
+def scraper_of(*parts: Part) -> Scraper:
+    return Scraper(lambda: parts, list, lambda _: None)
+
+
+def lines(body: bytes) -> list[str]:
+    return [line for line in body.decode().splitlines() if not line.startswith("# HELP")]
+
+
+async def test_workers_stand_side_by_side_in_one_answer() -> None:
+    scraper = scraper_of(Part("1"), Part("2"))
+    assert lines(await scraper.scrape(TEXT, DEADLINE)) == [
+        "# TYPE reads gauge",
+        'reads{w="1"} 1.0',
+        'reads{w="2"} 1.0',
+    ]
+    assert lines(scraper.bodies([TEXT])[TEXT])[1:] == ['reads{w="1"} 2.0', 'reads{w="2"} 2.0']
+    assert scraper.durations["read"] == 0.5, "of both together"
+
+
+async def test_without_workers_there_are_own_metrics(it: Scrapes) -> None:
+    scraper = Scraper(list, it.engine.own_metrics, lambda _: None)
+    assert lines(await scraper.scrape(TEXT, DEADLINE)) == ["# TYPE own gauge", 'own{worker_addr="w"} 0.0']
+
+
+async def test_a_worker_that_is_late_is_left_out_and_comes_back() -> None:
+    first, late = Part("1"), Part("2", quick=False)
+    scraper = scraper_of(first, late)
+    with blockbuster_ctx():
+        start = time.monotonic()
+        body = await scraper.scrape(TEXT, 0.2)
+    assert 0.15 < time.monotonic() - start < 0.2, "in time"
+    assert lines(body)[1:] == ['reads{w="1"} 1.0']
+    assert (first.left_out, late.left_out, late.waiting) == ([], ["late"], [])
+    late.quick = True
+    assert lines(await scraper.scrape(TEXT, DEADLINE))[1:] == ['reads{w="1"} 2.0', 'reads{w="2"} 1.0']
+    assert late.left_out == ["late"]
+
+
+async def test_a_worker_that_has_been_reading_for_long_is_not_waited_for() -> None:
+    first, slow = Part("1"), Part("2", quick=False)
+    slow.busy_since = time.monotonic() - 2
+    scraper = scraper_of(first, slow)
+    assert lines(await scraper.scrape(TEXT, DEADLINE))[1:] == ['reads{w="1"} 1.0']
+    assert (slow.left_out, slow.waiting) == (["late"], [])
+    first.busy_since, first.quick = slow.busy_since, False
+    waiting = asyncio.create_task(scraper.scrape(TEXT, DEADLINE))
+    await asyncio.to_thread(eventually, lambda: slow.waiting, "all are slow: all are asked")
+    first.end()
+    slow.end()
+    assert len(lines(await waiting)) == 3
+
+
+async def test_one_that_is_in_a_hurry_is_not_kept_by_those_before_it() -> None:
+    first, late = Part("1"), Part("2", quick=False)
+    scraper = scraper_of(first, late)
+    patient = asyncio.create_task(scraper.scrape(TEXT, DEADLINE))
+    await asyncio.to_thread(eventually, lambda: late.waiting, "it waits for the second")
+    late.busy_since = time.monotonic() - 2
+    assert lines(await scraper.scrape(TEXT, 0.2))[1:] == ['reads{w="1"} 2.0']
+    assert lines(await patient)[1:] == ['reads{w="1"} 1.0']
+
+
+async def test_a_worker_that_fails_is_left_out_and_only_if_all_do_the_scrape_fails() -> None:
+    first, second = Part("1"), Part("2")
+    first.error = ScrapeError("a fault")
+    scraper = scraper_of(first, second)
+    assert lines(await scraper.scrape(TEXT, DEADLINE))[1:] == ['reads{w="2"} 1.0']
+    assert first.left_out == ["failed"]
+    second.error = ScrapeError("a fault too")
+    with pytest.raises(ScrapeError, match="a fault"):
+        await scraper.scrape(TEXT, DEADLINE)
+
+
+async def test_if_all_are_late_the_scrape_is() -> None:
+    scraper = scraper_of(Part("1", quick=False), Part("2", quick=False))
+    with pytest.raises(TimeoutError):
+        await scraper.scrape(TEXT, 0.05)
+    assert scraper.delay() == "1 reads"
+
+
+async def test_a_family_of_another_type_is_left_out_and_counted() -> None:
+    scraper = scraper_of(Part("1"), Part("2", metric_type="counter"))
+    assert len(lines(await scraper.scrape(TEXT, DEADLINE))) == 2
+    assert scraper.conflicts == 1
+
+
+async def test_workers_come_and_go_between_answers() -> None:
+    parts = [Part("1")]
+    scraper = Scraper(lambda: tuple(parts), list, lambda _: None)
+    served = []
+    for change in (list, lambda: parts.append(Part("2")), lambda: parts.pop(0), parts.clear):
+        change()
+        served.append(lines(await scraper.scrape(TEXT, DEADLINE))[1:])
+    assert served == [
+        ['reads{w="1"} 1.0'],
+        ['reads{w="1"} 2.0', 'reads{w="2"} 1.0'],
+        ['reads{w="2"} 2.0'],
+        [],
+    ]
 
 
 # --- Behind the web ---

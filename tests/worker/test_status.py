@@ -3,17 +3,18 @@
 import json
 from dataclasses import replace
 
-from exporter.worker.status import FILE_STATES, PROCESS_STATES, FileStatus, ProcessStatus, Status
-
-BARE = Status(
-    version="1",
-    worker_addr="w",
-    collector="incremental",
-    directory="/d",
-    problem="",
-    worker_up=None,
-    started=1.0,
+from exporter.worker.status import (
+    FILE_STATES,
+    PROCESS_STATES,
+    FileStatus,
+    ProcessStatus,
+    Status,
+    WorkerStatus,
+    common_problem,
 )
+
+BARE = WorkerStatus(directory="/d", problem="", worker_up=None)
+OF_ONE = Status(version="1", collector="incremental", started=1.0, workers=(BARE,))
 
 
 def test_ready_is_without_a_problem() -> None:
@@ -21,29 +22,35 @@ def test_ready_is_without_a_problem() -> None:
     assert not replace(BARE, problem="no file").ready
 
 
+def test_of_several_workers_one_that_can_be_served_is_enough() -> None:
+    bad, other = replace(BARE, problem="/d: no file"), replace(BARE, problem="/e: gone")
+    assert common_problem([bad, BARE]) == ""
+    assert common_problem([bad]) == "/d: no file"
+    assert common_problem([bad, other]) == "/d: no file; 1 more worker cannot be served either"
+    assert common_problem([bad, other, other]) == "/d: no file; 2 more workers cannot be served either"
+    assert common_problem([]) == "no worker yet"
+
+
 def test_json_holds_every_fact() -> None:
-    status = Status(
-        version="1",
-        worker_addr="w",
-        collector="stock",
+    worker = WorkerStatus(
+        labels={"worker_addr": "w"},
         directory="/d",
         problem="",
         worker_up=True,
-        started=1.5,
         processes=(ProcessStatus("7", "live"),),
         files=(FileStatus("counter_7.db", "skipped", "is empty"),),
         process_counts={"live": 1},
         file_counts={"skipped": 1, "removed": 2},
         series=3,
-        last_scrape=2.5,
-        scrape_durations={"read": 0.25},
         last_update=2.0,
         file_errors={"empty": 1},
     )
+    status = Status("1", "stock", 1.5, (worker,), last_scrape=2.5, scrape_durations={"read": 0.25})
     assert json.loads(json.dumps(status.as_json())) == {
         "ready": True,
         "version": "1",
         "worker_addr": "w",
+        "labels": {"worker_addr": "w"},
         "collector": "stock",
         "directory": "/d",
         "directory_readable": True,
@@ -62,8 +69,20 @@ def test_json_holds_every_fact() -> None:
     }
 
 
+def test_json_of_several_workers_has_each_in_a_list() -> None:
+    other = replace(BARE, problem="no file", labels={"worker_addr": "w", "rank": "1"}, left_out={"late": 2})
+    facts = json.loads(json.dumps(replace(OF_ONE, workers=(BARE, other)).as_json()))
+    assert (facts["ready"], facts["version"]) == (True, "1")
+    assert [(one["ready"], one["worker_addr"], one["directory"]) for one in facts["workers"]] == [
+        (True, "", "/d"),
+        (False, "w", "/d"),
+    ]
+    assert facts["workers"][1]["labels"] == {"worker_addr": "w", "rank": "1"}
+    assert facts["workers"][1]["left_out"] == {"late": 2}
+
+
 def test_what_is_unknown_is_null() -> None:
-    facts = json.loads(json.dumps(BARE.as_json()))
+    facts = json.loads(json.dumps(OF_ONE.as_json()))
     assert (facts["worker_up"], facts["last_scrape"], facts["last_update"]) == (None, None, None)
     assert (facts["processes"], facts["files"], facts["file_errors"]) == ([], [], {})
 

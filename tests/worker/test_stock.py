@@ -8,17 +8,14 @@ import pytest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from exporter.errors import ScrapeError
-from exporter.exposition.negotiation import Encoding, Escaping, Representation
+from exporter.exposition.text import Renderer
 from exporter.model import Format
 from exporter.multiproc.fileset import FileSet, Liveness, decide, unreadable
 from exporter.multiproc.listing import list_directory
-from exporter.worker.scrape import Scraper
 from exporter.worker.stock import StockCollector
 from tests.support import files
-from tests.support.compare import facts
+from tests.support.compare import facts, text_of
 from tests.support.expositions import Exposition
-
-TEXT = Representation(Format.TEXT_0_0_4, Escaping.UNDERSCORES, Encoding.IDENTITY)
 
 
 class Nobody:
@@ -43,8 +40,9 @@ def looked_at(directory: Path) -> FileSet:
 
 
 def served(file_set: FileSet, labels: tuple[tuple[str, str], ...] = ()) -> str:
-    scraper = Scraper(StockCollector(lambda: file_set, labels), list, lambda: None, lambda _: None)
-    return scraper.bodies([TEXT])[TEXT].decode()
+    collector = StockCollector(lambda: file_set, labels)
+    collector.update()
+    return text_of(Renderer(Format.TEXT_0_0_4), collector.snapshot).decode()
 
 
 def test_it_is_the_stock_collector(recorded: dict[str, Path]) -> None:

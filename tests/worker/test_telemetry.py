@@ -9,36 +9,36 @@ from exporter import __version__
 from exporter.exposition.text import Renderer, ending
 from exporter.model import Format
 from exporter.worker.status import Summary
-from exporter.worker.telemetry import Telemetry
+from exporter.worker.telemetry import Telemetry, WorkerTelemetry, own_names
 from tests.support.compare import text_of
 from tests.support.expositions import Exposition
 
 SUMMARY = Summary(
-    version="1",
-    worker_addr="w",
-    collector="incremental",
     directory="/d",
     problem="",
     worker_up=True,
-    started=1.0,
     process_counts={"live": 1, "dead": 2},
     file_counts={"live": 1, "removed": 1, "skipped": 1},
     series=42,
-    scrape_durations={"read": 0.25, "merge": 0.5, "render": 1.0, "compress": 2.0},
     last_update=1234.5,
     file_errors={"empty": 3, "corrupt": 1, "bad_key": 0},
+    left_out={"late": 4, "failed": 0},
 )
+DURATIONS = {"read": 0.25, "merge": 0.5, "render": 1.0, "compress": 2.0}
 
 
 class Own:
-    """Telemetry over a summary that a test can change."""
+    """Telemetry over durations and a summary that a test can change."""
 
     def __init__(self) -> None:
+        self.durations: dict[str, float] = DURATIONS
         self.summary = SUMMARY
-        self.telemetry = Telemetry(lambda: self.summary, [("zone", "z")])
+        self.telemetry = Telemetry(lambda: self.durations, [("zone", "z")])
+        self.worker = WorkerTelemetry(lambda: self.summary, [("zone", "z")], among_several=True)
 
     def text(self, format_: Format = Format.TEXT_0_0_4) -> str:
-        return (text_of(Renderer(format_), self.telemetry.tell()) + ending(format_)).decode()
+        told = sorted([*self.telemetry.tell(), *self.worker.tell()], key=lambda one: one.family.name)
+        return (text_of(Renderer(format_), told) + ending(format_)).decode()
 
     def exposition(self) -> Exposition:
         return Exposition(self.text())
@@ -63,10 +63,16 @@ def test_what_the_status_says(own: Own) -> None:
         assert it.value("smg_exporter_processes", state=state) == count
     for state, count in {"live": 1, "dead": 0, "unknown": 0, "removed": 1, "skipped": 1}.items():
         assert it.value("smg_exporter_files", state=state) == count
-    for phase, seconds in SUMMARY.scrape_durations.items():
+    for phase, seconds in DURATIONS.items():
         assert it.value("smg_exporter_scrape_duration_seconds", phase=phase) == seconds
     assert it.value("smg_exporter_file_errors_total", reason="empty") == 3
     assert it.value("smg_exporter_file_errors_total", reason="corrupt") == 1
+
+
+def test_only_a_worker_among_several_can_be_left_out(own: Own) -> None:
+    assert own.exposition().value("smg_exporter_answers_without_worker_total", reason="late") == 4
+    own.worker = WorkerTelemetry(lambda: own.summary)
+    assert "smg_exporter_answers_without_worker_total" not in own.exposition().names
 
 
 def test_what_changes_is_told_anew(own: Own) -> None:
@@ -89,7 +95,7 @@ def test_what_is_unknown_is_absent(own: Own) -> None:
 
 
 def test_the_phases_are_there_before_the_first_scrape(own: Own) -> None:
-    own.summary = replace(SUMMARY, scrape_durations={})
+    own.durations = {}
     assert own.exposition().values("smg_exporter_scrape_duration_seconds") == [0, 0, 0, 0]
 
 
@@ -106,7 +112,7 @@ def test_reasons_and_codes_are_there_before_the_first_one(own: Own) -> None:
 
 def test_own_names_are_all_that_may_be_used(own: Own) -> None:
     own.telemetry.count_scrape(503)
-    it, names = own.exposition(), own.telemetry.names
+    it, names = own.exposition(), own_names()
     assert it.names <= names
     assert {family.name for family in it.families} <= names
     assert {"smg_exporter_file_errors_total", "smg_exporter_file_errors", "smg_exporter_worker_up"} <= names

@@ -298,8 +298,8 @@ async def test_a_writer_that_dies_is_a_change(directory: Path, caplog: pytest.Lo
             assert it.changes == changes + 1
     events = [record for record in caplog.records if record.message == "worker state changed"]
     assert [vars(event)["fields"] for event in events] == [
-        {"worker": "up", "live": 1, "processes": "1"},
-        {"worker": "down", "dead": 1, "processes": "1"},
+        {"worker": "up", "directory": str(directory), "live": 1, "processes": "1"},
+        {"worker": "down", "directory": str(directory), "dead": 1, "processes": "1"},
     ]
 
 

@@ -1,0 +1,54 @@
+"""The reads of one worker's files: those who ask before a read begins share it; later ones get the next."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeAlias
+
+from exporter.threads import DaemonThread, outcome_of
+
+Then: TypeAlias = Callable[[BaseException | None], object]
+"""Called after a read with its error, None if it succeeded, in the reading thread."""
+
+
+class Reads:
+    """Reads in a thread of its own, one read at a time. A read that hangs holds up nobody but those who wait for it."""
+
+    def __init__(self, read: Callable[[], None]) -> None:
+        self.busy_since: float | None = None
+        """When the running read began, in seconds of the monotonic clock; None if none is running."""
+        self._read = read
+        self._thread = DaemonThread()
+        self._lock = threading.Lock()
+        self._waiting: list[Then] = []
+        self._is_queued = False
+
+    def ask(self, then: Then | None = None) -> None:
+        """Have a read begin after this call, and call `then` after it. Any thread may ask."""
+        with self._lock:
+            if then:
+                self._waiting.append(then)
+            is_queued, self._is_queued = self._is_queued, True
+        if not is_queued:  # without the lock, which the thread needs at once
+            self._thread.put(self._run)
+
+    def withdraw(self, then: Then) -> None:
+        """Do not call `then`, unless its read has begun."""
+        with self._lock:
+            if then in self._waiting:
+                self._waiting.remove(then)
+
+    def end(self, last: Callable[[], object]) -> None:
+        """Do `last`, and end the thread, after the reads that were asked for."""
+        self._thread.put(last)
+        self._thread.end()
+
+    def _run(self) -> None:
+        self.busy_since = time.monotonic()
+        with self._lock:  # from here on, who asks gets the next read
+            waiting, self._waiting = self._waiting, []
+            self._is_queued = False
+        _, error = outcome_of(self._read)
+        self.busy_since = None
+        for then in waiting:
+            then(error)

@@ -1,0 +1,60 @@
+"""The workers of one process. They come and go while it runs, and nothing of one waits for another."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+from exporter.model import Snapshot
+from exporter.worker.status import common_problem
+from exporter.worker.worker import Worker
+
+
+class Room:
+    """Holds the workers, and runs their watches."""
+
+    def __init__(self, workers: Iterable[Worker] = ()) -> None:
+        self.workers: Sequence[Worker] = tuple(workers)
+        """The workers, in the order of their blocks in the exposition; replaced as a whole."""
+        self._changed = asyncio.Event()
+
+    def replace(self, workers: Iterable[Worker]) -> None:
+        """Let these workers be served from now on, in this order; end those that are no longer among them."""
+        before, self.workers = self.workers, tuple(workers)
+        for worker in before:
+            if worker not in self.workers:
+                worker.end()
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Watch the directory of each worker, of later ones too, until cancelled. A watch that fails ends all."""
+        watches: dict[Worker, asyncio.Task[None]] = {}
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._changed.clear()
+                for gone in watches.keys() - set(self.workers):
+                    watches.pop(gone).cancel()
+                for worker in self.workers:
+                    if worker not in watches:
+                        watches[worker] = group.create_task(worker.watch())
+                await self._changed.wait()
+
+    async def look_only(self) -> None:
+        """Look at all directories."""
+        await asyncio.gather(*(worker.watcher.look() for worker in self.workers))
+
+    async def look(self) -> None:
+        """Look at all directories, and read their files."""
+        await asyncio.gather(*(worker.look() for worker in self.workers))
+
+    def tell(self) -> list[Snapshot]:
+        """Return the own metrics of each worker."""
+        return [worker.tell() for worker in self.workers]
+
+    @property
+    def problem(self) -> str:
+        """Why none of the workers' metrics can be served; empty if those of one can."""
+        return common_problem([worker.summary() for worker in self.workers])
+
+    def stuck(self, longest: float) -> str:
+        """Return what keeps all workers busy for more than `longest` seconds; an empty text if one is free."""
+        stuck = [worker.stuck(longest) for worker in self.workers]
+        return stuck[0] if stuck and all(stuck) else ""

@@ -1,0 +1,78 @@
+"""Workers that come and go."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from exporter.multiproc.engine import Engine
+from exporter.multiproc.fileset import Liveness
+from exporter.worker.room import Room
+from exporter.worker.watch import Watcher
+from exporter.worker.worker import Worker
+from tests.support.files import counter, write
+from tests.support.waiting import eventually
+
+
+def worker_on(directory: Path) -> Worker:
+    directory.mkdir()
+    write(directory / "counter_1.db", {counter("x"): 1})
+    labels = (("rank", directory.name),)
+    watcher = Watcher(str(directory), Liveness.OFF, quiet=True)
+    return Worker(watcher, lambda fresh: Engine(fresh, labels=labels), labels, quiet=True)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    await asyncio.to_thread(eventually, holds, "it happens")
+
+
+async def test_each_worker_is_watched_from_when_it_comes_to_when_it_goes(tmp_path: Path) -> None:
+    first, second = worker_on(tmp_path / "1"), worker_on(tmp_path / "2")
+    room = Room([first])
+    run = asyncio.create_task(room.run())
+    await until(lambda: bool(first.snapshot))
+    assert not second.snapshot
+    room.replace([first, second])
+    await until(lambda: bool(second.snapshot))
+    room.replace([second])
+    await until(lambda: not first.snapshot)
+    write(tmp_path / "1" / "counter_2.db", {counter("x"): 1})
+    write(tmp_path / "2" / "counter_2.db", {counter("x"): 1})
+    await until(lambda: len(second.watcher.current.files) == 2)
+    assert len(first.watcher.current.files) == 1
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+
+
+async def test_a_watch_that_fails_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = worker_on(tmp_path / "1"), worker_on(tmp_path / "2")
+
+    def fail(_changed: bool) -> bool:  # noqa: FBT001 - as the watcher calls it
+        raise LookupError("a fault of ours")
+
+    monkeypatch.setattr(second, "after_look", fail)
+    with pytest.raises(ExceptionGroup) as caught:
+        await Room([first, second]).run()
+    (error,) = caught.value.exceptions
+    assert isinstance(error, LookupError)
+
+
+async def test_one_worker_that_can_be_served_is_enough(tmp_path: Path) -> None:
+    room = Room([worker_on(tmp_path / "1"), worker_on(tmp_path / "2")])
+    assert room.problem == f"{tmp_path}/1: not listed yet; 1 more worker cannot be served either"
+    await room.workers[1].look()
+    assert room.problem == ""
+    await room.look()
+    assert [one[0].family.name for one in room.tell()] == ["smg_exporter_file_errors"] * 2
+
+
+async def test_it_is_stuck_once_all_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = Room([worker_on(tmp_path / "1"), worker_on(tmp_path / "2")])
+    first, second = room.workers
+    monkeypatch.setattr(first, "stuck", lambda _longest: "listing 1")
+    assert room.stuck(60) == ""
+    monkeypatch.setattr(second, "stuck", lambda _longest: "listing 2")
+    assert room.stuck(60) == "listing 1"
+    assert Room().stuck(60) == ""
