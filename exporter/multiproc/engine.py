@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from exporter.multiproc.faults import FILE_REASONS, SAMPLE_REASONS, Fault
 from exporter.multiproc.fileset import File, FileSet, Plan
 from exporter.multiproc.kind import Change, Findings, Kind
-from exporter.multiproc.listing import new_names
+from exporter.multiproc.listing import gone_names, new_names
 from exporter.multiproc.names import Names
 from exporter.multiproc.refusals import Refusals
 from exporter.multiproc.series import Family
@@ -153,7 +153,7 @@ class Engine:
     def _follow(self, files: FileSet) -> None:
         """Go over to another file set: drop the files that went, and take the files that came or changed."""
         before, self._files = self._files.files, files
-        for name in before.keys() - files.files.keys():
+        for name in gone_names(files.files, before):
             self._kind(before[name]).drop(name)
         room = self._most_open - sum(kind.followed for kind in self._kinds.values())
         for name in sorted(new_names(files.files, before)):

@@ -9,7 +9,7 @@ from operator import attrgetter, itemgetter
 from typing import NamedTuple, Protocol
 
 from exporter.multiproc.faults import Fault
-from exporter.multiproc.listing import Listed, Listing, list_directory, new_names
+from exporter.multiproc.listing import Listed, Listing, gone_names, list_directory, new_names
 from exporter.multiproc.merge import RULES, Rule
 from exporter.multiproc.processes import Process
 
@@ -135,7 +135,7 @@ class FileSet:
     @cached_property
     def living(self) -> Collection[str]:
         """The pids of writers that live."""
-        return [name for name, writer in self.writers.items() if writer.state is State.LIVE]
+        return [name for name in self.watched if self.writers[name].state is State.LIVE]
 
     @cached_property
     def watched(self) -> Collection[str]:
@@ -199,9 +199,9 @@ def decide(
     files = dict(before.files)
     for name in news.gone:
         del files[name]
-    writers = {
-        name: writer for name, writer in {**before.writers, **changes}.items() if name not in news.lost
-    }
+    writers = {**before.writers, **changes}
+    for name in news.lost:
+        writers.pop(name, None)  # an idle process is no writer
     seen_alive = before.seen_alive or any(writer.process for writer in changes.values())
     concerned = news.files
     if seen_alive is not before.seen_alive:
@@ -255,7 +255,7 @@ def _news(before: FileSet, listing: Listing) -> _News:
         return _News([], set(), (), 0, (), is_another_worker=False)
     known = before.listing.files if before.listing else {}
     files = [listing.files[name] for name in new_names(listing.files, known)]
-    gone = known.keys() - listing.files.keys()
+    gone = gone_names(listing.files, known)
     others = [
         known[listed.name]
         for listed in files

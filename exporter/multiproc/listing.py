@@ -6,7 +6,7 @@ import stat
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import compress
+from itertools import compress, filterfalse
 from operator import is_not
 from typing import NamedTuple
 
@@ -50,30 +50,11 @@ def list_directory(path: str, before: Listing | None = None) -> Listing:
 
     Only entries that are not in `before` are examined. Returns `before` itself if nothing changed.
     """
-    info = os.stat(path)  # noqa: PTH116 - this module works on plain strings, as os.scandir does
-    identity = info.st_dev, info.st_ino
-    if before and before.identity != identity:
-        before = None
-    known: Mapping[str, Listed] = before.files if before else {}
-    files: dict[str, Listed] = {}
-    skipped: dict[str, Fault] = {}
-    news = False
-    with os.scandir(path) as entries:
-        for entry in entries:
-            name = entry.name
-            listed = known.get(name)
-            if listed is not None and listed[2] == entry.inode():  # its inode; an attribute would take longer
-                files[name] = listed
-            elif name.endswith(".db") and not name.startswith("."):
-                found = _look_at(entry)
-                if isinstance(found, Fault):
-                    skipped[name] = found
-                elif found is not None:
-                    files[name] = found
-                    news = True
-    if before and not news and len(files) == len(known) and skipped == before.skipped:
-        return before
-    return Listing(identity, files, skipped)
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return _list(directory, before)
+    finally:
+        os.close(directory)
 
 
 def new_names(files: Mapping[str, object], before: Mapping[str, object]) -> Iterator[str]:
@@ -81,9 +62,40 @@ def new_names(files: Mapping[str, object], before: Mapping[str, object]) -> Iter
     return compress(files, map(is_not, map(before.get, files), files.values()))
 
 
+def gone_names(files: Mapping[str, object], before: Mapping[str, object]) -> list[str]:
+    """Return the names of `before` that `files` lacks. Without a loop in Python, as in `new_names`."""
+    return list(filterfalse(files.__contains__, before))
+
+
 def stock_pid(name: str) -> str:
     """Return the pid in the name of a gauge's file as prometheus_client does: cut off the third part's end."""
     return name.split("_")[2][: -len(".db")]
+
+
+def _list(directory: int, before: Listing | None) -> Listing:
+    info = os.fstat(directory)
+    identity = info.st_dev, info.st_ino
+    if before and before.identity != identity:
+        before = None
+    known: Mapping[str, Listed] = before.files if before else {}
+    files: dict[str, Listed] = {}
+    skipped: dict[str, Fault] = {}
+    news = False
+    with os.scandir(directory) as entries:  # given a path, it would make a path for every entry
+        for entry in entries:
+            listed = known.get(entry.name)
+            if listed is not None and listed[2] == entry.inode():  # its inode; an attribute would take longer
+                files[listed[0]] = listed
+            elif entry.name.endswith(".db") and not entry.name.startswith("."):
+                found = _look_at(entry)
+                if isinstance(found, Fault):
+                    skipped[entry.name] = found
+                elif found is not None:
+                    files[found.name] = found
+                    news = True
+    if before and not news and len(files) == len(known) and skipped == before.skipped:
+        return before
+    return Listing(identity, files, skipped)
 
 
 def _look_at(entry: "os.DirEntry[str]") -> Listed | Fault | None:
