@@ -32,6 +32,8 @@ def check(options: FleetOptions) -> int:
     for source in status.sources:
         found = f"{source.targets} targets, {source.skipped} entries skipped"
         print(f"source      {printable(source.problem) or f'{source.name}: {found}'}")
+        for reason in source.reasons:
+            print(f"            {printable(reason)}")
     print(f"targets     {len(status.targets)}")
     for target in status.targets:
         print(f"            {target.worker_addr} {target.metrics_url}")

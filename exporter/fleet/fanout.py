@@ -178,9 +178,9 @@ class Fanout:
         return await asyncio.shield(fan_out.bodies[wanted])
 
     def is_down(self, target: Target) -> bool:
-        """Return whether the last scrape of a target failed; False if there was none."""
+        """Return whether the last scrape of a target found no living worker; False if there was none."""
         outcome = self.outcomes.get(target.metrics_url)
-        return outcome is not None and outcome.reading is None
+        return outcome is not None and outcome.state != "up"
 
     def delay(self) -> str:
         """Return why scrapes are delayed: an empty text, for a fleet knows no delay such as a long first read."""

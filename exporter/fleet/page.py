@@ -95,7 +95,7 @@ def _sources(status: FleetStatus, now: float) -> str:
 def _source(source: SourceStatus, now: float) -> str:
     skipped = f", {source.skipped:,} skipped" if source.skipped else ""
     return html.row(
-        f"{html.code(source.name)}{html.problem(source.problem)}",
+        html.code(source.name) + "".join(map(html.problem, (source.problem, *source.reasons))),
         html.count(source.targets, "target", "targets") + skipped,
         f"read {html.ago(source.last_success, now)}",
     )

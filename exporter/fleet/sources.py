@@ -26,11 +26,10 @@ FILE_INTERVAL = 1.0
 _MAX_SIZE = 16 << 20
 """Most bytes of a workers file, or of SMG's answer; a larger one is refused."""
 _SMG_TIMEOUT = 5.0
-_LONGEST_PROBLEM = 300
-"""Most characters that are logged of an entry's problem, since an entry may be of any length."""
-
+_LONGEST_REASON = 300
+"""Most characters of the reason why an entry is skipped, since an entry may be of any length."""
 _NAMED = 5
-"""Most workers that a log line names."""
+"""Most skipped entries, or vanished workers, that are told of by more than their number."""
 
 _logger = logging.getLogger(__name__)
 
@@ -60,7 +59,7 @@ class Source:
     ) -> None:
         """Name the source in metrics and logs: `file`, `smg`. Unless `quiet`, refreshes that bring news are logged.
 
-        `is_down` tells whether the last scrape of a target failed.
+        `is_down` tells whether the last scrape of a target found no living worker.
         """
         self.name = name
         self.targets: tuple[Target, ...] = ()
@@ -68,6 +67,8 @@ class Source:
         """Why the last refresh failed; empty if it succeeded."""
         self.skipped = 0
         """Number of entries without a target in the last successful refresh."""
+        self.reasons: tuple[str, ...] = ()
+        """Why the first few of these have none."""
         self.last_success: float | None = None
         """When the last successful refresh was, in Unix seconds."""
         self.vanished: Sequence[Vanished] = ()
@@ -90,19 +91,24 @@ class Source:
             self.problem = str(error)
             self._keep_vanished(self.targets)
             return
-        problems = [entry for entry in found if isinstance(entry, TargetError)]
         targets = tuple(entry for entry in found if isinstance(entry, Target))
-        is_news = targets != self.targets or len(problems) != self.skipped or self.problem
-        if is_news and not self._quiet:
-            _logger.info(
-                "targets changed", extra=fields(source=self.name, targets=len(targets), skipped=len(problems))
-            )
-            for problem in problems:
-                text = str(problem)[:_LONGEST_PROBLEM]
-                _logger.warning("target skipped", extra=fields(source=self.name, problem=text))
+        errors = [entry for entry in found if isinstance(entry, TargetError)]
+        is_news = targets != self.targets or len(errors) != self.skipped or self.problem
         self._keep_vanished(targets)
-        self.targets, self.skipped, self.problem = targets, len(problems), ""
+        self.targets, self.skipped, self.problem = targets, len(errors), ""
+        self.reasons = tuple(str(error)[:_LONGEST_REASON] for error in errors[:_NAMED])
         self.last_success = time.time()
+        if is_news and not self._quiet:
+            self._log()
+
+    def _log(self) -> None:
+        """Log how many targets there are, and why the first few entries without one are skipped."""
+        _logger.info(
+            "targets changed",
+            extra=fields(source=self.name, targets=len(self.targets), skipped=self.skipped),
+        )
+        for reason in self.reasons:
+            _logger.warning("target skipped", extra=fields(source=self.name, problem=reason))
 
     def _keep_vanished(self, listed: Sequence[Target]) -> None:
         """Decide which targets are kept though they are not `listed` now; log those that vanished just now."""

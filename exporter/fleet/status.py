@@ -38,6 +38,8 @@ class SourceStatus:
     problem: str
     """Why the last refresh failed; empty if it succeeded."""
     last_success: float | None
+    reasons: tuple[str, ...] = ()
+    """Why entries were skipped: of the first few."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,12 @@ class Observer:
             ),
             sources=tuple(
                 SourceStatus(
-                    source.name, len(source.targets), source.skipped, source.problem, source.last_success
+                    source.name,
+                    len(source.targets),
+                    source.skipped,
+                    source.problem,
+                    source.last_success,
+                    source.reasons,
                 )
                 for source in self._discovery.sources
             ),

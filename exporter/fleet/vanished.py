@@ -1,7 +1,7 @@
 """Targets that their source no longer lists though they were down: kept for a while. Pure decisions.
 
 A gateway that restarts forgets a worker that is down, and with the worker would go `smg_exporter_target_up` and every
-alert on it. A target that still answers was removed on purpose, and goes at once.
+alert on it. A target whose worker still lives was removed on purpose, and goes at once.
 """
 
 from collections.abc import Callable, Iterable, Sequence

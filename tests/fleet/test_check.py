@@ -50,7 +50,11 @@ def test_all_is_well(checks: Checks, workers: Path) -> None:
         "url": [f"http://127.0.0.1:{port}/engine_metrics"],
         "source": ["file: 1 targets, 1 entries skipped"],
         "targets": ["2"],
-        "": ["http://w http://w/metrics", "grpc://h:8001 http://h:18001/metrics"],
+        "": [
+            "'grpc://no-port' is not a gRPC worker's URL: scheme, host and port, and nothing more",
+            "http://w http://w/metrics",
+            "grpc://h:8001 http://h:18001/metrics",
+        ],
     }
 
 

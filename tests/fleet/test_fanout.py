@@ -222,6 +222,16 @@ def test_a_target_whose_worker_has_no_living_process_is_not_up(body: bytes, stat
     assert Outcome(0.1, BodyReader().read(body, b"w")).state == state
 
 
+async def test_a_worker_is_down_once_a_scrape_has_found_it_so() -> None:
+    dead = answer(b"smg_exporter_worker_up 0\n")
+    async with servers([answer(), targets.reset, dead]) as running:
+        workers = [it.worker for it in running]
+        async with fan_out(workers) as fanout:
+            assert [fanout.is_down(from_option(worker)) for worker in workers] == [False] * 3
+            await ask(fanout)
+            assert [fanout.is_down(from_option(worker)) for worker in workers] == [False, True, True]
+
+
 async def test_requests_that_wait_share_a_fan_out_and_none_gets_an_older_one() -> None:
     gates = [asyncio.Event(), asyncio.Event()]
     arrivals: asyncio.Queue[None] = asyncio.Queue()

@@ -85,7 +85,8 @@ def test_a_worker_that_its_source_has_forgotten_says_so() -> None:
 
 
 def test_a_source_has_its_problem_beside_it() -> None:
-    html = page("up", sources=(SourceStatus("smg", 3, 2, "<away>", NOW - 60),))
+    html = page("up", sources=(SourceStatus("smg", 3, 2, "<away>", NOW - 60, ("<no port>",)),))
     assert "&lt;away&gt;" in html
+    assert "&lt;no port&gt;" in html
     assert "3 targets, 2 skipped" in html
     assert "read 1 min ago" in html

@@ -108,6 +108,7 @@ async def test_malformed_entries_are_skipped_counted_and_named(
         await source.refresh()
     assert workers(source) == ["grpc://a:1"]
     assert source.skipped == 2
+    assert [reason.partition(" is not ")[0] for reason in source.reasons] == ["'ftp://b'", "'grpc://c'"]
     warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warnings) == 2, "each is logged once"
 

@@ -57,8 +57,7 @@ async def test_what_is_known_of_each_target_and_source() -> None:
     facts = Observer(Discovery([up, down, new], [source]), fanout).status().as_json()  # type: ignore[arg-type]
     found = [(it["state"], it["problem"], it["seconds"], it["samples"]) for it in facts["targets"]]
     assert found == [("up", "", 0.5, 2), ("down", "no", 2.0, 0), ("unknown", "", None, 0)]
-    assert list(facts["sources"]) == [
-        {"name": "smg", "targets": 0, "skipped": 0, "problem": "smg: away", "last_success": None}
-    ]
+    told = {"name": "smg", "targets": 0, "skipped": 0, "problem": "smg: away", "last_success": None}
+    assert list(facts["sources"]) == [told | {"reasons": ()}]
     assert [it["listed"] for it in facts["targets"]] == [True] * 3
     assert (facts["ready"], facts["last_scrape"], facts["scrape_durations"]) == (True, 7.5, {"read": 0.25})

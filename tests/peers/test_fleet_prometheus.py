@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.peers.test_promtool import LINTED, beyond_names, check_metrics
-from tests.support.daemon import Daemon, daemon
+from tests.support.daemon import ROOT, Daemon, daemon
 from tests.support.peers import program
 from tests.support.scrapers import Scraper, prometheus
 from tests.support.waiting import eventually
@@ -18,6 +19,7 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.peer
 
 WORKERS = ("grpc://10.0.0.1:8001", "grpc://[fd00::2]:8001@1", "http://127.0.0.1:30000")
+SHIPPED = ROOT / "config" / "prometheus" / "fleet-http-sd.yml"
 ADDRESSES = {worker.partition("@")[0] for worker in WORKERS}
 
 
@@ -34,19 +36,24 @@ def _fleet(recorded: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) 
     program("prometheus")
     directory = tmp_path_factory.mktemp("fleet")
     with ExitStack() as stack:
-        options = []
+        groups = []
         for number, worker in enumerate(WORKERS):
             (directory / f"worker{number}").symlink_to(recorded["tp8" if number == 2 else "tp1"])
             named = f"--worker-addr={worker.partition('@')[0]}"
             exporter = stack.enter_context(daemon(directory / f"worker{number}", "--liveness=off", named))
-            options.append(f"--worker={worker}={exporter.url}/metrics")
-        running = stack.enter_context(daemon(directory / "fleet", "fleet", *options))
+            facts = {"model_id": f"m{number}", "worker_type": "regular", "tokenizer_path": "/m"}
+            groups.append({"targets": [f"{worker}={exporter.url}/metrics"], "labels": facts})
+        (directory / "workers.json").write_text(json.dumps(groups))
+        file = f"--workers-file={directory / 'workers.json'}"
+        running = stack.enter_context(daemon(directory / "fleet", "fleet", file))
+        (shipped,) = yaml.safe_load(SHIPPED.read_text("utf-8"))["scrape_configs"]
         jobs: Mapping[str, Any] = {
             "fleet": {"metrics_path": "/engine_metrics", "scrape_interval": "1s", "scrape_timeout": "1s"},
             "direct": {
+                **shipped,
+                "job_name": "direct",
                 "static_configs": [],
                 "http_sd_configs": [{"url": f"{running.url}/sd", "refresh_interval": "1s"}],
-                "honor_labels": True,
                 "scrape_interval": "1s",
                 "scrape_timeout": "1s",
             },
@@ -71,7 +78,7 @@ def test_both_ways_bring_the_same_values(fleet: Fleet) -> None:
                 tuple(
                     (label, text)
                     for label, text in sorted(labels.items())
-                    if label not in {"job", "instance"}
+                    if label not in {"job", "instance", "model_id", "worker_type"}
                 ): value
                 for labels, value in fleet.prometheus.query(selected % job)
             }
@@ -89,6 +96,18 @@ def test_prometheus_knows_each_worker_by_its_address(fleet: Fleet) -> None:
         for labels, value in fleet.prometheus.query('smg_exporter_target_up{job="fleet"}')
     }
     assert targets == up
+
+
+def test_of_what_a_source_says_only_what_relabelling_keeps_is_on_series(fleet: Fleet) -> None:
+    for name in ("up", "sglang:num_queue_reqs"):
+        kept = {
+            (labels["worker_addr"], labels["model_id"], labels["worker_type"])
+            for labels, _ in fleet.prometheus.query(f'{{__name__="{name}",job="direct"}}')
+        }
+        assert kept == {
+            (worker.partition("@")[0], f"m{number}", "regular") for number, worker in enumerate(WORKERS)
+        }
+    assert "tokenizer_path" not in fleet.prometheus.get("labels")
 
 
 def test_prometheus_has_nothing_to_complain_of(fleet: Fleet) -> None:

@@ -104,8 +104,9 @@ def test_a_zmq_worker_is_scraped_where_a_label_says_its_port(
         assert f"{zmq}-2" not in groups(running)
 
 
-def test_a_worker_that_dies_stays_down_though_smg_restarts_without_it(
-    workers: list[GrpcWorker], tmp_path: Path
+@pytest.mark.parametrize("exporter_lives", [False, True], ids=["with its host", "its processes only"])
+def test_a_worker_that_dies_stays_though_smg_restarts_without_it(
+    workers: list[GrpcWorker], tmp_path: Path, *, exporter_lives: bool
 ) -> None:
     first, port = workers[0], free_port()
     with grpc_worker(tmp_path) as doomed, ExitStack() as stack:
@@ -113,12 +114,12 @@ def test_a_worker_that_dies_stays_down_though_smg_restarts_without_it(
         with gateway(tmp_path, urls, port=port) as smg:
             running = stack.enter_context(fleet(tmp_path, smg.url))
             assert loads(running) == of(first, doomed)
-            doomed.kill()
-            assert loads(running) == of(first)
+            doomed.kill(exporter_too=not exporter_lives)
+            eventually(lambda: loads(running) == of(first), "its load goes")
         with gateway(tmp_path, urls, port=port, known=[first.url]):
             eventually(lambda: running.said("vanished from their source while down"), "SMG has forgotten it")
             assert running.scrape().values("smg_exporter_discovery_targets", source="smg") == [1]
-            assert targets_up(running) == {first.url: 1, doomed.url: 0}
+            assert targets_up(running) == {first.url: 1, doomed.url: float(exporter_lives)}
             assert groups(running).keys() == set(urls)
 
 

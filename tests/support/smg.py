@@ -115,9 +115,9 @@ class GrpcWorker:
     writer: Writer
     exporter: Daemon
 
-    def kill(self) -> None:
-        """End all of it, as when its host goes down."""
-        for popen in (self.stub, self.exporter.popen):
+    def kill(self, *, exporter_too: bool) -> None:
+        """End the worker, and its exporter too as when their host goes down."""
+        for popen in (self.stub, self.exporter.popen)[: 1 + exporter_too]:
             popen.kill()
             popen.wait()
         self.writer.kill()
