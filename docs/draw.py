@@ -25,8 +25,7 @@ DASHBOARD = Path(__file__).parents[1] / "config" / "grafana" / "sglang-workers.j
 MINUTES = 10
 STEP = 5
 """Seconds between two points."""
-VALUES = {"__rate_interval": "1m", "worker_addr": ".*", "model_name": ".*"}
-UNITS = {"s": " s", "reqps": " /s", "percentunit": " %", "bytes": " MB", "short": ""}
+UNITS = {"s": " s", "ms": " ms", "reqps": " /s", "percentunit": " %", "bytes": " MB", "short": ""}
 SCALES = {"percentunit": 100, "bytes": 1e-6}
 CELL = 0.62, 0.36
 """Inches of one cell of the dashboard's grid."""
@@ -49,7 +48,8 @@ Series = tuple[str, list[float], list[float]]
 
 def ask(server: str, expression: str, legend: str, now: float) -> list[Series]:
     """Return the series of a query over the last minutes."""
-    query = re.sub(r"\$(\w+)", lambda match: VALUES[match[1]], expression)
+    # All of every variable.
+    query = re.sub(r"\$(\w+)", lambda match: "1m" if match[1] == "__rate_interval" else ".*", expression)
     asked = urllib.parse.urlencode({"query": query, "start": now - 60 * MINUTES, "end": now, "step": STEP})
     with urllib.request.urlopen(f"{server}/api/v1/query_range?{asked}", timeout=30) as answer:  # noqa: S310 - the user's own server
         found = json.load(answer)["data"]["result"]
@@ -95,17 +95,16 @@ def draw(axes: Axes, panel: dict[str, Any], series: list[Series]) -> None:
 
 
 def draw_number(axes: Axes, title: str, series: list[Series], unit: str) -> None:
-    """Draw a panel of one number: the last one, before its course."""
-    ((_, at, values),) = series
-    known = [value for value in values if not math.isnan(value)]
+    """Draw a panel of a number, or of two as `3 of 4`: the last ones, before the course of the first."""
+    last = [[value for value in values if not math.isnan(value)][-1] for _, _, values in series]
+    _, at, values = series[0]
     axes.set_title(title, loc="left", fontsize=8)
     axes.fill_between(at, values, alpha=0.15)
-    axes.set_ylim(bottom=0, top=max(1e-3, 1.6 * max(known)))
+    axes.set_ylim(bottom=0, top=max(1e-3, 1.6 * max(value for value in values if not math.isnan(value))))
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.text(
-        0.5, 0.5, f"{shown(known[-1])}{unit}", transform=axes.transAxes, ha="center", va="center", fontsize=15
-    )
+    number = f"{' of '.join(map(shown, last))}{unit}"
+    axes.text(0.5, 0.5, number, transform=axes.transAxes, ha="center", va="center", fontsize=15)
 
 
 def shown(value: float) -> str:
@@ -130,9 +129,8 @@ def main(server: str, target: Path) -> None:
     for panel, place in zip(dashboard["panels"], places, strict=True):
         left, top = place["x"] * CELL[0], height - place["y"] * CELL[1]
         if panel["type"] == "row":
-            figure.text(
-                (left + 0.1) / width, (top - 0.25) / height, panel["title"], fontsize=10, weight="bold"
-            )
+            title = f"{panel['title']} (folded)" if panel["collapsed"] else panel["title"]
+            figure.text((left + 0.1) / width, (top - 0.25) / height, title, fontsize=10, weight="bold")
             continue
         number = panel["type"] == "stat"
         below, above, beside = (0.1 if number else 0.5), 0.3, (0.1 if number else 0.45)

@@ -64,10 +64,19 @@ def prometheus(
 
     `options` are more of a job's keys, by its name.
     """
+    with prometheus_with_rules((), directory, targets, **options) as it:
+        yield it
+
+
+@contextmanager
+def prometheus_with_rules(
+    rules: Sequence[Path], directory: Path, targets: Mapping[str, Daemon], **options: Mapping[str, Any]
+) -> Iterator[Scraper]:
+    """Run a Prometheus that scrapes as `prometheus` does, and evaluates the rules of these files as often."""
     port = free_port()
     command = [
         program("prometheus"),
-        f"--config.file={_config(directory, targets, options)}",
+        f"--config.file={_config(directory, targets, options, rules)}",
         f"--storage.tsdb.path={directory / 'prometheus'}",
         f"--web.listen-address=127.0.0.1:{port}",
     ]
@@ -94,7 +103,12 @@ def victoria_metrics(
         yield it
 
 
-def _config(directory: Path, targets: Mapping[str, Daemon], options: Mapping[str, Mapping[str, Any]]) -> Path:
+def _config(
+    directory: Path,
+    targets: Mapping[str, Daemon],
+    options: Mapping[str, Mapping[str, Any]],
+    rules: Sequence[Path] = (),
+) -> Path:
     jobs = [
         {
             "job_name": name,
@@ -103,7 +117,8 @@ def _config(directory: Path, targets: Mapping[str, Daemon], options: Mapping[str
         }
         for name, target in targets.items()
     ]
-    config = {"global": {"scrape_interval": "200ms", "scrape_timeout": "200ms"}, "scrape_configs": jobs}
+    often = {"scrape_interval": "200ms", "scrape_timeout": "200ms", "evaluation_interval": "200ms"}
+    config = {"global": often, "rule_files": list(map(str, rules)), "scrape_configs": jobs}
     file = directory / "prometheus.yml"
     file.write_text(json.dumps(config))  # which is YAML too
     return file
