@@ -117,8 +117,11 @@ def _config(
         }
         for name, target in targets.items()
     ]
-    often = {"scrape_interval": "200ms", "scrape_timeout": "200ms", "evaluation_interval": "200ms"}
-    config = {"global": often, "rule_files": list(map(str, rules)), "scrape_configs": jobs}
+    often = {"scrape_interval": "200ms", "scrape_timeout": "200ms"}
+    config: dict[str, Any] = {"global": often, "scrape_configs": jobs}
+    if rules:  # keys that VictoriaMetrics does not know
+        often["evaluation_interval"] = "200ms"
+        config["rule_files"] = list(map(str, rules))
     file = directory / "prometheus.yml"
     file.write_text(json.dumps(config))  # which is YAML too
     return file
