@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain, compress
+from operator import is_not
 from typing import TypeAlias
 
 from prometheus_client.openmetrics.exposition import ALLOWUTF8, DOTS, escape_label_name, escape_metric_name
@@ -58,6 +59,8 @@ class Renderer:
         self._escaping = escaping
         self._taken = frozenset(taken)
         self._snapshot: Snapshot = ()
+        self._samples: Sequence[Sequence[Samples]] = ()
+        """The samples of each family that the text is laid out for."""
         self._texts: Sequence[_FamilyText] = ()
         self._chunks: Sequence[bytes] = ()
 
@@ -65,10 +68,18 @@ class Renderer:
         """Return the text of a snapshot, in chunks, without the ending; the same object for the same snapshot."""
         if snapshot is not self._snapshot:
             samples = [values.samples for values in snapshot]
-            if len(samples) != len(self._texts) or not all(map(_FamilyText.has, self._texts, samples)):
+            if len(samples) != len(self._samples) or any(map(is_not, samples, self._samples)):
                 self._lay_out(snapshot)
-            _write(chain.from_iterable(map(_FamilyText.take, self._texts, snapshot)))
-            self._chunks = [chunk for text in self._texts for chunk in text.chunks()]
+                self._samples = samples
+            changed = [
+                (text, values)
+                for text, values in zip(self._texts, snapshot, strict=True)
+                if values is not text.values
+            ]
+            _write(chain.from_iterable(text.take(values) for text, values in changed))
+            for text, _ in changed:
+                text.join()
+            self._chunks = list(chain.from_iterable(text.chunks for text in self._texts))
             self._snapshot = snapshot
         return self._chunks
 
@@ -95,6 +106,10 @@ class _FamilyText:
     def __init__(self, family: Family, format_: Format, escaping: str) -> None:
         name = family_name(family.name, family.type, format_)
         self.family = family
+        self.values: FamilyValues | None = None
+        """The values that were taken over last; None if the text must be joined again."""
+        self.chunks: Sequence[bytes] = ()
+        """The family's text."""
         self.is_shown = True
         """Whether the family is rendered: not if one of its names is taken."""
         self.names = {_escape_metric(taken, escaping) for taken in names(name, family.type, format_)}
@@ -104,12 +119,9 @@ class _FamilyText:
         self._samples: Sequence[Samples] = ()
         self._blocks: Sequence[_BlockText] = ()
 
-    def has(self, samples: Sequence[Samples]) -> bool:
-        """Whether the text is laid out for these very samples."""
-        return samples is self._samples
-
     def lay_out(self, samples: Sequence[Samples]) -> None:
         """Prepare all text but the values; a block that was there before keeps its text."""
+        self.values = None
         if samples is self._samples:
             return
         known = dict(zip(map(id, self._samples), self._blocks, strict=True))
@@ -121,16 +133,15 @@ class _FamilyText:
 
     def take(self, values: FamilyValues) -> Iterator["_Change"]:
         """Take over the family's values; yield the blocks whose values changed, which must be written again."""
-        if not self.is_shown:
-            return
+        self.values = values
         for text, block in zip(self._blocks, values.values, strict=True):
             if block is not text.values:
                 text.values = block
                 yield text, block if text.has_line is None else list(compress(block, text.has_line))
 
-    def chunks(self) -> Iterable[bytes]:
-        """Return the family's text, in chunks."""
-        return [self._header, *[block.text for block in self._blocks]] if self.is_shown else ()
+    def join(self) -> None:
+        """Renew `chunks`, once the changed blocks are written."""
+        self.chunks = [self._header, *[block.text for block in self._blocks]] if self.is_shown else ()
 
 
 class _BlockText:
