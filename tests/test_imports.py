@@ -28,7 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "strict_yaml": set(),
     "threads": set(),
     # Expositions of other programs, read. It takes plain values, as web does.
-    "scraping": {"model"},
+    "scraping": {"errors", "model"},
     # What is on the command line, in environment and file. Only the last two know where from.
     "values": {"addresses", "model", "paths"},
     "options": {"addresses", "errors", "paths", "values"},
@@ -48,6 +48,7 @@ ALLOWED: dict[str, set[str]] = {
         "options",
         "paths",
         "printable",
+        "scraping",
         "service",
         "threads",
         "web",
