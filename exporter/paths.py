@@ -2,9 +2,10 @@
 
 INDEX = "/"
 STATUS = "/status.json"
+ENGINE = "/engine.json"
 HEALTHY = ("/healthz", "/-/healthy")
 READY = ("/readyz", "/-/ready")
-PAGES = (INDEX, STATUS, *HEALTHY, *READY)
+PAGES = (INDEX, STATUS, ENGINE, *HEALTHY, *READY)
 """What every daemon serves beside its metrics."""
 
 WORKER_METRICS = "/metrics"

@@ -28,7 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "strict_yaml": set(),
     "threads": set(),
     # Expositions of other programs, read. It takes plain values, as web does.
-    "scraping": {"errors", "model"},
+    "scraping": {"model"},
     # What is on the command line, in environment and file. Only the last two know where from.
     "values": {"addresses", "model", "paths"},
     "options": {"addresses", "errors", "paths", "values"},
@@ -36,7 +36,19 @@ ALLOWED: dict[str, set[str]] = {
     "forked": set(),
     # What the daemons share. They take plain values: no settings.
     "web": {"errors", "exposition", "logs", "paths", "printable", "strict_yaml", "threads"},
-    "service": {"addresses", "errors", "logs", "model", "multiproc", "options", "paths", "printable", "web"},
+    "service": {
+        "addresses",
+        "engine",
+        "errors",
+        "logs",
+        "model",
+        "multiproc",
+        "options",
+        "paths",
+        "printable",
+        "threads",
+        "web",
+    },
     # The daemons and the commands.
     "worker": {
         "addresses",
@@ -48,13 +60,13 @@ ALLOWED: dict[str, set[str]] = {
         "options",
         "paths",
         "printable",
-        "scraping",
         "service",
         "threads",
         "web",
     },
     "fleet": {
         "addresses",
+        "engine",
         "errors",
         "exposition",
         "logs",

@@ -3,7 +3,7 @@
 import math
 from array import array
 from bisect import bisect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, TypeAlias
 
@@ -45,12 +45,11 @@ class History:
         known = (math.nan if value is None else value for value in map(values.__getitem__, self._figures))
         self._rows = [*kept, (time, array("f", known))][-self._most_rows :]
 
-    def since(self, time: float) -> dict[str, Any]:
-        """Return the `times` after `time`, and each figure's values then, by its name."""
+    def since(self, time: float, figures: Iterable[str]) -> dict[str, Any]:
+        """Return the `times` after `time`, and the values then of each of `figures`, by its name."""
         rows = self._rows[bisect(self._rows, time, key=_time) :]
-        columns = {
-            name: [_rounded(row[place]) for _, row in rows] for place, name in enumerate(self._figures)
-        }
+        places = {name: self._figures.index(name) for name in figures}
+        columns = {name: [_rounded(row[place]) for _, row in rows] for name, place in places.items()}
         return {"times": list(map(_time, rows)), **columns}
 
     def _spacing(self, age: float) -> float:

@@ -46,6 +46,9 @@ FIGURES = {
 }
 """The figures that have a history, and where each is in the view."""
 
+_BRIEF = ("running", "queued", "generated_per_second")
+"""The figures whose history a brief view has."""
+
 
 class Tracker:
     """Follows one worker. Times are Unix seconds."""
@@ -80,19 +83,17 @@ class Tracker:
         self._model = next(filter(None, (_model(family) for _, family in families)), self._model)
         self._note(self._increases.window())
 
-    def fail(self, time: float) -> None:
-        """Note that the worker could not be read at `time`: it is down, and all its figures are unknown."""
+    def fail(self, time: float, *, up: bool | None) -> None:
+        """Note that the worker could not be read at `time`: all its figures are unknown."""
         self._gauges.take(())
-        self._time, self._up = time, False
+        self._time, self._up = time, up
         self._note(NOTHING)
 
-    @property
-    def time(self) -> float | None:
-        """The time of the last read; None if there was none."""
-        return self._time
+    def view(self, since: float = 0.0, *, brief: bool = False) -> dict[str, Any]:
+        """Return what is known, as JSON values; the history is that after `since`.
 
-    def view(self, since: float = 0.0) -> dict[str, Any]:
-        """Return what is known, as JSON values; the history is that after `since`."""
+        `brief`: without ranks, and with the history of a few figures only.
+        """
         return {
             "engine": self._engine,
             "model": self._model,
@@ -100,8 +101,8 @@ class Tracker:
             "time": self._time,
             "window_seconds": self._window.seconds,
             **self._figures,
-            "ranks": view.of_ranks(self._gauges, self._window),
-            "history": self._history.since(since),
+            "ranks": [] if brief else view.of_ranks(self._gauges, self._window),
+            "history": self._history.since(since, _BRIEF if brief else FIGURES),
         }
 
     def _note(self, window: Window) -> None:

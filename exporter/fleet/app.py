@@ -17,6 +17,7 @@ from exporter.fleet.status import Observer
 from exporter.service.own_metrics import OwnMetrics
 from exporter.threads import DaemonThread, in_thread
 from exporter.web.app import SEND_TIMEOUT, make_application, routes
+from exporter.web.live import Live, Views
 from exporter.web.metrics import MetricsHandler, MetricsSource
 from exporter.web.pages import Pages
 
@@ -25,12 +26,13 @@ def make_app(
     metrics: MetricsSource,
     own: OwnMetrics,
     observer: Observer,
+    views: Views,
     *,
     max_requests: int,
     on_response: Callable[[int], None],
     send_timeout: float = SEND_TIMEOUT,
 ) -> web.Application:
-    """Return the application: `metrics` of the workers, `own` metrics, and the status from `observer`.
+    """Return the application: `metrics` of the workers, `own` metrics, the status from `observer`, the engine `views`.
 
     `on_response` gets the status code of each answer to /engine_metrics, or 499 if the client went away.
     """
@@ -46,7 +48,7 @@ def make_app(
     workers = handler(metrics, on_response=on_response)
     ours = handler(_Own(own), on_response=lambda _: None)
     handlers = {
-        **routes(pages),
+        **routes(pages, Live(views)),
         paths.FLEET_METRICS: workers.handle,
         paths.FLEET_OWN_METRICS: ours.handle,
         paths.SERVICE_DISCOVERY: service_discovery,

@@ -128,12 +128,13 @@ class Fanout:
         max_target_bytes: int,
         no_target: Callable[[], str],
         observe: Callable[[Mapping[str, float]], None],
+        after: Callable[[], None] = lambda: None,
         concurrency: int = CONCURRENCY,
     ) -> None:
         """Scrape `targets` by `ask`, and add `own_metrics`: metrics about the targets and their outcomes.
 
         `labels` are put on every series of the workers. `no_target` returns why there is no target. `observe` gets the
-        seconds that each of the `PHASES` took, when it has ended.
+        seconds that each of the `PHASES` took, when it has ended. `after` is called after each fan-out.
         """
         self.outcomes: Outcomes = {}
         """The outcomes of the last fan-out that ended."""
@@ -153,6 +154,7 @@ class Fanout:
         self._slots = asyncio.Semaphore(concurrency)
         self._no_target = no_target
         self._observe = observe
+        self._after = after
         self._reader = BodyReader(tuple((name, escape(value)) for name, value in labels.items()))
         self._readings: dict[str, Reading] = {}
         """The last reading of each target, by its metrics URL."""
@@ -176,6 +178,12 @@ class Fanout:
             body = fan_out.bodies[wanted] = asyncio.ensure_future(self._body(fan_out, wanted))
             body.add_done_callback(_retrieve_error)  # no request may be waiting for it any more
         return await asyncio.shield(fan_out.bodies[wanted])
+
+    async def read(self) -> None:
+        """Scrape all targets, for no answer."""
+        fan_out = self._rounds.join()
+        fan_out.deadline = max(fan_out.deadline, asyncio.get_running_loop().time() + self._target_timeout)
+        await fan_out.done.wait()
 
     def is_down(self, target: Target) -> bool:
         """Return whether the last scrape of a target found no living worker; False if there was none."""
@@ -213,6 +221,7 @@ class Fanout:
         self._observe(fetch)
         self.last_scrape = time.time()
         fan_out.done.set()
+        self._after()
 
     def _log_changes(self, fan_out: _Round) -> None:
         """Log each target that is down and was not, and each that was and no longer is."""

@@ -8,12 +8,14 @@ from typing import Any
 import aiohttp
 
 from exporter.fleet.fanout import Fanout
+from exporter.fleet.last_reads import LastReads
 from exporter.fleet.sources import FILE_INTERVAL, Discovery, SmgWorkers, Source, WorkersFile, every
 from exporter.fleet.status import Observer
 from exporter.fleet.targets import Target, from_option
 from exporter.fleet.telemetry import Telemetry, target_metrics
 from exporter.options import FleetOptions
 from exporter.scraping.client import scrape
+from exporter.service.engine_views import EngineViews
 
 
 class Fleet:
@@ -45,7 +47,9 @@ class Fleet:
             max_target_bytes=options.max_target_bytes,
             no_target=lambda: self.discovery.problem,
             observe=lambda durations: self.telemetry.registry.observe(durations),  # noqa: PLW0108 - made below
+            after=lambda: self.views.offer(),  # noqa: PLW0108 - made below
         )
+        self.views = EngineViews(self.fanout.read, LastReads(self.discovery, self.fanout).all)
         self.telemetry = Telemetry(self.discovery, self.fanout)
         self.observer = Observer(self.discovery, self.fanout)
 

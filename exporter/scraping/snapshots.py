@@ -1,9 +1,9 @@
 """A target's readings -> snapshots like those of our own merge, for all that takes snapshots."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from operator import is_not
 
-from exporter.model import Family, FamilyValues, Snapshot, names
+from exporter.model import Family, FamilyValues, Labels, Snapshot, names
 from exporter.scraping.layout import BodyLayout, FamilyLines
 from exporter.scraping.line import split_head
 from exporter.scraping.reading import Reading
@@ -16,7 +16,9 @@ class Snapshots:
     that, gets the type unknown. Families without samples are left out, and so are timestamps.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, wanted: Callable[[str, str], bool] = lambda _name, _type: True) -> None:
+        """Take only families that are `wanted`, by name and type."""
+        self._wanted = wanted
         self._layout: BodyLayout | None = None
         self._shares: Sequence[_Share] = ()
         self._snapshot: Snapshot = ()
@@ -47,11 +49,23 @@ class Snapshots:
             if not lines.heads:
                 continue
             family = _family(lines, taken)
+            if not self._wanted(family.name, family.type):
+                continue
             share = known.get(lines)
             if share is None or share.values.family.type != family.type:
                 share = _Share(lines, family)
             share.place = slice(begin, end)
             yield share
+
+
+class _Samples:
+    """Name and labels of each sample of a family; made on demand, since they are seldom needed."""
+
+    def __init__(self, heads: Sequence[bytes]) -> None:
+        self._heads = heads
+
+    def __iter__(self) -> Iterator[tuple[str, Labels]]:
+        return map(split_head, self._heads)
 
 
 class _Share:
@@ -60,7 +74,7 @@ class _Share:
     def __init__(self, lines: FamilyLines, family: Family) -> None:
         self.lines = lines
         self.place = slice(0)
-        self.values = FamilyValues(family, [list(map(split_head, lines.openmetrics_heads))], [[]])
+        self.values = FamilyValues(family, [_Samples(lines.openmetrics_heads)], [[]])
         self._texts: Sequence[bytes] = ()
 
     def take(self, texts: Sequence[bytes]) -> FamilyValues:

@@ -6,6 +6,7 @@ from aiohttp import hdrs, web
 
 from exporter import PROGRAM, paths
 from exporter.web.answers import line, send
+from exporter.web.live import Live
 from exporter.web.pages import F, Pages
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -15,11 +16,12 @@ MAX_BODY = 1024
 """Limit on a request's body in bytes; no endpoint reads a body."""
 
 
-def routes(pages: Pages[F]) -> dict[str, Handler]:
-    """Return the handlers of the status and health pages, by path."""
+def routes(pages: Pages[F], live: Live) -> dict[str, Handler]:
+    """Return the handlers of the status and health pages and of the engine view, by path."""
     return {
         paths.INDEX: pages.index,
         paths.STATUS: pages.status_json,
+        paths.ENGINE: live.engine_json,
         **dict.fromkeys(paths.HEALTHY, pages.healthy),
         **dict.fromkeys(paths.READY, pages.ready),
     }

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from exporter.web.app import SEND_TIMEOUT, make_application, routes
+from exporter.web.live import Live, Views
 from exporter.web.metrics import MetricsHandler, MetricsSource
 from exporter.web.pages import Pages
 from exporter.worker.page import render
@@ -16,13 +17,14 @@ def make_app(
     metrics: MetricsSource,
     problem: Callable[[], str],
     status: Callable[[], Status],
+    views: Views,
     *,
     telemetry_path: str,
     max_requests: int,
     on_response: Callable[[int], None],
     send_timeout: float = SEND_TIMEOUT,
 ) -> web.Application:
-    """Return the application: `metrics` answers scrapes, and `status` feeds the pages.
+    """Return the application: `metrics` answers scrapes, `status` and the engine `views` feed the pages.
 
     `problem` tells, cheaply, why nothing can be served; an empty text if something can.
     `on_response` gets the status code of each scrape's answer, or 499 if the client went away. A client that does
@@ -37,4 +39,4 @@ def make_app(
         problem,
     )
     # The metrics come last, so that they replace a page with the same path.
-    return make_application({**routes(pages), telemetry_path: scrapes.handle}, send_timeout)
+    return make_application({**routes(pages, Live(views)), telemetry_path: scrapes.handle}, send_timeout)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 
 from exporter.model import Snapshot
+from exporter.service.engine_views import Reads
 from exporter.worker.status import common_problem
 from exporter.worker.worker import Worker
 
@@ -44,6 +45,14 @@ class Room:
     async def look(self) -> None:
         """Look at all directories, and read their files."""
         await asyncio.gather(*(worker.look() for worker in self.workers))
+
+    async def read(self) -> None:
+        """Read the files of all workers, of none twice at a time."""
+        await asyncio.gather(*(worker.refresh() for worker in self.workers))
+
+    def last_reads(self) -> Reads:
+        """Return what the last read of each worker gave, by its directory."""
+        return {worker.watcher.current.directory: worker.last_read() for worker in self.workers}
 
     def tell(self) -> list[Snapshot]:
         """Return the own metrics of each worker."""

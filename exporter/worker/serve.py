@@ -2,7 +2,7 @@
 
 import logging
 import signal
-from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -11,9 +11,8 @@ from exporter.logs import fields
 from exporter.options import ServeOptions, WorkerServing
 from exporter.service.run import STOP_SIGNALS, run
 from exporter.web.listen import Endpoint
-from exporter.worker.also import Also, fetching
 from exporter.worker.app import make_app
-from exporter.worker.parts import Parts, reserved_names
+from exporter.worker.parts import Parts
 
 _logger = logging.getLogger(__name__)
 
@@ -41,23 +40,22 @@ async def make(options: ServeOptions, *, warn: bool = False) -> AsyncIterator["W
             "workers on other hosts may have the same address",
             extra=fields(worker=options.worker_address, hint="set --grpc-host to what others call this host"),
         )
-    labels = tuple(options.static_labels.items())
-    async with fetching(options.also, labels, reserved_names(options)) as also:
-        yield WorkerDaemon(options, also)
+    yield WorkerDaemon(options)
 
 
 class WorkerDaemon:
     """One worker, as a `service.run.Daemon`."""
 
-    def __init__(self, options: ServeOptions, also: Sequence[Also] = ()) -> None:
+    def __init__(self, options: ServeOptions) -> None:
         self.metrics_path = options.telemetry_path
         self.facts = {"directory": options.directory, "worker": options.worker_address}
-        self._parts = parts = Parts(options, also)
+        self._parts = parts = Parts(options)
         self._room = parts.room
         self.app = make_app(
             parts.scraper,
             lambda: self.problem,
             parts.status,
+            parts.views,
             telemetry_path=options.telemetry_path,
             max_requests=options.max_requests,
             on_response=parts.telemetry.count_scrape,

@@ -14,6 +14,7 @@ from exporter.model import Labels, Snapshot
 from exporter.multiproc.engine import Progress
 from exporter.multiproc.faults import Fault
 from exporter.multiproc.fileset import FileSet
+from exporter.service import engine_views
 from exporter.threads import settle
 from exporter.worker.journal import Journal
 from exporter.worker.reads import Reads, Then
@@ -145,10 +146,20 @@ class Worker:
     async def look(self) -> None:
         """Look at the directory, and read its files. An error of the read is ignored: the next scrape meets it too."""
         await self.watcher.look()
+        await self.refresh()
+
+    async def refresh(self) -> None:
+        """Read the files, in a read that begins after this call. An error is ignored: the next scrape meets it too."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
         self.ask(lambda _: loop.call_soon_threadsafe(settle, done, None, None))
         await done
+
+    def last_read(self) -> engine_views.Read:
+        """Return what the last read gave, for the engine view."""
+        summary, snapshot = self.summary(), self.snapshot
+        labels = summary.labels or {"directory": summary.directory}
+        return engine_views.Read(labels, (lambda: snapshot) if summary.ready else None, summary.worker_up)
 
     def after_look(self, changed: bool) -> bool:  # noqa: FBT001 - called by the watcher
         """Start a read if a look found changes or refused files are due; return whether to look again soon."""

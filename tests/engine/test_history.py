@@ -11,16 +11,22 @@ def test_rows_come_back_with_their_times() -> None:
     history = History(["a", "b"])
     history.add(10, {"a": 1.5, "b": None, "more": 3})
     history.add(20, {"a": None, "b": 0.1})
-    assert history.since(0) == {"times": [10, 20], "a": [1.5, None], "b": [None, 0.1]}
-    assert history.since(10) == {"times": [20], "a": [None], "b": [0.1]}
-    assert history.since(20) == {"times": [], "a": [], "b": []}
+    assert history.since(0, ["a", "b"]) == {"times": [10, 20], "a": [1.5, None], "b": [None, 0.1]}
+    assert history.since(10, ["a", "b"]) == {"times": [20], "a": [None], "b": [0.1]}
+    assert history.since(20, ["a", "b"]) == {"times": [], "a": [], "b": []}
+
+
+def test_some_of_the_figures_can_be_asked_for() -> None:
+    history = History(["a", "b"])
+    history.add(10, {"a": 1, "b": 2})
+    assert history.since(0, ["b"]) == {"times": [10], "b": [2]}
 
 
 def test_it_goes_back_half_an_hour_and_is_coarser_with_age() -> None:
     history = History(["a"])
     for time in range(0, 7200, 2):
         history.add(time, {"a": time})
-    found = history.since(0)
+    found = history.since(0, ["a"])
     times = found["times"]
     assert found["a"] == times
     assert times[-1] == 7198
@@ -37,7 +43,7 @@ def test_rows_are_bounded_whatever_comes(interval: float, most_rows: int) -> Non
     history = History(["a"], most_rows)
     for read in range(2000):
         history.add(read * interval, {"a": 0})
-    times = history.since(-1)["times"]
+    times = history.since(-1, [])["times"]
     assert 1 <= len(times) <= most_rows
     assert times[-1] == 1999 * interval
     reach = min(LENGTH, 1999 * interval)
@@ -48,4 +54,4 @@ def test_a_clock_that_is_set_back_begins_anew() -> None:
     history = History(["a"])
     for time in (100, 110, 50, 60):
         history.add(time, {"a": time})
-    assert history.since(0)["times"] == [50, 60]
+    assert history.since(0, [])["times"] == [50, 60]

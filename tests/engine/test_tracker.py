@@ -18,10 +18,22 @@ FLEET = (64 << 20) // 500
 def test_before_the_first_read_all_is_unknown() -> None:
     tracker = Tracker()
     view = tracker.view()
-    assert tracker.time is None
     assert (view["up"], view["engine"], view["requests"]["running"]) == (None, None, None)
     assert view["history"] == {"times": [], **{name: [] for name in FIGURES}}
     json.dumps(view, allow_nan=False)
+
+
+def test_a_brief_view_has_no_ranks_and_a_short_history() -> None:
+    tracker = Tracker()
+    tracker.take(1000, snapshot(gauge("sglang:num_running_reqs", {'tp_rank="0"': 3})), up=True)
+    view = tracker.view(brief=True)
+    assert (view["requests"]["running"], view["ranks"]) == (3, [])
+    assert view["history"] == {
+        "times": [1000],
+        "running": [3],
+        "queued": [None],
+        "generated_per_second": [None],
+    }
 
 
 def test_the_history_has_what_the_view_had() -> None:
@@ -42,7 +54,7 @@ def test_a_failed_read_makes_all_unknown_and_counters_go_on_after_it() -> None:
     tracker = Tracker()
     for time, requests in ((1000, 50), (1010, 60)):
         tracker.take(time, snapshot(counter("sglang:num_requests", {'model_name="m"': requests})), up=True)
-    tracker.fail(1020)
+    tracker.fail(1020, up=False)
     view = tracker.view()
     assert (view["up"], view["time"], view["model"]) == (False, 1020, "m")
     assert view["requests"]["per_second"] is None

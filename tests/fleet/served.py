@@ -10,11 +10,13 @@ import aiohttp
 
 from exporter.fleet.app import make_app
 from exporter.fleet.fanout import Fanout
+from exporter.fleet.last_reads import LastReads
 from exporter.fleet.sources import Discovery, Source, SourceError
 from exporter.fleet.status import Observer
 from exporter.fleet.targets import Target
 from exporter.fleet.telemetry import Telemetry, target_metrics
 from exporter.scraping.client import make_session, scrape
+from exporter.service.engine_views import EngineViews
 from exporter.web.listen import open_sockets
 from exporter.web.server import Server
 
@@ -55,10 +57,11 @@ async def fleet(*targets: Target, source: Source | None = None) -> AsyncIterator
             no_target=lambda: discovery.problem,
             observe=lambda _: None,
         )
+        views = EngineViews(fanout.read, LastReads(discovery, fanout).all)
         telemetry = Telemetry(discovery, fanout)
         observer = Observer(discovery, fanout)
         app = make_app(
-            fanout, telemetry.registry, observer, max_requests=4, on_response=telemetry.count_scrape
+            fanout, telemetry.registry, observer, views, max_requests=4, on_response=telemetry.count_scrape
         )
         server = Server(app)
         sockets = open_sockets(["127.0.0.1"], 0)

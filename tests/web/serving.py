@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from exporter.exposition.negotiation import Encoding, Representation
 from exporter.web.access.access import Access
@@ -44,6 +45,20 @@ class FakeSource:
 
 
 @dataclass
+class FakeViews:
+    """Answers each look with `view`, and keeps what was asked for."""
+
+    view: dict[str, Any] | None = field(default_factory=lambda: {"time": 1.0, "workers": []})
+    looks: list[tuple[str, float, bool]] = field(default_factory=list)
+
+    async def look(
+        self, worker: str = "", since: float = 0.0, *, brief: bool = False
+    ) -> dict[str, Any] | None:
+        self.looks.append((worker, since, brief))
+        return self.view
+
+
+@dataclass
 class Served:
     """A running server and what a test asks of it."""
 
@@ -51,6 +66,7 @@ class Served:
     server: Server
     source: FakeSource
     codes: asyncio.Queue[int]
+    views: FakeViews
 
     @property
     def url(self) -> str:
@@ -102,7 +118,7 @@ async def serving(
     access: Access | None = None,
 ) -> AsyncIterator[Served]:
     """Serve until the block ends; `gated` scrapes wait for the test to open the source's gate."""
-    source = FakeSource()
+    source, views = FakeSource(), FakeViews()
     if not gated:
         source.gate.set()
     codes: asyncio.Queue[int] = asyncio.Queue()
@@ -110,6 +126,7 @@ async def serving(
         source,
         lambda: status().problem,
         status,
+        views,
         telemetry_path=telemetry_path,
         max_requests=max_requests,
         on_response=codes.put_nowait,
@@ -126,7 +143,7 @@ async def serving(
     sockets = open_sockets(["127.0.0.1"], 0)
     await server.start(sockets)
     try:
-        yield Served(sockets[0].getsockname()[1], server, source, codes)
+        yield Served(sockets[0].getsockname()[1], server, source, codes, views)
     finally:
         await server.stop(grace=0.1)
 

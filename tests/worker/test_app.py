@@ -5,7 +5,7 @@ import pytest
 
 from exporter.paths import PAGES
 from exporter.worker.app import make_app
-from tests.web.serving import FakeSource, a_status, serving
+from tests.web.serving import FakeSource, FakeViews, a_status, serving
 
 
 async def test_metrics_win_over_a_page_of_the_same_path() -> None:
@@ -22,6 +22,7 @@ def test_the_reserved_paths_are_those_of_the_pages() -> None:
         FakeSource(),
         lambda: "",
         a_status,
+        FakeViews(),
         telemetry_path="/telemetry",
         max_requests=1,
         on_response=lambda _: None,
@@ -35,6 +36,7 @@ def test_a_telemetry_path_that_is_no_path_is_refused_before_anything_is_served()
             FakeSource(),
             lambda: "",
             a_status,
+            FakeViews(),
             telemetry_path="metrics",
             max_requests=1,
             on_response=lambda _: None,

@@ -29,6 +29,7 @@ from exporter.worker.worker import Worker
 from tests.support.compare import snapshot_of
 from tests.support.files import counter, write
 from tests.support.waiting import DEADLINE, eventually
+from tests.web.serving import FakeViews
 
 TEXT = Representation(Format.TEXT_0_0_4, Escaping.UNDERSCORES, Encoding.IDENTITY)
 TEXT_GZIP = Representation(Format.TEXT_0_0_4, Escaping.UNDERSCORES, Encoding.GZIP)
@@ -430,6 +431,7 @@ async def served(it: Scrapes, codes: "asyncio.Queue[int]") -> AsyncIterator[str]
         it.scraper,
         lambda: pytest.fail("no page was asked for"),
         lambda: pytest.fail("no page was asked for"),
+        FakeViews(),
         telemetry_path="/metrics",
         max_requests=40,
         on_response=codes.put_nowait,

@@ -566,6 +566,31 @@ def test_a_pid_that_is_given_anew(directory: Path) -> None:
 # --- The event loop ---
 
 
+def test_the_engine_view_is_that_of_the_metrics(tmp_path: Path) -> None:
+    with writer(tmp_path) as process, daemon(tmp_path) as it:
+        process.set("sglang:num_running_reqs", 5)
+        process.add("sglang:num_requests", 3)
+
+        def view(query: str = "") -> dict[str, Any]:
+            answer = it.get(f"/engine.json{query}")
+            assert answer.status == 200, answer.text
+            (worker,) = json.loads(answer.body)["workers"]
+            return dict(worker)
+
+        eventually(lambda: view()["requests"]["running"] == 5, "the view has what the metrics have")
+        assert it.get("/metrics").exposition.values("sglang:num_running_reqs") == [5]
+        before = view()
+        assert (before["worker_addr"], before["up"], before["engine"]) == (WORKER, True, "sglang")
+        process.add("sglang:num_requests", 40)
+        eventually(lambda: (view()["requests"]["per_second"] or 0) > 0, "requests come in")
+        after = view()
+        passed = after["time"] - before["history"]["times"][0]
+        assert after["requests"]["per_second"] == pytest.approx(40 / after["window_seconds"])
+        assert after["window_seconds"] <= passed
+        newer = view(f"?since={before['time']}")["history"]["times"]
+        assert newer == [time for time in after["history"]["times"] if time > before["time"]]
+
+
 async def test_the_event_loop_is_never_blocked(recorded: dict[str, Path], tmp_path: Path) -> None:
     directory = tmp_path / "worker"
     shutil.copytree(recorded["tp1"], directory)
