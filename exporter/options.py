@@ -29,7 +29,9 @@ from exporter.values import (
     Refresh,
     Requests,
     Rounds,
+    Simulated,
     Size,
+    Speed,
     Switch,
     TargetTimeout,
     Text,
@@ -43,6 +45,8 @@ from exporter.values import (
 ENV_PREFIX = "SMG_EXPORTER_"
 FALLBACK_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 DEMO_GRPC_PORT = 8001
+DEMO_PORT_STEP = 10
+"""From a simulated worker's gRPC port to the next one's: a real worker takes more ports beside its own."""
 GROUPS = ("worker", "workers", "listening", "authentication", "metrics", "limits", "output", "general")
 """The titles under which `--help` lists options, in order."""
 
@@ -260,6 +264,10 @@ class Listening(Options):
         shown=f"gRPC port + 10000; - 10000 where that passes 65535; fleet: {addresses.FLEET_PORT}",
     )
 
+    def local_url(self, port: int, path: str = "/") -> str:
+        """Return a URL of what listens on a port of these hosts, for clients on this machine."""
+        return f"http://{addresses.host_port(addresses.local_host(self.listen_host), port)}{path}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Serving(Listening):
@@ -300,6 +308,11 @@ class WorkerServing(WorkerExposition, DerivedPort, Serving):
     )
 
     @property
+    def metrics_url(self) -> str:
+        """The URL of the metrics, for clients on this machine."""
+        return self.local_url(self.metrics_port, self.telemetry_path)
+
+    @property
     def has_ambiguous_address(self) -> bool:
         """Whether other machines can scrape the worker, under an address that may be another worker's there."""
         is_public = not self.listen_host or not all(map(addresses.is_loopback, self.listen_host))
@@ -324,18 +337,48 @@ class DemoOptions(WorkerServing):
     """Options of `demo`."""
 
     ranks: Ranks = option("worker", "the number of schedulers", "N", default=2)
+    workers: Simulated = option(
+        "worker", "the number of simulated workers; a fleet is over several", "N", default=1
+    )
+    speed: Speed = option(
+        "worker", "how many times as fast the story goes: quiet, rush, ..., restart", "FACTOR", default=1.0
+    )
 
     @property
     def worker_port(self) -> int:
-        """The simulated worker's gRPC port, which nobody listens on."""
+        """The first simulated worker's gRPC port, which nobody listens on."""
         return self.grpc_port or DEMO_GRPC_PORT
 
-    def serving(self, directory: Path) -> ServeOptions:
-        """Return the options of `serve` for the simulated worker's directory."""
+    def serving(self, directory: Path, number: int = 0) -> ServeOptions:
+        """Return the options of `serve` for the directory of a simulated worker."""
         same = {
             each.name: getattr(self, each.name) for each in fields(ServeOptions) if hasattr(self, each.name)
         }
-        return ServeOptions(**same | {"grpc_port": self.worker_port, "multiproc_dir": directory})
+        same |= {"grpc_port": self.worker_port + DEMO_PORT_STEP * number, "multiproc_dir": directory}
+        return ServeOptions(**same | ({"listen_port": None} if self.workers > 1 else {}))
+
+    @property
+    def fleet(self) -> "FleetOptions":
+        """The options of `fleet` for all simulated workers, of which there are several."""
+        same = {
+            each.name: getattr(self, each.name) for each in fields(FleetOptions) if hasattr(self, each.name)
+        }
+        exporters = [self.serving(Path(), number) for number in range(self.workers)]
+        workers = tuple(f"{it.worker_address}={it.metrics_url}" for it in exporters)
+        return FleetOptions(**same | {"worker": workers, "label": {}})  # their exporters have the labels
+
+    def _problems(self) -> Iterator[Problem]:
+        yield from super()._problems()
+        if self.workers > 1:
+            last = self.worker_port + DEMO_PORT_STEP * (self.workers - 1)
+            if last > addresses.MAX_PORT:
+                yield (
+                    "grpc_port",
+                    f"{self.worker_port} leaves no room: worker {self.workers} would be on {last}",
+                )
+            for name in ("worker_addr", "web_config"):
+                if getattr(self, name):
+                    yield name, f"is for one worker, but {flag('workers')} is {self.workers}"
 
 
 @dataclass(frozen=True, kw_only=True)

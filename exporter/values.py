@@ -101,14 +101,14 @@ def _labels(value: object) -> dict[str, str]:
     return labels
 
 
-def _seconds(low: float, high: float) -> Parser:
+def _decimal(low: float, high: float, what: str = "a number of seconds") -> Parser:
     def parse(value: object) -> float:
         if (
             re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,3})?", str(value))
             and low <= (number := float(str(value))) <= high
         ):
             return number
-        raise ValueError(f"{value!r} is not a number of seconds from {low:g} to {high:g}")
+        raise ValueError(f"{value!r} is not {what} from {low:g} to {high:g}")
 
     return Parser(parse)
 
@@ -149,8 +149,10 @@ Switch = Annotated[bool, Parser(_switch)]
 Requests = Annotated[int, _whole(1, 10_000)]
 Bytes = Annotated[Size, Parser(_size)]
 Ranks = Annotated[int, _whole(1, 64)]
-TargetTimeout = Annotated[float, _seconds(0.1, 60)]
-Refresh = Annotated[float, _seconds(1, 3600)]
+Simulated = Annotated[int, _whole(1, 16)]
+Speed = Annotated[float, _decimal(0.1, 10, "a number")]
+TargetTimeout = Annotated[float, _decimal(0.1, 60)]
+Refresh = Annotated[float, _decimal(1, 3600)]
 Rounds = Annotated[int, _whole(1, 1_000_000)]
 Liveness = Annotated[Literal["auto", "on", "off"], Parser(_liveness)]
 WhenDown = Literal["drop-gauges", "keep-gauges"]

@@ -80,7 +80,7 @@ ALLOWED: dict[str, set[str]] = {
         "threads",
         "web",
     },
-    "demo": {"addresses", "logs", "options", "service", "worker"},
+    "demo": {"fleet", "logs", "options", "service", "web", "worker"},
     "completion": {"options"},
     "cli": {"completion", "errors", "forked", "logs", "options", "option_sources"},
     "__main__": {"cli"},

@@ -101,6 +101,21 @@ def test_a_demo_is_served_as_it_says() -> None:
     assert served == expected
 
 
+def test_several_workers_of_a_demo_have_ports_of_their_own_and_a_fleet() -> None:
+    demo = DemoOptions(workers=2, grpc_port=50051, listen_port=9401, label={"a": "1"}, telemetry_path="/m")
+    first, second = demo.serving(Path("/a"), 0), demo.serving(Path("/b"), 1)
+    assert [(it.worker_address, it.metrics_port) for it in (first, second)] == [
+        ("grpc://127.0.0.1:50051", 60051),
+        ("grpc://127.0.0.1:50061", 60061),
+    ]
+    assert demo.fleet.metrics_port == 9401
+    assert demo.fleet.worker == (
+        "grpc://127.0.0.1:50051=http://localhost:60051/m",
+        "grpc://127.0.0.1:50061=http://localhost:60061/m",
+    )
+    assert (first.label, demo.fleet.label) == ({"a": "1"}, {}), "a label is added once"
+
+
 @pytest.mark.parametrize(
     ("size", "text"),
     [(256 << 20, "256MiB"), (1 << 30, "1GiB"), (1023, "1023B"), (1536, "1536B"), (1 << 50, "1024TiB")],
@@ -118,6 +133,10 @@ def test_a_size_is_shown_as_it_is_written(size: int, text: str) -> None:
         (ServeOptions(), ["grpc_port", "multiproc_dir"]),
         (ServeOptions(listen_port=1, worker_addr="w"), ["grpc_port", "multiproc_dir"]),
         (ServeOptions(**WORKER), []),
+        (DemoOptions(workers=16, listen_host=("::1",)), []),
+        (DemoOptions(worker_addr="w", web_config=Path("w")), []),
+        (DemoOptions(workers=2, worker_addr="w", web_config=Path("w")), ["worker_addr", "web_config"]),
+        (DemoOptions(workers=2, grpc_port=65530), ["grpc_port"]),
         (ServeOptions(**WORKER, worker_addr="w", no_worker_addr_label=True), ["worker_addr"]),
         (ServeOptions(**WORKER, collector="stock"), []),
         (ServeOptions(**WORKER, collector="stock", per_process=True), ["per_process"]),

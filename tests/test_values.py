@@ -40,6 +40,8 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("max_file_size", "2TiB", 2 << 40),
         ("max_file_size", "5B", 5),
         ("ranks", "64", 64),
+        ("workers", "16", 16),
+        ("speed", "0.5", 0.5),
     ],
 )
 def test_a_good_value(name: str, text: Any, value: object) -> None:
@@ -91,6 +93,8 @@ BAD_VALUES = [
     ("max_file_size", "-1", "is not a size above zero"),
     ("max_file_size", "1.5GiB", "is not a size above zero"),
     ("ranks", "65", "is not a number from 1 to 64"),
+    ("workers", "17", "is not a number from 1 to 16"),
+    ("speed", "11", "is not a number from 0.1 to 10"),
     ("rounds", "0", "is not a number from 1 to 1000000"),
     ("user", "a:b", "is not a user's name"),
 ]

@@ -51,6 +51,8 @@ class ServerSpec:
     decode_per_context_token: float = 0.0000001
     pass_overhead: float = 0.0015
     """Scheduling and bookkeeping on the CPU around each pass."""
+    pace: float = 1.0
+    """How many times as long as on the usual GPU a pass takes."""
     jitter: float = 0.05
     """Spread of a pass's time around its mean."""
     new_token_ratio_initial: float = 0.4
@@ -134,12 +136,14 @@ class Server:
 
     def __init__(self, seed: int, spec: ServerSpec | None = None, traffic: Traffic | None = None) -> None:
         self.spec = spec or ServerSpec()
-        if self.spec.kv_capacity < LONGEST_REQUEST:
+        traffic = traffic or Traffic()
+        if self.spec.kv_capacity < traffic.longest_request:
             raise ValueError(
-                f"a cache of {self.spec.kv_capacity} tokens cannot hold a request of {LONGEST_REQUEST}"
+                f"a cache of {self.spec.kv_capacity} tokens cannot hold a request of {traffic.longest_request}"
             )
+        self.story = traffic.story
         self._jitter = generator(seed, "passes")
-        self._arrivals = requests(seed, traffic or Traffic())
+        self._arrivals = requests(seed, traffic)
         self._next_arrival = next(self._arrivals)
         self._waiting: deque[_Job] = deque()
         self._running: list[_Job] = []
@@ -260,6 +264,7 @@ class Server:
     def _launch(
         self, kind: PassKind, jobs: list[_Job], tokens: list[int], cached: int, seconds: float
     ) -> _PassInFlight:
+        seconds *= self.spec.pace * self.story.act(self._clock).lag
         forward = seconds * (1 + self._jitter.uniform(-self.spec.jitter, self.spec.jitter))
         end = self._clock + forward + self.spec.pass_overhead
         return _PassInFlight(kind, tuple(jobs), tuple(tokens), cached, self._clock, forward, end)

@@ -1,4 +1,4 @@
-"""The simulated worker's processes: started together, watched, and ended together."""
+"""The simulated workers' processes: started, watched, started anew after each story, and ended, together."""
 
 import logging
 import os
@@ -14,12 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.demo.catalogue import Role
+from exporter.demo.story import Story
 from exporter.logs import fields
 
 START_TIMEOUT = 60.0
 """Seconds for all processes to have written their files; 65 of them take a while on a small machine."""
 STOP_TIMEOUT = 2.0
 """Seconds between SIGTERM and SIGKILL."""
+WARM_UP = 30.0
+"""Seconds of the story that are over at the start, so that the first scrape shows a server at work."""
+PAUSE, SHORTEST_PAUSE = 10.0, 3.0
+"""Seconds that a restart takes, at the usual speed and at least: a scraper should see it."""
 
 logger = logging.getLogger(__name__)
 
@@ -49,44 +54,123 @@ class SimulatedProcess:
 
 
 @dataclass(frozen=True)
-class SimulatedWorker:
-    """A running worker and the directory it writes."""
+class Cast:
+    """Who plays a worker, and how."""
 
-    directory: Path
-    processes: tuple[SimulatedProcess, ...]
+    ranks: int
+    """The number of schedulers; a servicer is beside them."""
+    number: int = 0
+    """The worker's number. The same number is the same server with the same traffic."""
+    speed: float = 1.0
+    """How many times as fast the acts of the story follow each other."""
+
+    @property
+    def story(self) -> Story:
+        """What happens from a start to the next one."""
+        return Story(speed=self.speed)
+
+
+class SimulatedWorker:
+    """A worker's processes, which a thread watches, and starts anew when their story has ended."""
+
+    def __init__(self, directory: Path, cast: Cast) -> None:
+        self.directory = directory
+        self.processes: tuple[SimulatedProcess, ...] = ()
+        """The schedulers by rank, then the servicer."""
+        self._cast = cast
+        self._started = 0.0
+        self._stopping = threading.Event()
+        self._wakeup, self._waker = os.pipe()
+        self._thread = threading.Thread(target=self._live, name="demo-worker", daemon=True)
 
     @property
     def pids(self) -> tuple[int, ...]:
-        """The processes' ids: schedulers by rank, then the servicer."""
+        """The processes' ids."""
         return tuple(process.pid for process in self.processes)
+
+    @property
+    def story(self) -> Story:
+        """What happens from a start to the next one."""
+        return self._cast.story
+
+    def start(self, skip: float) -> None:
+        """Start all processes, `skip` seconds into their story. Raises DemoError when one cannot be started."""
+        self._started = time.monotonic() - skip
+        cast = self._cast
+        told = {
+            "--tp-size": cast.ranks,
+            "--number": cast.number,
+            "--speed": cast.speed,
+            "--started": self._started,
+        }
+        schedulers: list[tuple[Role, int | None]] = [(Role.SCHEDULER, rank) for rank in range(cast.ranks)]
+        for role, tp_rank in [*schedulers, (Role.SERVICER, None)]:
+            self.processes += (_start(self.directory, role, tp_rank, told),)
+
+    def await_ready(self) -> None:
+        """Wait until every process has written its files. Raises DemoError when one does not."""
+        _await_ready(self.processes, self._wakeup, deadline=time.monotonic() + START_TIMEOUT)
+
+    def watch(self) -> None:
+        """Have a thread watch the processes from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End all processes, and what watches them."""
+        self._stopping.set()
+        os.close(self._waker)
+        if self._thread.ident is not None:
+            self._thread.join()
+        self._end()
+        os.close(self._wakeup)
+
+    def _live(self) -> None:
+        """Watch the processes, and start them anew when their story has ended; return at the stop."""
+        pause = max(SHORTEST_PAUSE, PAUSE / self._cast.speed)
+        while _watch(self.processes, self._wakeup, until=self._started + self.story.seconds):
+            self._end()
+            if self._stopping.wait(pause):
+                return
+            for file in self.directory.glob("*.db"):  # as the command that starts a real worker does
+                file.unlink(missing_ok=True)
+            try:
+                self.start(skip=0.0)
+                self.await_ready()
+            except DemoError as error:
+                if not self._stopping.is_set():
+                    logger.error("simulated worker not restarted", extra=fields(error=error))  # noqa: TRY400 - one line
+                return
+
+    def _end(self) -> None:
+        _stop(self.processes)
+        _close_pipes(self.processes)
+        self.processes = ()
 
 
 @contextmanager
-def simulated_worker(directory: Path, ranks: int, seed: int = 0) -> Iterator[SimulatedWorker]:
-    """Run a worker of `ranks` schedulers and a servicer that write into `directory`, which must exist.
+def simulated_workers(
+    directories: Sequence[Path], ranks: int, speed: float = 1.0
+) -> Iterator[list[SimulatedWorker]]:
+    """Run a worker of `ranks` schedulers and a servicer in each directory, which must exist.
 
-    Inside the block, every process has written its files. One that dies is reaped, logged and not replaced; its
-    files stay. After the block, all processes have ended. The same seed gives the same traffic. Raises DemoError when
-    one fails to start.
+    Inside the block, every process has written its files. One that dies is reaped, logged and not replaced before its
+    worker's restart; its files stay till then. After the block, all processes have ended. The n-th worker always has
+    the same traffic; each is at another point of its story. Raises DemoError when a process fails to start.
     """
-    started = time.monotonic()
-    schedulers: list[tuple[Role, int | None]] = [(Role.SCHEDULER, rank) for rank in range(ranks)]
-    processes: list[SimulatedProcess] = []
-    stopping = threading.Event()
-    reaper = threading.Thread(target=_reap, args=(processes, stopping), name="demo-reaper", daemon=True)
-    try:
-        for role, tp_rank in [*schedulers, (Role.SERVICER, None)]:
-            options = {"--tp-size": ranks, "--seed": seed, "--started": started}
-            processes.append(_start(directory, role, tp_rank, options))
-        _await_ready(processes, deadline=started + START_TIMEOUT)
-        reaper.start()
-        yield SimulatedWorker(directory, tuple(processes))
-    finally:
-        stopping.set()
-        _stop(processes)
-        if reaper.ident is not None:
-            reaper.join()
-        _close_pipes(processes)
+    with ExitStack() as stack:
+        workers = []
+        for number, directory in enumerate(directories):
+            cast = Cast(ranks, number, speed)
+            worker = SimulatedWorker(directory, cast)
+            stack.callback(worker.stop)
+            warm_up = WARM_UP / speed
+            worker.start(warm_up + (cast.story.seconds - warm_up) * number / len(directories))
+            workers.append(worker)
+        for worker in workers:
+            worker.await_ready()
+        for worker in workers:
+            worker.watch()
+        yield workers
 
 
 def _start(
@@ -116,15 +200,17 @@ def _start(
     return SimulatedProcess(role, tp_rank, popen)
 
 
-def _await_ready(processes: Sequence[SimulatedProcess], deadline: float) -> None:
-    """Wait until every process has said that it is ready."""
-    with _selector(processes) as selector:
-        while selector.get_map():
+def _await_ready(processes: Sequence[SimulatedProcess], wakeup: int, deadline: float) -> None:
+    """Wait until every process has said that it is ready, or `wakeup` can be read."""
+    with _selector(processes, wakeup) as selector:
+        while len(selector.get_map()) > 1:
             ready = selector.select(timeout=deadline - time.monotonic())
             if not ready:
-                slow = next(iter(selector.get_map().values())).data
+                slow = next(key.data for key in selector.get_map().values() if key.data)
                 raise DemoError(f"{slow.name} (pid {slow.pid}) was not ready within {START_TIMEOUT:.0f} s")
             for key, _ in ready:
+                if key.data is None:
+                    return
                 if not os.read(key.fd, 64):
                     raise DemoError(_failure(key.data))
                 selector.unregister(key.fileobj)
@@ -147,18 +233,21 @@ def _ending(code: int | None) -> str:
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
 
 
-def _reap(processes: Sequence[SimulatedProcess], stopping: threading.Event) -> None:
-    """Reap each process as it ends, which closes its stdout; return when all have."""
-    with _selector(processes) as selector:
-        while selector.get_map():
-            for key, _ in selector.select():
+def _watch(processes: Sequence[SimulatedProcess], wakeup: int, until: float) -> bool:
+    """Reap and report each process as it ends, which closes its stdout; return whether it went on `until` a moment.
+
+    It ends earlier when `wakeup` can be read.
+    """
+    with _selector(processes, wakeup) as selector:
+        while (left := until - time.monotonic()) > 0:
+            for key, _ in selector.select(timeout=left):
+                if key.data is None:
+                    return False
                 if os.read(key.fd, 64):
                     continue  # an unbuffered `ready` comes in two pieces
                 selector.unregister(key.fileobj)
-                process: SimulatedProcess = key.data
-                code = process.popen.wait()
-                if not stopping.is_set():
-                    _report_death(process, code)
+                _report_death(key.data, key.data.popen.wait())
+    return True
 
 
 def _report_death(process: SimulatedProcess, code: int) -> None:
@@ -172,9 +261,10 @@ def _last_line(text: str) -> str:
     return text.strip().rpartition("\n")[2]
 
 
-def _selector(processes: Sequence[SimulatedProcess]) -> selectors.BaseSelector:
-    """Return a selector over the processes' stdouts."""
+def _selector(processes: Sequence[SimulatedProcess], wakeup: int) -> selectors.BaseSelector:
+    """Return a selector over the processes' stdouts, with the process as data, and `wakeup`, with None."""
     selector = selectors.DefaultSelector()
+    selector.register(wakeup, selectors.EVENT_READ)
     for process in processes:
         if process.popen.stdout:
             selector.register(process.popen.stdout, selectors.EVENT_READ, process)

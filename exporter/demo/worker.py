@@ -13,28 +13,42 @@ from typing import TextIO
 
 from exporter.demo.catalogue import ProcessMetrics, Role, load
 from exporter.demo.model import Server
+from exporter.demo.variety import simulated_server
 from exporter.demo.writers import SchedulerWriter, ServicerWriter, Writer
 
 READY = "ready"
 TICK = 0.2
 """Seconds between updates. All processes update to the same moments: multiples of TICK since the start."""
-WARM_UP = 30.0
-"""Seconds of traffic simulated before the start, so that the first scrape shows a busy server."""
+LATE_TICKS = 20
+"""Updates of a rank that lags to one that it makes."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run until the parent is gone."""
     options = _parse(arguments)
-    server = Server(options.seed)
-    run(server, _writer(options, server), started=options.started, parent=sys.stdin)
+    server = simulated_server(options.number, options.speed)
+    run(
+        server,
+        _writer(options, server),
+        started=options.started,
+        parent=sys.stdin,
+        lags=0 < options.tp_size - 1 == options.tp_rank,
+    )
 
 
-def run(server: Server, writer: Writer, *, started: float, parent: TextIO) -> None:
-    """Keep the metrics up to date until `parent` ends; `started` is a reading of `time.monotonic`."""
+def run(server: Server, writer: Writer, *, started: float, parent: TextIO, lags: bool) -> None:
+    """Keep the metrics up to date until `parent` ends.
+
+    `started` is the reading of `time.monotonic` at the start of the server's story. A rank that `lags` updates late
+    where the story says so.
+    """
     ready = False
     while True:
         tick = int((time.monotonic() - started) / TICK)
-        writer.write(server.advance(WARM_UP + tick * TICK), server.load)
+        moment = tick * TICK
+        late = lags and server.story.act(moment).lag > 1 and tick % LATE_TICKS
+        if not (ready and late):
+            writer.write(server.advance(moment), server.load)
         if not ready:
             ready = True
             print(READY, flush=True)
@@ -49,9 +63,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--role", type=Role, choices=list(Role), required=True)
     parser.add_argument("--tp-rank", type=int, help="a scheduler's rank")
     parser.add_argument("--tp-size", type=int, required=True, help="how many schedulers there are")
-    parser.add_argument("--seed", type=int, required=True, help="the same in all processes of a worker")
     parser.add_argument(
-        "--started", type=float, required=True, help="when the worker started: time.monotonic()"
+        "--number", type=int, required=True, help="the worker's, the same in all its processes"
+    )
+    parser.add_argument("--speed", type=float, required=True, help="how fast the acts of the story follow")
+    parser.add_argument(
+        "--started", type=float, required=True, help="when the story started: a reading of time.monotonic()"
     )
     return parser.parse_args(arguments)
 
@@ -59,8 +76,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _writer(options: argparse.Namespace, server: Server) -> Writer:
     metrics = ProcessMetrics(load(), options.role, options.tp_rank)
     if options.role is Role.SERVICER:
-        return ServicerWriter(metrics, options.seed)
-    return SchedulerWriter(metrics, server.spec, options.seed, options.tp_rank, options.tp_size)
+        return ServicerWriter(metrics, options.number)
+    return SchedulerWriter(metrics, server.spec, options.number, options.tp_rank, options.tp_size)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,25 @@
 """The requests to the simulated server: arrival times, lengths and clients' behaviour.
 
-Arrivals are a Poisson process whose rate follows a slow wave (a day in ten minutes) and jumps in bursts.
-Lengths are log-normal. All randomness comes from the seed, so the same seed gives the same traffic in every
-process.
+Arrivals are a Poisson process whose rate follows a story and jumps in bursts. Lengths are log-normal, except for the
+very long prompt that a story may have. All randomness comes from the seed, so the same seed gives the same traffic in
+every process.
 """
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
+
+from exporter.demo.story import STEADY, Act, Story
 
 LONGEST_PROMPT = 8192
 LONGEST_OUTPUT = 2048
 USUAL_LIMIT = 512
 """Tokens that most clients allow to be generated."""
-LONGEST_REQUEST = LONGEST_PROMPT + LONGEST_OUTPUT
-"""Tokens; a server's cache holds at least this many."""
+VERY_LONG_PROMPT = 24_576
+"""Tokens of the prompt that a story tells of."""
+LONGEST_REQUEST = VERY_LONG_PROMPT + LONGEST_OUTPUT
+"""Tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +45,8 @@ class Traffic:
 
     mean_rate: float = 2.2
     """Requests per second, before bursts."""
-    wave: float = 0.5
-    """The amplitude of the slow wave, as a share of the mean."""
-    wave_period: float = 600.0
+    story: Story = STEADY
+    """How the rate changes, but for bursts."""
     burst_factor: float = 3.5
     burst_gap: float = 50.0
     """Mean seconds from one burst's end to the next one's start."""
@@ -55,6 +58,12 @@ class Traffic:
     patience: float = 4.0
     """Mean seconds before an impatient client gives up."""
 
+    @property
+    def longest_request(self) -> int:
+        """Most tokens that a request can have; a server's cache holds at least as many."""
+        long_prompt = any(act.long_prompt for act in self.story.acts)
+        return LONGEST_REQUEST if long_prompt else LONGEST_PROMPT + LONGEST_OUTPUT
+
 
 def generator(seed: int, purpose: str) -> Random:
     """Return a random generator for one purpose; with the same seed and purpose, the same in every process."""
@@ -64,20 +73,23 @@ def generator(seed: int, purpose: str) -> Random:
 def requests(seed: int, traffic: Traffic) -> Iterator[Request]:
     """Yield an endless stream of requests, in order of arrival."""
     rng = generator(seed, "requests")
+    before: Act | None = None
     for arrival in _arrivals(generator(seed, "arrivals"), traffic):
-        yield _request(rng, traffic, arrival)
+        request, act = _request(rng, traffic, arrival), traffic.story.act(arrival)
+        yield _very_long(request) if act.long_prompt and act is not before else request
+        before = act
 
 
 def _arrivals(rng: Random, traffic: Traffic) -> Iterator[float]:
     """Thin a Poisson process of the highest rate down to the rate of each moment."""
-    highest = traffic.mean_rate * (1 + traffic.wave) * traffic.burst_factor
+    highest = traffic.mean_rate * max(act.rate for act in traffic.story.acts) * traffic.burst_factor
     time = 0.0
     burst_start, burst_end = _next_burst(rng, traffic, after=0.0)
     while True:
         time += rng.expovariate(highest)
         if time > burst_end:
             burst_start, burst_end = _next_burst(rng, traffic, after=burst_end)
-        rate = traffic.mean_rate * (1 + traffic.wave * math.sin(2 * math.pi * time / traffic.wave_period))
+        rate = traffic.mean_rate * traffic.story.act(time).rate
         if burst_start <= time <= burst_end:
             rate *= traffic.burst_factor
         if rng.random() * highest < rate:
@@ -106,6 +118,18 @@ def _request(rng: Random, traffic: Traffic, arrival: float) -> Request:
         shared_prefix=prefix if shares_prefix else 0.0,
         streaming=streaming,
         deadline=arrival + patience if impatient else math.inf,
+    )
+
+
+def _very_long(request: Request) -> Request:
+    """Return a request with a prompt that nobody has sent before, and an output that is long enough to be seen."""
+    return replace(
+        request,
+        prompt_tokens=VERY_LONG_PROMPT,
+        output_tokens=LONGEST_OUTPUT // 2,
+        max_new_tokens=LONGEST_OUTPUT,
+        shared_prefix=0.0,
+        deadline=math.inf,
     )
 
 

@@ -83,8 +83,12 @@ def run(
     endpoint: Endpoint,
     web_config: Path | None,
     stop_on: Collection[signal.Signals] = STOP_SIGNALS,
+    on_start: Callable[[], None] | None = None,
 ) -> int:
-    """Run a daemon until a signal of `stop_on`; return the exit code. SettingsError if `web_config` is invalid."""
+    """Run a daemon until a signal of `stop_on`; return the exit code. SettingsError if `web_config` is invalid.
+
+    `on_start` is called once, when the daemon serves.
+    """
     access = load_access(web_config)
     try:
         manager = take(os.environ)
@@ -96,7 +100,10 @@ def run(
     for sock in manager.sockets:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_TIMEOUT_MS)  # as in `listen`
     try:
-        return asyncio.run(serve(make, sockets, endpoint.rule, access, manager=manager, stop_on=stop_on))
+        serving = serve(
+            make, sockets, endpoint.rule, access, manager=manager, stop_on=stop_on, on_start=on_start
+        )
+        return asyncio.run(serving)
     except asyncio.CancelledError:  # a second signal
         return 1
 
@@ -122,8 +129,12 @@ async def serve(
     *,
     manager: ServiceManager = _NO_MANAGER,
     stop_on: Collection[signal.Signals] = STOP_SIGNALS,
+    on_start: Callable[[], None] | None = None,
 ) -> int:
-    """Serve a daemon on listening sockets until a signal of `stop_on`; return the exit code."""
+    """Serve a daemon on listening sockets until a signal of `stop_on`; return the exit code.
+
+    `on_start` is called once, when the daemon serves.
+    """
     stop, hangup = asyncio.Event(), asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
     _stop_on_signals(stop, stop_on)
@@ -147,6 +158,8 @@ async def serve(
         try:
             await server.start(sockets)
             _log_start(daemon, sockets, "https" if access and access.tls else "http", rule, manager)
+            if on_start:
+                on_start()
             return await _until_stopped(stop, server, tasks, manager)
         finally:
             for task in tasks:

@@ -1,15 +1,14 @@
 """`smg-exporter serve`: one worker's metrics."""
 
 import logging
-import signal
-from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
 from exporter.logs import fields
 from exporter.options import ServeOptions, WorkerServing
-from exporter.service.run import STOP_SIGNALS, run
+from exporter.service.run import run
 from exporter.web.listen import Endpoint
 from exporter.worker.app import make_app
 from exporter.worker.parts import Parts
@@ -17,14 +16,9 @@ from exporter.worker.parts import Parts
 _logger = logging.getLogger(__name__)
 
 
-def serve(
-    options: ServeOptions, stop_on: Collection[signal.Signals] = STOP_SIGNALS, *, warn: bool = True
-) -> int:
-    """Serve until a signal of `stop_on`; return the exit code. SettingsError if `--web-config` cannot be used.
-
-    `warn` of an address that workers on other hosts may have too.
-    """
-    return run(partial(make, options, warn=warn), endpoint(options), options.web_config, stop_on)
+def serve(options: ServeOptions) -> int:
+    """Serve until SIGINT or SIGTERM; return the exit code. SettingsError if `--web-config` cannot be used."""
+    return run(partial(make, options, warn=True), endpoint(options), options.web_config)
 
 
 def endpoint(options: WorkerServing) -> Endpoint:
@@ -34,7 +28,7 @@ def endpoint(options: WorkerServing) -> Endpoint:
 
 @asynccontextmanager
 async def make(options: ServeOptions, *, warn: bool = False) -> AsyncIterator["WorkerDaemon"]:
-    """Make a worker's daemon; `warn` as in `serve`."""
+    """Make a worker's daemon; `warn` of an address that workers on other hosts may have too."""
     if warn and options.has_ambiguous_address:
         _logger.warning(
             "workers on other hosts may have the same address",

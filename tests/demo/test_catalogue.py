@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.mmap_dict import MmapedDict
 
 from exporter.demo.catalogue import ProcessMetrics, Role, load
-from exporter.demo.processes import simulated_worker
+from exporter.demo.processes import simulated_workers
 
 RECORDED = Path(__file__).parent.parent / "data" / "sglang-tp8.tar.xz"
 
@@ -38,7 +38,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> set[Process]:
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[set[Process]]:
     directory = tmp_path_factory.mktemp("simulated")
-    with simulated_worker(directory, ranks=8):
+    with simulated_workers([directory], ranks=8):
         yield written(directory)
 
 

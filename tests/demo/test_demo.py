@@ -4,33 +4,31 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from textwrap import dedent
-from types import ModuleType, SimpleNamespace
 
 import pytest
 
 from exporter import demo
+from exporter.demo import serving
 from exporter.demo.catalogue import Role
-from exporter.demo.processes import SimulatedProcess, SimulatedWorker
-from exporter.options import DemoOptions, ServeOptions
+from exporter.demo.processes import Cast, SimulatedProcess, SimulatedWorker
+from exporter.options import DemoOptions
 from tests.support.waiting import eventually
 
 SCRIPT = """
     import signal, sys
-    from types import ModuleType, SimpleNamespace
     from exporter import demo
+    from exporter.demo import serving
     from exporter.options import DemoOptions
 
-    def serve(options, stop_on, warn):
+    def serve(options, directories, stop_on, on_start):
         print("serving", flush=True)
         signal.pause()
 
-    sys.modules["exporter.worker.serve"] = daemon = ModuleType("exporter.worker.serve")
-    daemon.serve = serve
-    daemon.endpoint = lambda _: SimpleNamespace(problem=lambda: "")
+    serving.serve, serving.problem = serve, lambda _: ""
     sys.exit(demo.run(DemoOptions(ranks=2)))
 """
 
@@ -42,15 +40,18 @@ def options() -> DemoOptions:
 
 @pytest.fixture
 def serve_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
-    """Give a function that puts a function in the place of the exporter."""
+    """Give a function that puts a function in the place of the exporters."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
-    def use(serve: Callable[[ServeOptions], int], problem: str = "") -> None:
-        module = ModuleType("exporter.worker.serve")
-        monkeypatch.setattr(module, "serve", lambda options, **_: serve(options), raising=False)
-        endpoint = SimpleNamespace(problem=lambda: problem)
-        monkeypatch.setattr(module, "endpoint", lambda _: endpoint, raising=False)
-        monkeypatch.setitem(sys.modules, "exporter.worker.serve", module)
+    def use(serve: Callable[[Sequence[Path]], int], problem: str = "") -> None:
+        def served(
+            _: object, directories: Sequence[Path], _stop_on: object, on_start: Callable[[], None]
+        ) -> int:
+            on_start()
+            return serve(directories)
+
+        monkeypatch.setattr(serving, "serve", served)
+        monkeypatch.setattr(serving, "problem", lambda _: problem)
 
     return use
 
@@ -77,8 +78,9 @@ def running_in(directory: Path) -> list[str]:
     return found
 
 
-def test_run_serves_a_running_worker_and_cleans_up(
-    options: DemoOptions,
+@pytest.mark.parametrize("workers", [1, 2])
+def test_run_serves_running_workers_and_cleans_up(
+    workers: int,
     serve_with: Callable[..., None],
     running: Callable[[int], bool],
     capsys: pytest.CaptureFixture[str],
@@ -86,17 +88,18 @@ def test_run_serves_a_running_worker_and_cleans_up(
 ) -> None:
     pids: set[int] = set()
 
-    def serve(given: ServeOptions) -> int:
-        assert given.directory.name.startswith("smg-exporter-demo-")
-        assert given.directory.stat().st_mode & 0o077 == 0
-        assert given.grpc_port == options.worker_port
-        pids.update(written_pids(given.directory))
+    def serve(directories: Sequence[Path]) -> int:
+        assert [directory.name for directory in directories] == ["8001", "8011"][:workers]
+        for directory in directories:
+            assert directory.parent.name.startswith("smg-exporter-demo-")
+            assert directory.stat().st_mode & 0o077 == 0
+            pids.update(written_pids(directory))
         assert all(running(pid) for pid in pids)
         return 7
 
     serve_with(serve)
-    assert demo.run(options) == 7
-    assert len(pids) == 2
+    assert demo.run(DemoOptions(ranks=1, workers=workers)) == 7
+    assert len(pids) == 2 * workers
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
     assert list(tmp_path.iterdir()) == []
 
@@ -105,6 +108,8 @@ def test_run_serves_a_running_worker_and_cleans_up(
     assert "smg-exporter verify --multiproc-dir /" in shown
     assert all(str(pid) in shown for pid in pids)
     assert "scheduler tp_rank=0" in shown
+    page = {1: "http://localhost:18001/", 2: "http://localhost:29010/"}[workers]
+    assert shown.rstrip().endswith(f"Open {page}"), "the last thing that is said"
 
 
 @pytest.mark.parametrize(
@@ -118,18 +123,21 @@ def test_run_serves_a_running_worker_and_cleans_up(
 def test_introduction_shows_where_the_exporter_listens(
     listening: list[str], base: str, tmp_path: Path
 ) -> None:
+    worker = SimulatedWorker(tmp_path, Cast(ranks=1))
     process = SimulatedProcess(Role.SERVICER, None, subprocess.Popen(["true"], text=True))
     process.popen.wait()
-    options = DemoOptions(listen_host=tuple(listening))
-    shown = demo.introduction(SimulatedWorker(tmp_path, (process,)), options)
-    assert base in shown
+    worker.processes = (process,)
+    shown = demo.introduction([worker], DemoOptions(listen_host=tuple(listening)))
+    worker.stop()
+    assert shown.rstrip().endswith(f"Open {base}")
     assert f"kill -9 {process.pid}" in shown
+    assert "a quiet start, a rush, " in shown
 
 
 def test_run_cleans_up_after_an_error(
     options: DemoOptions, serve_with: Callable[..., None], tmp_path: Path
 ) -> None:
-    def serve(_: ServeOptions) -> int:
+    def serve(_: Sequence[Path]) -> int:
         raise RuntimeError("a defect")
 
     serve_with(serve)
@@ -167,7 +175,7 @@ def test_a_signal_ends_everything_quietly(number: signal.Signals, moment: str, t
         start_new_session=True,
     ) as program:
         if moment == "starting":
-            eventually(lambda: any(map(written_pids, tmp_path.iterdir())), "a process has begun to write")
+            eventually(lambda: any(map(written_pids, tmp_path.glob("*/*"))), "a process has begun to write")
         else:
             assert program.stdout
             assert "serving\n" in iter(program.stdout.readline, "")

@@ -23,7 +23,8 @@ from exporter.demo.events import (
     StatsWindow,
 )
 from exporter.demo.model import Server, ServerSpec
-from exporter.demo.workload import LONGEST_REQUEST, Traffic
+from exporter.demo.story import Act, Story
+from exporter.demo.workload import Traffic
 
 END = 40.0
 TIGHT = ServerSpec(kv_capacity=12_000, new_token_ratio_initial=0.1, new_token_ratio_minimum=0.01)
@@ -206,21 +207,18 @@ def test_a_server_without_traffic_is_idle() -> None:
     assert server.load.running == server.load.queued == server.load.throughput == 0
 
 
-def test_a_cache_smaller_than_a_request_is_refused() -> None:
+@pytest.mark.parametrize("traffic", [Traffic(), Traffic(story=Story())], ids=["steady", "story"])
+def test_a_cache_smaller_than_a_request_is_refused(traffic: Traffic) -> None:
     with pytest.raises(ValueError, match="cannot hold a request"):
-        Server(1, ServerSpec(kv_capacity=LONGEST_REQUEST - 1))
+        Server(1, ServerSpec(kv_capacity=traffic.longest_request - 1), traffic)
+    assert Server(1, ServerSpec(kv_capacity=traffic.longest_request), traffic).advance(1)
 
 
-def test_the_defaults_look_like_a_loaded_server() -> None:
-    server = Server(0)
-    events: list[Event] = []
-    loads = []
-    for step in range(1, 601):
-        events += server.advance(float(step))
-        loads.append(server.load)
-    assert {len(of(kind, events)) > 0 for kind in (Retracted, Aborted, Finished)} == {True}
-    assert max(load.queued for load in loads) > 10
-    assert max(load.kv_used for load in loads) > 0.9 * server.spec.kv_capacity
-    assert any(load.queued == 0 for load in loads)
-    hit_rates = sorted(load.cache_hit_rate for load in loads)
-    assert 0.2 < hit_rates[len(hit_rates) // 2] < 0.8
+@pytest.mark.parametrize(("pace", "lag"), [(2.0, 1.0), (1.0, 2.0)])
+def test_a_pass_takes_longer_on_a_slow_server_and_where_a_rank_lags(pace: float, lag: float) -> None:
+    def first_pass(pace: float, lag: float) -> ForwardPass:
+        traffic = Traffic(story=Story((Act("all the time", 1, lag=lag),)))
+        return of(ForwardPass, Server(1, ServerSpec(pace=pace), traffic).advance(END))[0]
+
+    usual, slow = first_pass(1.0, 1.0), first_pass(pace, lag)
+    assert slow.forward_seconds == pytest.approx(2 * usual.forward_seconds)

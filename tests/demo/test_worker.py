@@ -11,7 +11,8 @@ from textwrap import dedent
 import pytest
 
 from exporter.demo.events import Event, Load
-from exporter.demo.worker import TICK, WARM_UP, run
+from exporter.demo.story import STEADY, Act, Story
+from exporter.demo.worker import LATE_TICKS, TICK, run
 from tests.support.waiting import eventually
 
 
@@ -20,7 +21,8 @@ class Recorder:
 
     load = None
 
-    def __init__(self, at_write: Callable[[], object]) -> None:
+    def __init__(self, at_write: Callable[[], object], story: Story) -> None:
+        self.story = story
         self.moments: list[float] = []
         self._at_write = at_write
 
@@ -33,13 +35,17 @@ class Recorder:
 
 
 def run_until_the_parent_ends(
-    at_write: Callable[[Callable[[], None]], object], started: float
+    at_write: Callable[[Callable[[], None]], object],
+    started: float,
+    story: Story = STEADY,
+    *,
+    lags: bool = False,
 ) -> list[float]:
     """Run with a parent that `at_write` ends by what it is given; return the moments of the writes."""
     ours, theirs = os.pipe()
-    both = Recorder(lambda: at_write(lambda: os.close(theirs)))
+    both = Recorder(lambda: at_write(lambda: os.close(theirs)), story)
     with os.fdopen(ours) as parent:
-        run(both, both, started=started, parent=parent)  # type: ignore[arg-type]
+        run(both, both, started=started, parent=parent, lags=lags)  # type: ignore[arg-type]
     return both.moments
 
 
@@ -64,18 +70,45 @@ def test_the_moments_are_multiples_of_the_tick_since_the_start_whenever_it_looks
             end()
 
     first, second = run_until_the_parent_ends(at_write, time.monotonic() - 1000.3 * TICK)
-    assert second > first >= WARM_UP + 1000 * TICK
+    assert second > first >= 1000 * TICK
     for moment in (first, second):
-        ticks = (moment - WARM_UP) / TICK
-        assert ticks == pytest.approx(round(ticks), abs=1e-6)
+        assert moment / TICK == pytest.approx(round(moment / TICK), abs=1e-6)
+
+
+LAGGING = Story((Act("a rank lags", 1, lag=2.0),))
+
+
+@pytest.mark.parametrize(
+    ("story", "lags", "late"),
+    [(LAGGING, True, True), (LAGGING, False, False), (STEADY, True, False)],
+    ids=["rank_that_lags", "other_rank", "before"],
+)
+def test_a_rank_that_lags_updates_late(
+    story: Story,
+    lags: bool,  # noqa: FBT001 - a parameter of the test
+    late: bool,  # noqa: FBT001 - as above
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("exporter.demo.worker.TICK", 0.01)
+    writes = 0
+
+    def at_write(end: Callable[[], None]) -> None:
+        nonlocal writes
+        writes += 1
+        if writes == 4:
+            end()
+
+    moments = run_until_the_parent_ends(at_write, time.monotonic(), story, lags=lags)
+    ticks = [round(moment / 0.01) for moment in moments[1:]]  # the first update is never late
+    assert all(tick % LATE_TICKS == 0 for tick in ticks) is late
 
 
 def test_processes_end_when_their_parent_is_killed(tmp_path: Path, running: Callable[[int], bool]) -> None:
     code = """
         import sys
         from pathlib import Path
-        from exporter.demo.processes import simulated_worker
-        with simulated_worker(Path(sys.argv[1]), ranks=2) as worker:
+        from exporter.demo.processes import simulated_workers
+        with simulated_workers([Path(sys.argv[1])], ranks=2) as [worker]:
             print(*worker.pids, flush=True)
             sys.stdin.read()
     """

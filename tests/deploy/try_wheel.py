@@ -5,6 +5,7 @@ without any file of ours. Only the standard library is used, for there is nothin
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -55,7 +56,8 @@ class Installed:
         self.tried.add(command)
         where = ["--listen-host=127.0.0.1", f"--listen-port={port}", "--log-level=warning"]
         line = [self._bin("smg-exporter"), command, *where, *words]
-        with subprocess.Popen(line, cwd=self._directory, stdout=subprocess.DEVNULL) as popen:
+        environment = os.environ | {"TMPDIR": str(self._directory)}  # for what one leaves that is killed
+        with subprocess.Popen(line, cwd=self._directory, env=environment, stdout=subprocess.DEVNULL) as popen:
             try:
                 self._until_healthy(port, popen)
                 yield

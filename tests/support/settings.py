@@ -33,6 +33,8 @@ def problem(command_line: Mapping[str, Any], options: type[Options] = ServeOptio
 
 OF_OTHERS: Mapping[str, type[Options]] = {
     "ranks": DemoOptions,
+    "workers": DemoOptions,
+    "speed": DemoOptions,
     "rounds": VerifyOptions,
     "format": DumpOptions,
     "user": HealthcheckOptions,
