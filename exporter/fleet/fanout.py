@@ -157,7 +157,7 @@ class Fanout:
         self._after = after
         self._reader = BodyReader(tuple((name, escape(value)) for name, value in labels.items()))
         self._readings: dict[str, Reading] = {}
-        """The last reading of each target, by its metrics URL."""
+        """By metrics URL, the reading of each target's last scrape, or of the one before if that failed."""
         self._thread = DaemonThread()
         self._rounds = Coalescer(_Round, self._begin)
         self._task: asyncio.Task[None] | None = None
@@ -210,8 +210,12 @@ class Fanout:
         async with asyncio.TaskGroup() as group:
             for target in fan_out.targets:
                 group.create_task(self._scrape(fan_out, target))
-        urls = {target.metrics_url for target in fan_out.targets}
-        self._readings = {url: reading for url, reading in self._readings.items() if url in urls}
+        self._readings = {
+            url: outcome.reading
+            for outcomes in (self.outcomes, fan_out.outcomes)
+            for url, outcome in outcomes.items()
+            if url in fan_out.outcomes and outcome.reading is not None
+        }
         self._log_changes(fan_out)
         self.outcomes = fan_out.outcomes
         for outcome in fan_out.outcomes.values():
@@ -267,8 +271,6 @@ class Fanout:
             reason, problem = "internal", f"internal error: {type(error).__name__}"
         finally:
             slot.free()  # not before the body is read, so that no more bodies than slots are in memory
-        if reading is not None:
-            self._readings[target.metrics_url] = reading
         fan_out.outcomes[target.metrics_url] = Outcome(time.perf_counter() - start, reading, reason, problem)
 
     def _was_silent(self, target: Target) -> bool:

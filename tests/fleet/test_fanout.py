@@ -323,6 +323,21 @@ async def test_what_is_known_of_targets_that_are_gone_goes_too() -> None:
         assert len(fanout._readings) == len(fanout.outcomes) == 1
 
 
+async def test_what_a_target_said_is_kept_beyond_one_failure_and_not_beyond_two() -> None:
+    failure = answer(status="500 Internal Server Error")
+    behaviours = iter([answer(), failure, failure, answer()])
+
+    async def behave(writer: asyncio.StreamWriter) -> None:
+        await next(behaviours)(writer)
+
+    async with fleet_of([behave]) as (_, fanout):
+        kept = []
+        for _ in range(4):
+            await ask(fanout)
+            kept.append(len(fanout._readings))
+        assert kept == [1, 1, 0, 1]
+
+
 async def test_targets_that_were_silent_no_longer_take_the_place_of_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
