@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.daemon import Daemon, daemon, run
 from tests.support.waiting import eventually
+from tests.support.writers import writer
 
 
 def states(fleet: Daemon) -> dict[str, str]:
@@ -44,6 +45,22 @@ def test_demos_are_merged_and_one_that_ends_takes_only_itself(tmp_path: Path) ->
         last.close()
         eventually(lambda: states(fleet) == {names[0]: "up", names[1]: "down"}, "the demo that ended is down")
         assert fleet.get("/engine_metrics").exposition.values("sglang:num_running_reqs", worker_addr=names[0])
+
+
+def test_a_worker_without_a_living_process_is_not_up(tmp_path: Path) -> None:
+    (tmp_path / "worker").mkdir()
+    with (
+        writer(tmp_path / "worker") as process,
+        daemon(tmp_path / "worker") as worker,
+        daemon(tmp_path / "fleet", "fleet", f"--worker=grpc://w:1={worker.url}/metrics") as fleet,
+    ):
+        process.add("c")
+        eventually(lambda: states(fleet) == {"grpc://w:1": "up"}, "the worker is up")
+        process.kill()
+        eventually(lambda: states(fleet) == {"grpc://w:1": "dead"}, "its end is seen")
+        assert "1 target down: no worker is up" in fleet.get("/").text
+        assert fleet.get("/engine_metrics").exposition.values("smg_exporter_target_up") == [1]
+        assert not fleet.said("target is down"), "it can be scraped"
 
 
 def test_a_workers_file_is_read_again_when_it_changes(tmp_path: Path) -> None:

@@ -186,6 +186,13 @@ async def test_a_key_file_that_cannot_be_read_is_a_problem(tmp_path: Path) -> No
     assert requests == []
 
 
+async def test_what_failed_is_said_in_words_of_ours() -> None:
+    async with make_session(ssl.create_default_context()) as session:
+        source = Source("smg", SmgWorkers(session, "http://127.0.0.1:1", None))
+        await source.refresh()
+    assert source.problem == "http://127.0.0.1:1/workers: cannot connect: Connection refused"
+
+
 async def test_a_redirect_does_not_take_the_key_elsewhere(tmp_path: Path) -> None:
     key_file = tmp_path / "key"
     key_file.write_text("secret")
