@@ -91,7 +91,9 @@ def draw(axes: Axes, panel: dict[str, Any], series: list[Series]) -> None:
     )
     axes.grid(visible=True, linewidth=0.5)
     axes.set_axisbelow(b=True)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=4, frameon=False, fontsize=6)
+    longest = max(len(name) for name, _, _ in series)
+    columns = max(1, min(4, 12 * panel["gridPos"]["w"] // (longest + 8)))
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=columns, frameon=False, fontsize=6)
 
 
 def draw_number(axes: Axes, title: str, series: list[Series], unit: str) -> None:
