@@ -168,9 +168,9 @@ class _BlockText:
         lines = [f"{start.replace('%', '%%')}%b\n" for start in starts if start]
         self._template = "".join(lines).encode()
 
-    def write(self, values: Sequence[bytes]) -> None:
+    def write(self, values: tuple[bytes, ...]) -> None:
         """Put these texts of the values into the template."""
-        self.text = self._template % tuple(values)
+        self.text = self._template % values
 
 
 _Change: TypeAlias = tuple[_BlockText, Sequence[float]]
@@ -180,7 +180,7 @@ _Change: TypeAlias = tuple[_BlockText, Sequence[float]]
 def _write(changes: Iterable[_Change]) -> None:
     """Write the text of each changed block, formatting all values together."""
     changes = list(changes)
-    texts = _format(list(chain.from_iterable(values for _, values in changes)))
+    texts = tuple(_format(list(chain.from_iterable(values for _, values in changes))))
     end = 0
     for block, values in changes:
         start, end = end, end + len(values)

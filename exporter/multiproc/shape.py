@@ -99,6 +99,8 @@ class Shapes:
         """The shape of a file without entries."""
         self._known: OrderedDict[tuple[int, bytes], _Known] = OrderedDict()
         """The last shapes, by the file's bytes in use and its first entry's head."""
+        self._are_shrunk = True
+        """Whether no shape was found since the last `shrink`."""
 
     def find(self, data: bytearray) -> Shape:
         """Return the shape of a file's bytes in use; raises BadFileError if they are no valid entries."""
@@ -110,14 +112,17 @@ class Shapes:
         if known is None or not known.is_shape_of(data):
             known = self._known[about] = _Known(self.none.grown(data), data)
         self._known.move_to_end(about)
+        self._are_shrunk = False
         if len(self._known) > self.MOST:
             self._known.popitem(last=False)
         return known.shape
 
     def shrink(self) -> None:
         """Keep only a digest of each shape's heads: less memory, but the next file of that shape takes longer."""
-        for known in self._known.values():
-            known.shrink()
+        if not self._are_shrunk:
+            self._are_shrunk = True
+            for known in self._known.values():
+                known.shrink()
 
 
 class _Known:

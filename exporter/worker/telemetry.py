@@ -60,11 +60,17 @@ class WorkerTelemetry:
         """Add `labels` to every series. `among_several`: tell also of answers without this worker."""
         self._summary = summary
         self._metrics = make_metrics(_OF_WORKER | (_AMONG_SEVERAL if among_several else {}), labels)
+        self._told_of: Summary | None = None
+        self._told: Sequence[FamilyValues] = ()
 
     def tell(self) -> Sequence[FamilyValues]:
-        """Return all families with their present values, sorted by name."""
-        values = _of_worker(self._summary())
-        return [metric.tell(values[name]) for name, metric in self._metrics.items()]
+        """Return all families with their present values, sorted by name; the same object if the summary is equal."""
+        summary = self._summary()
+        if summary != self._told_of:
+            values = _of_worker(summary)
+            self._told = [metric.tell(values[name]) for name, metric in self._metrics.items()]
+            self._told_of = summary
+        return self._told
 
 
 def own_names() -> set[str]:
