@@ -151,6 +151,12 @@ def host_of(url: str) -> str:
     return _split_url(url, url)[1]
 
 
+def port_of(url: str) -> int:
+    """Return the port of an HTTP URL, the scheme's if it has none; AddressError if the URL is invalid."""
+    scheme, _, port, _, _ = _split_url(url, url)
+    return port or (443 if scheme == "https" else 80)
+
+
 def worker_and_metrics_url(text: str) -> tuple[WorkerUrl, str]:
     """Parse `WORKER[=METRICS]`: a worker's URL, and its metrics URL, by default derived from the first."""
     first, equals, second = text.partition("=")

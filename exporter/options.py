@@ -37,6 +37,7 @@ from exporter.values import (
     Text,
     Url,
     UrlPath,
+    Urls,
     User,
     WhenDown,
     Workers,
@@ -326,10 +327,32 @@ class WorkerServing(WorkerExposition, DerivedPort, Serving):
 class ServeOptions(WorkerServing, WorkerDirectory):
     """Options of `serve` and `check`."""
 
+    also: Urls = option(
+        "worker",
+        "another exposition of the worker, on this host, to serve in the same answer; repeatable",
+        "URL",
+        default=(),
+        shown="none",
+    )
+
     def _problems(self) -> Iterator[Problem]:
+        for url in self.also:
+            if reason := self._not_beside(url):
+                yield "also", f"{url!r} {reason}"
         if self.grpc_port is None:
             yield _missing("grpc_port")
         yield from super()._problems()
+
+    def _not_beside(self, url: str) -> str:
+        """Return why an exposition cannot be served beside the worker's; an empty text if it can."""
+        host, own = addresses.host_of(url), addresses.host_of(addresses.worker_address(self.grpc_host, 1))
+        if not addresses.is_loopback(host) and host != own:
+            return f"is not on this host: use a loopback address or that of {flag('grpc_host')}, {self.grpc_host}"
+        if self.also.count(url) > 1:
+            return "is given twice"
+        if self.grpc_port and addresses.port_of(url) == self.metrics_port:
+            return f"is this exporter itself: its port is {self.port_rule}"
+        return ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -126,6 +126,10 @@ def _workers(value: object) -> tuple[str, ...]:
     return workers
 
 
+def _urls(value: object) -> tuple[str, ...]:
+    return tuple(map(addresses.metrics_url, _items(value)))
+
+
 def _liveness(value: object) -> str:
     text = (
         ("off", "on")[value] if isinstance(value, bool) else value
@@ -143,6 +147,7 @@ Hosts = Annotated[tuple[str, ...], Parser(lambda value: tuple(map(addresses.bare
 User = Annotated[str, Parser(_user)]
 UrlPath = Annotated[str, Parser(_url_path)]
 Url = Annotated[str, Parser(lambda value: addresses.http_url(_text(value)))]
+Urls = Annotated[tuple[str, ...], Parser(_urls)]
 Workers = Annotated[tuple[str, ...], Parser(_workers)]
 Labels = Annotated[dict[str, str], Parser(_labels)]
 Switch = Annotated[bool, Parser(_switch)]

@@ -6,6 +6,7 @@ from exporter.addresses import (
     derived_metrics_port,
     host_port,
     is_ambiguous,
+    port_of,
     worker_address,
 )
 
@@ -81,3 +82,10 @@ def test_an_address_is_ambiguous_where_each_machine_has_a_worker_of_its_own_ther
     ambiguous: bool,  # noqa: FBT001 - a table's column
 ) -> None:
     assert is_ambiguous(address) == ambiguous
+
+
+@pytest.mark.parametrize(
+    ("url", "port"), [("http://h:81/x", 81), ("http://h", 80), ("https://[::1]/metrics", 443)]
+)
+def test_a_url_without_a_port_has_that_of_its_scheme(url: str, port: int) -> None:
+    assert port_of(url) == port

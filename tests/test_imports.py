@@ -28,7 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "strict_yaml": set(),
     "threads": set(),
     # Expositions of other programs, read. It takes plain values, as web does.
-    "scraping": {"model"},
+    "scraping": {"errors", "model"},
     # What is on the command line, in environment and file. Only the last two know where from.
     "values": {"addresses", "model", "paths"},
     "options": {"addresses", "errors", "paths", "values"},
@@ -60,6 +60,7 @@ ALLOWED: dict[str, set[str]] = {
         "options",
         "paths",
         "printable",
+        "scraping",
         "service",
         "threads",
         "web",
@@ -80,7 +81,7 @@ ALLOWED: dict[str, set[str]] = {
         "threads",
         "web",
     },
-    "demo": {"fleet", "logs", "options", "service", "web", "worker"},
+    "demo": {"fleet", "logs", "options", "scraping", "service", "web", "worker"},
     "completion": {"options"},
     "cli": {"completion", "errors", "forked", "logs", "options", "option_sources"},
     "__main__": {"cli"},

@@ -15,7 +15,8 @@ from exporter.fleet.telemetry import target_metrics
 from exporter.model import Format, family_name
 from exporter.options import ALL, described, flag
 from exporter.paths import PAGES
-from exporter.worker.telemetry import Telemetry, WorkerTelemetry
+from exporter.worker.status import AlsoStatus
+from exporter.worker.telemetry import AlsoTelemetry, Telemetry, WorkerTelemetry
 from tests.web.serving import a_worker
 
 ROOT = Path(__file__).parents[1]
@@ -85,7 +86,8 @@ def test_each_endpoint_is_named() -> None:
 
 
 def test_each_own_metric_is_named_and_no_other() -> None:
-    told = (one.family for one in (*Telemetry(dict).tell(), *WorkerTelemetry(a_worker).tell()))
+    also = AlsoTelemetry(lambda: [AlsoStatus("http://localhost:1/metrics")])
+    told = (one.family for one in (*Telemetry(dict).tell(), *WorkerTelemetry(a_worker).tell(), *also.tell()))
     own = {family_name(one.name, one.type, Format.TEXT_0_0_4) for one in told if "process_" not in one.name}
     of_fleet = {one.family.name for one in target_metrics((), {})}
     assert set(re.findall("smg_exporter_[a-z_]+", README)) <= own | of_fleet

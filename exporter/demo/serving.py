@@ -9,6 +9,7 @@ from pathlib import Path
 
 from exporter.fleet import serve as fleet
 from exporter.options import DemoOptions, ServeOptions
+from exporter.scraping.client import trusting
 from exporter.service import run
 from exporter.web.listen import Endpoint
 from exporter.web.server import Server
@@ -61,7 +62,7 @@ async def _serve_several(
     async with AsyncExitStack() as stack:
         for exporter in exporters:
             await stack.enter_async_context(_served(exporter))
-        make = partial(fleet.make, options.fleet, fleet.trusted(options.fleet))
+        make = partial(fleet.make, options.fleet, trusting(options.fleet.target_ca_file))
         return await run.serve(make, endpoint.open(), endpoint.rule, stop_on=stop_on, on_start=on_start)
 
 

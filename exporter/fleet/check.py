@@ -7,12 +7,12 @@ from functools import partial
 from typing import Any
 
 from exporter.fleet.parts import Fleet
-from exporter.fleet.serve import endpoint, trusted
+from exporter.fleet.serve import endpoint
 from exporter.fleet.status import FleetStatus
 from exporter.options import FleetOptions
 from exporter.paths import FLEET_METRICS
 from exporter.printable import printable
-from exporter.scraping.client import make_session
+from exporter.scraping.client import make_session, trusting
 from exporter.service.checking import check_port, urls
 from exporter.service.run import load_access
 
@@ -42,7 +42,7 @@ def check(options: FleetOptions) -> int:
 
 async def _look(options: FleetOptions) -> FleetStatus:
     """Read all sources once; return the status."""
-    async with make_session(trusted(options)) as session:
+    async with make_session(trusting(options.target_ca_file)) as session:
         fleet = Fleet(options, session, quiet=True)
         try:
             with suppress(TimeoutError):

@@ -6,28 +6,20 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-from exporter.errors import SettingsError
 from exporter.fleet.app import make_app
 from exporter.fleet.parts import Fleet
 from exporter.options import FleetOptions
 from exporter.paths import FLEET_METRICS
-from exporter.scraping.client import make_session
+from exporter.scraping.client import make_session, trusting
 from exporter.service.run import run
 from exporter.web.listen import Endpoint
 
 
 def serve(options: FleetOptions) -> int:
     """Serve until SIGINT or SIGTERM; return the exit code. SettingsError if a file cannot be used."""
-    return run(partial(make, options, trusted(options)), endpoint(options), options.web_config)
-
-
-def trusted(options: FleetOptions) -> ssl.SSLContext:
-    """Return the TLS context that verifies https workers; SettingsError if the CA file cannot be used."""
-    ca_file = options.target_ca_file
-    try:
-        return ssl.create_default_context(cafile=ca_file)
-    except OSError as error:  # ssl.SSLError is one
-        raise SettingsError(f"--target-ca-file: {str(ca_file)!r} is not usable: {error.strerror}") from None
+    return run(
+        partial(make, options, trusting(options.target_ca_file)), endpoint(options), options.web_config
+    )
 
 
 def endpoint(options: FleetOptions) -> Endpoint:

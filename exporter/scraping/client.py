@@ -5,11 +5,14 @@ import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from email.message import Message
+from pathlib import Path
 from typing import cast
 
 import aiohttp
 from aiohttp import hdrs
 from isal import isal_zlib
+
+from exporter.errors import SettingsError
 
 ACCEPT = "text/plain;version=0.0.4"
 """The Accept header: the one format that every worker has."""
@@ -74,6 +77,14 @@ class Answer:
         """
         data = b"".join(self.chunks)
         return _gunzip(data, limit) if self.compressed else data
+
+
+def trusting(ca_file: Path | None) -> ssl.SSLContext:
+    """Return the TLS context that verifies https targets; SettingsError if `--target-ca-file` cannot be used."""
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:  # ssl.SSLError is one
+        raise SettingsError(f"--target-ca-file: {str(ca_file)!r} is not usable: {error.strerror}") from None
 
 
 def make_session(tls: ssl.SSLContext) -> aiohttp.ClientSession:

@@ -10,8 +10,10 @@ from exporter.options import ServeOptions
 from exporter.printable import printable
 from exporter.service.checking import check_port, urls
 from exporter.service.run import load_access
+from exporter.worker.also import fetching
 from exporter.worker.parts import Parts
 from exporter.worker.serve import endpoint
+from exporter.worker.status import AlsoStatus
 
 
 def check(options: ServeOptions) -> int:
@@ -43,7 +45,16 @@ def check(options: ServeOptions) -> int:
         if file.reason:
             print(f"            {printable(file.name)} {file.reason}")
     print(f"series      {worker.series}")
+    for also in asyncio.run(_fetch(options)):
+        print(f"also        {also.url}: {f'{also.samples} samples' if also.up else printable(also.problem)}")
     return 0 if can_listen and worker.ready and not is_down else 1
+
+
+async def _fetch(options: ServeOptions) -> list[AlsoStatus]:
+    """Return what a fetch of each exposition of `--also` brings."""
+    async with fetching(options.also, (), quiet=True) as expositions:
+        await asyncio.gather(*(each.fetch() for each in expositions))
+        return [each.status for each in expositions]
 
 
 def _counts(counts: Mapping[str, int]) -> str:

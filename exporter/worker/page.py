@@ -29,6 +29,7 @@ def render(status: Status, *, telemetry_path: str, now: float) -> str:
         figures=_figures(status, worker, now),
         sections=[
             _skipped(worker),
+            _also(status),
             html.halves(
                 html.section("Processes", _processes(worker)),
                 html.section("Files", _files(worker)),
@@ -84,6 +85,20 @@ def _skipped(worker: WorkerStatus) -> str:
         return ""
     rows = [html.row(html.code(file.name), html.text(file.reason)) for file in skipped[:LONGEST_LIST]]
     return html.section("Skipped files", html.table(rows) + html.rest(len(skipped), LONGEST_LIST))
+
+
+def _also(status: Status) -> str:
+    if not status.also:
+        return ""
+    rows = [
+        html.row(
+            html.code(one.url),
+            _tinted("unknown" if one.up is None else "up" if one.up else "down"),
+            html.text(one.problem or (f"{one.samples:,} samples" if one.up else "not fetched yet")),
+        )
+        for one in status.also
+    ]
+    return html.section("Served too", html.table(rows))
 
 
 def _processes(worker: WorkerStatus) -> str:

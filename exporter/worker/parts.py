@@ -1,7 +1,7 @@
 """Builds the parts of a worker's exporter from its options, and connects them."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import chain
 from operator import attrgetter
 
@@ -12,11 +12,12 @@ from exporter.multiproc.engine import Engine
 from exporter.multiproc.fileset import FileSet, Liveness
 from exporter.options import DumpOptions, ServeOptions
 from exporter.service.engine_views import EngineViews
+from exporter.worker.also import Also
 from exporter.worker.room import Room
 from exporter.worker.scrape import Scraper
-from exporter.worker.status import Status
+from exporter.worker.status import AlsoStatus, Status
 from exporter.worker.stock import StockCollector
-from exporter.worker.telemetry import Telemetry, own_names
+from exporter.worker.telemetry import AlsoTelemetry, Telemetry, own_names
 from exporter.worker.watch import Watcher
 from exporter.worker.worker import Collector, Worker
 
@@ -26,10 +27,12 @@ _name = attrgetter("family.name")
 class Parts:
     """`room` holds the workers, `scraper` and `views` serve them, `telemetry` counts scrapes."""
 
-    def __init__(self, options: ServeOptions | DumpOptions, *, quiet: bool = False) -> None:
-        """Build and connect the parts. `quiet`: do not log what happens to the workers."""
+    def __init__(
+        self, options: ServeOptions | DumpOptions, also: Sequence[Also] = (), *, quiet: bool = False
+    ) -> None:
+        """Build and connect the parts. `also` is served too. `quiet`: do not log what happens to the workers."""
         labels = tuple(options.static_labels.items())
-        names = set() if options.no_self_metrics else own_names()
+        names = reserved_names(options)
         self.room = Room([make_worker(options, str(options.directory), labels, names, quiet=quiet)])
         self.telemetry = Telemetry(lambda: self.scraper.durations, labels)
         self.scraper = Scraper(
@@ -38,8 +41,11 @@ class Parts:
             observe=self.telemetry.observe,
             own_names=names,
             after=lambda: self.views.offer(),  # noqa: PLW0108 - made below
+            guests=also,
         )
         self.views = EngineViews(self.room.read, self.room.last_reads)
+        self._also = also
+        self._also_telemetry = AlsoTelemetry(self._also_statuses, labels)
         self._combiner = Combiner()
         self._collector = options.collector
         self._started = time.time()
@@ -53,11 +59,20 @@ class Parts:
             workers=tuple(worker.status() for worker in self.room.workers),
             last_scrape=self.scraper.last_scrape,
             scrape_durations=self.scraper.durations,
+            also=self._also_statuses(),
         )
 
     def _own_metrics(self) -> Snapshot:
         of_workers = self._combiner.combine(self.room.tell())
-        return sorted(chain(self.telemetry.tell(), of_workers), key=_name)
+        return sorted(chain(self.telemetry.tell(), self._also_telemetry.tell(), of_workers), key=_name)
+
+    def _also_statuses(self) -> tuple[AlsoStatus, ...]:
+        return tuple(one.status for one in self._also)
+
+
+def reserved_names(options: ServeOptions | DumpOptions) -> set[str]:
+    """Return the names of own metrics, which nothing else in the answer may use."""
+    return set() if options.no_self_metrics else own_names()
 
 
 def make_worker(

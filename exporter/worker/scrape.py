@@ -36,8 +36,8 @@ _MOST_OUTPUTS = 3
 Bodies: TypeAlias = Mapping[Representation, bytes]
 
 
-class Part(Protocol):
-    """A part of the answer, read at each scrape: a worker."""
+class Asked(Protocol):
+    """Something that is read at each scrape."""
 
     @property
     def snapshot(self) -> Snapshot:
@@ -57,14 +57,25 @@ class Part(Protocol):
     def withdraw(self, then: Then) -> None:
         """Do not call `then`, unless its read has begun."""
 
-    def read(self) -> None:
-        """Read now, in this thread; ScrapeError if that fails."""
-
     def leave_out(self, reason: str) -> None:
         """Note an answer without this part; the reason is one of `REASONS`."""
 
+
+class Part(Asked, Protocol):
+    """A part of the answer: a worker."""
+
+    def read(self) -> None:
+        """Read now, in this thread; ScrapeError if that fails."""
+
     def delay(self) -> str:
         """Return why reads are slow now, such as an unfinished first read; an empty text if nothing is unusual."""
+
+
+class Guest(Asked, Protocol):
+    """What is served beside the parts, but never instead of them: another exposition."""
+
+    def add_to(self, others: Snapshot, snapshot: Snapshot) -> Snapshot:
+        """Return `others`, and what of this guest's `snapshot` can be served beside them."""
 
 
 class _Batch:
@@ -77,13 +88,20 @@ class _Batch:
         """When to answer without the parts that are not there, in seconds of the loop's clock."""
         self.parts: Sequence[Part] = ()
         """The parts that were asked."""
-        self.thens: dict[Part, Then] = {}
-        self.snapshots: dict[Part, Snapshot] = {}
-        self.errors: dict[Part, BaseException] = {}
+        self.guests: Sequence[Guest] = ()
+        """The guests that were asked."""
+        self.thens: dict[Asked, Then] = {}
+        self.snapshots: dict[Asked, Snapshot] = {}
+        self.errors: dict[Asked, BaseException] = {}
         self._lock = threading.Lock()
         self._closed = False
 
-    def take(self, part: Part, error: BaseException | None) -> bool:
+    @property
+    def asked(self) -> Sequence[Asked]:
+        """The parts and guests that were asked."""
+        return [*self.parts, *self.guests] if self.guests else self.parts
+
+    def take(self, part: Asked, error: BaseException | None) -> bool:
         """Take the result of a part's read; return whether it was the last one that was waited for."""
         with self._lock:
             if self._closed:
@@ -92,12 +110,12 @@ class _Batch:
                 self.errors[part] = error
             else:
                 self.snapshots[part] = part.snapshot
-            return len(self.snapshots) + len(self.errors) == len(self.parts) and self._close()
+            return len(self.snapshots) + len(self.errors) == len(self.asked) and self._close()
 
     @property
-    def missing(self) -> list[Part]:
-        """The parts whose read has not ended."""
-        return [part for part in self.parts if part not in self.snapshots and part not in self.errors]
+    def missing(self) -> list[Asked]:
+        """Those whose read has not ended."""
+        return [part for part in self.asked if part not in self.snapshots and part not in self.errors]
 
     def close(self) -> bool:
         """Take no more results; return whether any could be taken until now."""
@@ -127,9 +145,11 @@ class Scraper:
         own_metrics: Callable[[], Snapshot],
         observe: Callable[[Mapping[str, float]], None],
         own_names: Collection[str] = (),
+        *,
         after: Callable[[], None] = lambda: None,
+        guests: Sequence[Guest] = (),
     ) -> None:
-        """Serve the parts that `parts` returns at each scrape, in their order, followed by `own_metrics`.
+        """Serve the parts that `parts` returns at each scrape, in their order, with `guests`, then `own_metrics`.
 
         `observe` gets the seconds that a scrape took, by phase. `own_names` are all names that `own_metrics` may use.
         `after` is called in the event loop after each answer.
@@ -139,6 +159,7 @@ class Scraper:
         self.last_scrape: float | None = None
         """When the last scrape ended, in Unix seconds."""
         self._parts = parts
+        self._guests = guests
         self._own_metrics = own_metrics
         self._own_names = own_names
         self._observe = observe
@@ -166,7 +187,7 @@ class Scraper:
         batch.representations.add(wanted)
         batch.waiters.append(bodies)
         if (
-            len(self._parts()) > 1
+            len(self._parts()) + len(self._guests) > 1
         ):  # where others can be served without one that is late, it takes time to do so
             batch.deadline = min(batch.deadline, loop.time() + 0.9 * timeout)
             self._answer_by(batch.deadline)
@@ -191,9 +212,13 @@ class Scraper:
     def _begin(self, batch: _Batch) -> None:
         """Ask all parts to read; one that has been reading for long is left out at once, unless all have."""
         parts, now = self._parts(), time.monotonic()
-        slow = [part for part in parts if part.busy_since is not None and now - part.busy_since > _SLOW]
-        batch.parts = [part for part in parts if part not in slow] or parts
-        for part in slow if batch.parts is not parts else ():
+
+        def is_ready(part: Asked) -> bool:
+            return part.busy_since is None or now - part.busy_since <= _SLOW
+
+        batch.parts = [*filter(is_ready, parts)] or parts
+        batch.guests = [*filter(is_ready, self._guests)]
+        for part in {*parts, *self._guests}.difference(batch.asked):
             part.leave_out(LATE)
         self._running = batch
         if not parts:
@@ -201,7 +226,7 @@ class Scraper:
             return
         self._answer_by(batch.deadline)
         loop = asyncio.get_running_loop()
-        batch.thens = {part: partial(self._take, loop, batch, part) for part in batch.parts}
+        batch.thens = {part: partial(self._take, loop, batch, part) for part in batch.asked}
         for part, then in batch.thens.items():
             part.ask(then)
 
@@ -213,13 +238,13 @@ class Scraper:
             self._timer = asyncio.get_running_loop().call_at(deadline, self._close, self._running)
 
     def _take(
-        self, loop: asyncio.AbstractEventLoop, batch: _Batch, part: Part, error: BaseException | None
+        self, loop: asyncio.AbstractEventLoop, batch: _Batch, part: Asked, error: BaseException | None
     ) -> None:
         """Take the result of a part's read, in that part's thread. A lone part's answer is made right there."""
         if not batch.take(part, error):
             return
         with suppress(RuntimeError):  # the loop is closed
-            if len(batch.parts) == 1:
+            if len(batch.asked) == 1:
                 bodies, failure = outcome_of(partial(self._answer, batch))
                 loop.call_soon_threadsafe(self._finish, batch, bodies, failure)
             else:
@@ -230,7 +255,7 @@ class Scraper:
         if batch.close():
             for part in batch.missing:
                 part.withdraw(batch.thens[part])
-                if len(batch.parts) > 1:
+                if len(batch.asked) > 1:
                     part.leave_out(LATE)
             self._make(batch)
 
@@ -241,7 +266,7 @@ class Scraper:
         """Return the bodies that a closed batch asks for; raise an error if it has no part to serve."""
         snapshots = [batch.snapshots[part] for part in batch.parts if part in batch.snapshots]
         if batch.parts and not snapshots:
-            raise next(iter(batch.errors.values()), TimeoutError())
+            raise next(filter(None, map(batch.errors.get, batch.parts)), TimeoutError())
         for part in batch.errors:
             part.leave_out(FAILED)
         spent = {
@@ -250,6 +275,9 @@ class Scraper:
         }
         start = time.perf_counter()
         snapshot = self._combiner.combine(snapshots)
+        for guest in batch.guests:
+            if guest in batch.snapshots:
+                snapshot = guest.add_to(snapshot, batch.snapshots[guest])
         spent["merge"] += time.perf_counter() - start
         spent["render"] = spent["compress"] = 0.0
         bodies = {}

@@ -1,7 +1,7 @@
 """`smg-exporter serve`: one worker's metrics."""
 
 import logging
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -10,8 +10,9 @@ from exporter.logs import fields
 from exporter.options import ServeOptions, WorkerServing
 from exporter.service.run import run
 from exporter.web.listen import Endpoint
+from exporter.worker.also import Also, fetching
 from exporter.worker.app import make_app
-from exporter.worker.parts import Parts
+from exporter.worker.parts import Parts, reserved_names
 
 _logger = logging.getLogger(__name__)
 
@@ -34,16 +35,18 @@ async def make(options: ServeOptions, *, warn: bool = False) -> AsyncIterator["W
             "workers on other hosts may have the same address",
             extra=fields(worker=options.worker_address, hint="set --grpc-host to what others call this host"),
         )
-    yield WorkerDaemon(options)
+    labels = tuple(options.static_labels.items())
+    async with fetching(options.also, labels, reserved_names(options)) as also:
+        yield WorkerDaemon(options, also)
 
 
 class WorkerDaemon:
     """One worker, as a `service.run.Daemon`."""
 
-    def __init__(self, options: ServeOptions) -> None:
+    def __init__(self, options: ServeOptions, also: Sequence[Also] = ()) -> None:
         self.metrics_path = options.telemetry_path
         self.facts = {"directory": options.directory, "worker": options.worker_address}
-        self._parts = parts = Parts(options)
+        self._parts = parts = Parts(options, also)
         self._room = parts.room
         self.app = make_app(
             parts.scraper,

@@ -96,6 +96,20 @@ class WorkerStatus(Summary):
 
 
 @dataclass(frozen=True)
+class AlsoStatus:
+    """What the last fetch of an exposition of `--also` brought."""
+
+    url: str
+    up: bool | None = None
+    """Whether it could be read; None before the first fetch."""
+    problem: str = ""
+    """Why it could not be read."""
+    samples: int = 0
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Lines, series and families left out of answers since start, by reason."""
+
+
+@dataclass(frozen=True)
 class Status:
     """The status of the exporter and of all its workers. Times are Unix seconds, durations seconds."""
 
@@ -107,6 +121,7 @@ class Status:
     last_scrape: float | None = None
     scrape_durations: Mapping[str, float] = field(default_factory=dict)
     """Seconds of the last scrape by phase: read, merge, render, compress."""
+    also: tuple[AlsoStatus, ...] = ()
 
     @property
     def problem(self) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from exporter.model import FamilyValues
 from exporter.service.own_metrics import OwnMetrics, Told, by_label, make_metrics
-from exporter.worker.status import FILE_STATES, PROCESS_STATES, Summary
+from exporter.worker.status import FILE_STATES, PROCESS_STATES, AlsoStatus, Summary
 
 PHASES = ("read", "merge", "render", "compress")
 
@@ -28,6 +28,14 @@ _OF_WORKER = {
     "smg_exporter_worker_up": (
         "1 if a process of the worker is alive, 0 if all are dead; absent if unknown.",
     ),
+}
+_OF_ALSO = {
+    "smg_exporter_also_left_out_total": (
+        "Lines, series and families of --also expositions left out of answers, by reason.",
+        "url",
+        "reason",
+    ),
+    "smg_exporter_also_up": ("1 if the last fetch of an --also exposition brought metrics, else 0.", "url"),
 }
 _AMONG_SEVERAL = {
     "smg_exporter_answers_without_worker_total": (
@@ -73,10 +81,34 @@ class WorkerTelemetry:
         return self._told
 
 
+class AlsoTelemetry:
+    """The metrics of other expositions that are served too."""
+
+    def __init__(
+        self, statuses: Callable[[], Sequence[AlsoStatus]], labels: Collection[tuple[str, str]] = ()
+    ) -> None:
+        """Add `labels` to every series."""
+        self._statuses = statuses
+        self._metrics = make_metrics(_OF_ALSO, labels)
+
+    def tell(self) -> Sequence[FamilyValues]:
+        """Return all families with their present values, sorted by name; none without such an exposition."""
+        statuses = self._statuses()
+        if not statuses:
+            return []
+        values: Mapping[str, Told] = {
+            "smg_exporter_also_left_out_total": {
+                (one.url, reason): count for one in statuses for reason, count in one.left_out.items()
+            },
+            "smg_exporter_also_up": {(one.url,): one.up for one in statuses},
+        }
+        return [metric.tell(values[name]) for name, metric in self._metrics.items()]
+
+
 def own_names() -> set[str]:
     """Return every name that own metrics may take up in an exposition."""
-    of_workers = make_metrics(_OF_WORKER | _AMONG_SEVERAL).values()
-    return Telemetry(dict).names.union(*(metric.names for metric in of_workers))
+    others = make_metrics(_OF_WORKER | _AMONG_SEVERAL | _OF_ALSO).values()
+    return Telemetry(dict).names.union(*(metric.names for metric in others))
 
 
 def _of_process(durations: Mapping[str, float]) -> Mapping[str, Told]:

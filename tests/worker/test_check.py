@@ -1,5 +1,6 @@
 """`check`: what would be served, and what stands in the way."""
 
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -186,3 +187,14 @@ def test_a_worker_that_is_down(tmp_path: Path, checks: Checks) -> None:
         assert (code, said["processes"]) == (0, ["1 live"])
     code, said = checks.run(tmp_path, liveness="on")
     assert (code, said["processes"]) == (1, ["1 dead: the worker is down"])
+
+
+def test_other_expositions_are_asked(recorded: dict[str, Path], checks: Checks) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        gone = f"http://127.0.0.1:{sock.getsockname()[1]}/metrics"
+    with daemon(recorded["tp8"], "--liveness=off") as other:
+        code, said = checks.run(recorded["tp1"], also=[other.url, gone])
+    assert code == 0
+    first, second = said["also"]
+    assert re.fullmatch(rf"{other.url}/metrics: [1-9][0-9]+ samples", first)
+    assert second == f"{gone}: cannot connect: Connection refused"

@@ -6,6 +6,7 @@ from dataclasses import replace
 from exporter.worker.status import (
     FILE_STATES,
     PROCESS_STATES,
+    AlsoStatus,
     FileStatus,
     ProcessStatus,
     Status,
@@ -45,8 +46,25 @@ def test_json_holds_every_fact() -> None:
         last_update=2.0,
         file_errors={"empty": 1},
     )
-    status = Status("1", "stock", 1.5, (worker,), last_scrape=2.5, scrape_durations={"read": 0.25})
+    status = Status(
+        "1",
+        "stock",
+        1.5,
+        (worker,),
+        last_scrape=2.5,
+        scrape_durations={"read": 0.25},
+        also=(AlsoStatus("http://h:1/metrics", up=True, samples=9, left_out={"stray_line": 1}),),
+    )
     assert json.loads(json.dumps(status.as_json())) == {
+        "also": [
+            {
+                "url": "http://h:1/metrics",
+                "up": True,
+                "problem": "",
+                "samples": 9,
+                "left_out": {"stray_line": 1},
+            }
+        ],
         "ready": True,
         "version": "1",
         "worker_addr": "w",

@@ -8,8 +8,8 @@ import pytest
 from exporter import __version__
 from exporter.exposition.text import Renderer, ending
 from exporter.model import Format
-from exporter.worker.status import Summary
-from exporter.worker.telemetry import Telemetry, WorkerTelemetry, own_names
+from exporter.worker.status import AlsoStatus, Summary
+from exporter.worker.telemetry import AlsoTelemetry, Telemetry, WorkerTelemetry, own_names
 from tests.support.compare import text_of
 from tests.support.expositions import Exposition
 
@@ -122,3 +122,23 @@ def test_all_names_are_ours_and_in_order(own: Own) -> None:
     names = [family.name for family in own.exposition().families]
     assert names == sorted(names)
     assert all(name.startswith(("smg_exporter_", "process_")) for name in names)
+
+
+def test_other_expositions_are_told_by_url_once_they_are_fetched() -> None:
+    told = [AlsoStatus("http://localhost:1/metrics", left_out={"stray_line": 0, "name_clash": 2})]
+    telemetry = AlsoTelemetry(lambda: told, [("zone", "z")])
+    up, url = "smg_exporter_also_up", told[0].url
+
+    def exposition() -> Exposition:
+        return Exposition(text_of(Renderer(Format.TEXT_0_0_4), telemetry.tell()).decode())
+
+    assert exposition().labels(up) == []
+    for is_up in (True, False):
+        told[0] = replace(told[0], up=is_up)
+        assert exposition().value(up, url=url, zone="z") == is_up
+    left_out = "smg_exporter_also_left_out_total"
+    assert exposition().value(left_out, url=url, reason="name_clash") == 2
+    assert exposition().value(left_out, url=url, reason="stray_line") == 0
+    told.clear()
+    assert telemetry.tell() == []
+    assert {up, left_out} <= own_names()
