@@ -125,7 +125,7 @@ def main(server: str, target: Path) -> None:
     dashboard = json.loads(DASHBOARD.read_text("utf-8"))
     now = time.time()
     places = [panel["gridPos"] for panel in dashboard["panels"]]
-    width, height = 24 * CELL[0], max(place["y"] + place["h"] for place in places) * CELL[1]
+    width, height = 24 * CELL[0], max(place["y"] + place["h"] for place in places) * CELL[1] + 0.15
     plt.style.use(STYLE)
     figure = plt.figure(figsize=(width, height))
     for panel, place in zip(dashboard["panels"], places, strict=True):

@@ -12,7 +12,7 @@ from exporter.service.checking import check_port, urls
 from exporter.service.run import load_access
 from exporter.worker.also import fetching
 from exporter.worker.parts import Parts
-from exporter.worker.serve import endpoint
+from exporter.worker.serve import AMBIGUOUS_ADDRESS, WAY_OUT, endpoint
 from exporter.worker.status import AlsoStatus
 
 
@@ -33,6 +33,8 @@ def check(options: ServeOptions) -> int:
     where = endpoint(options)
     can_listen, port = check_port(where, is_same, "this worker")
     print(f"worker      {options.worker_address}")
+    if options.has_ambiguous_address:
+        print(f"            {AMBIGUOUS_ADDRESS}: {WAY_OUT}")
     print(f"labels      {_list(f'{name}={value}' for name, value in options.static_labels.items())}")
     print(f"port        {where.port}, {where.rule}: {port}")
     for url in urls(where, access, options.telemetry_path):

@@ -14,6 +14,9 @@ from exporter.worker.also import Also, fetching
 from exporter.worker.app import make_app
 from exporter.worker.parts import Parts, reserved_names
 
+AMBIGUOUS_ADDRESS = "workers on other hosts may have the same address"
+WAY_OUT = "set --grpc-host to what others call this host"
+
 _logger = logging.getLogger(__name__)
 
 
@@ -31,10 +34,7 @@ def endpoint(options: WorkerServing) -> Endpoint:
 async def make(options: ServeOptions, *, warn: bool = False) -> AsyncIterator["WorkerDaemon"]:
     """Make a worker's daemon; `warn` of an address that workers on other hosts may have too."""
     if warn and options.has_ambiguous_address:
-        _logger.warning(
-            "workers on other hosts may have the same address",
-            extra=fields(worker=options.worker_address, hint="set --grpc-host to what others call this host"),
-        )
+        _logger.warning(AMBIGUOUS_ADDRESS, extra=fields(worker=options.worker_address, hint=WAY_OUT))
     labels = tuple(options.static_labels.items())
     async with fetching(options.also, labels, reserved_names(options)) as also:
         yield WorkerDaemon(options, also)

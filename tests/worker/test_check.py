@@ -81,6 +81,14 @@ def test_it_says_where_it_would_listen(recorded: dict[str, Path], checks: Checks
     assert said["url"] == [f"http://0.0.0.0:{port}/worker", f"http://[::]:{port}/worker"]
 
 
+def test_an_address_that_others_may_have_is_noted(recorded: dict[str, Path], checks: Checks) -> None:
+    code, said = checks.run(recorded["tp1"], listen_host=[], grpc_port="8001", listen_port=str(free_port()))
+    assert code == 0
+    assert said[""] == [
+        "workers on other hosts may have the same address: set --grpc-host to what others call this host"
+    ]
+
+
 def test_it_lets_go_of_the_port(recorded: dict[str, Path], checks: Checks) -> None:
     port = str(free_port())
     for _ in range(2):
