@@ -26,6 +26,7 @@ from exporter.options import (
     no_such_option,
     variable,
 )
+from exporter.values import Directory
 
 OptionsT = TypeVar("OptionsT", bound=Options)
 
@@ -43,7 +44,7 @@ def load(options: type[OptionsT], command_line: Mapping[str, str | list[str] | b
     environment = _environment()
     file = _read_file(command_line, environment)
     directory = os.environ.get(FALLBACK_DIRECTORY)
-    fallbacks = {"multiproc_dir": directory} if directory else {}
+    fallbacks = {"multiproc_dir": (Directory(str(Path(directory))),)} if directory else {}
     spellings = (
         dict.fromkeys(fallbacks, FALLBACK_DIRECTORY)
         | {name: file.spelling(name) for name in file.values}

@@ -16,6 +16,8 @@ from exporter.errors import SettingsError
 from exporter.values import (
     Bytes,
     Collector,
+    Directories,
+    Directory,
     File,
     Format,
     Host,
@@ -148,14 +150,15 @@ class WorkerPort(Options):
     """The option for the worker's gRPC port."""
 
     grpc_port: Port | None = option(
-        "worker", "the worker's gRPC port", "PORT", shown=f"required; demo: {DEMO_GRPC_PORT}"
+        "worker",
+        "the worker's gRPC port; not needed with --listen-port",
+        "PORT",
+        shown=f"none; demo: {DEMO_GRPC_PORT}",
     )
 
     @property
-    def worker_port(self) -> int:
-        """The worker's gRPC port; SettingsError if it is not given."""
-        if self.grpc_port is None:
-            raise SettingsError(_spelled(*_missing("grpc_port")))
+    def worker_port(self) -> int | None:
+        """The worker's gRPC port, if it is given: what is derived from it may be given instead."""
         return self.grpc_port
 
 
@@ -208,13 +211,16 @@ class WorkerExposition(WorkerPort, StaticLabels, FileOptions):
 
     @property
     def worker_address(self) -> str:
-        """The worker's address, as the `worker_addr` label has it."""
-        return self.worker_addr or addresses.worker_address(self.grpc_host, self.worker_port)
+        """The worker's address, as the `worker_addr` label has it; empty if neither address nor port is given."""
+        if self.worker_addr or self.worker_port is None:
+            return self.worker_addr or ""
+        return addresses.worker_address(self.grpc_host, self.worker_port)
 
     @property
     def static_labels(self) -> dict[str, str]:
         """The labels added to every series, in order."""
-        return ({} if self.no_worker_addr_label else {"worker_addr": self.worker_address}) | self.label
+        address = "" if self.no_worker_addr_label else self.worker_address
+        return ({"worker_addr": address} if address else {}) | self.label
 
     def _problems(self) -> Iterator[Problem]:
         yield from super()._problems()
@@ -228,23 +234,34 @@ class WorkerExposition(WorkerPort, StaticLabels, FileOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerDirectory(Options):
-    """The option for the worker's directory."""
+    """The option for workers' directories."""
 
-    multiproc_dir: File | None = option(
-        "worker", "directory of the worker's .db files", "DIR", shown=f"${FALLBACK_DIRECTORY}"
+    multiproc_dir: Directories = option(
+        "worker",
+        "directory of the worker's .db files, or a pattern; repeatable: those with other labels are other workers",
+        "DIR[,LABEL=VALUE...]",
+        default=(),
+        shown=f"${FALLBACK_DIRECTORY}",
     )
 
     @property
-    def directory(self) -> Path:
-        """The worker's directory; SettingsError if it is not given."""
-        if self.multiproc_dir is None:
-            raise SettingsError(_spelled(*_missing("multiproc_dir")))
-        return self.multiproc_dir
+    def workers(self) -> dict[tuple[tuple[str, str], ...], list[str]]:
+        """The directories, and patterns of directories, of each worker, by the labels that tell it from the others."""
+        found: dict[tuple[tuple[str, str], ...], list[str]] = {}
+        for each in sorted(self.multiproc_dir, key=lambda each: sorted(each.labels)):
+            found.setdefault(tuple(sorted(each.labels)), []).append(each.path)
+        return found
 
     def _problems(self) -> Iterator[Problem]:
         yield from super()._problems()
-        if self.multiproc_dir is None:
+        if not self.multiproc_dir:
             yield _missing("multiproc_dir")
+        names = {", ".join(sorted(dict(each.labels))) or "none" for each in self.multiproc_dir}
+        if len(names) > 1:
+            yield (
+                "multiproc_dir",
+                f"each needs the same label names, to tell series apart: {'; '.join(sorted(names))}",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -288,13 +305,17 @@ class DerivedPort(WorkerPort, Listening):
 
     @property
     def metrics_port(self) -> int:
-        """The port to listen on."""
-        return self.listen_port or addresses.derived_metrics_port(self.worker_port)
+        """The port to listen on; SettingsError if it is neither given nor derived."""
+        if self.listen_port:
+            return self.listen_port
+        if self.worker_port is None:
+            raise SettingsError(_spelled(*_missing_port()))
+        return addresses.derived_metrics_port(self.worker_port)
 
     @property
     def port_rule(self) -> str:
         """How `metrics_port` was chosen, as a phrase."""
-        if self.listen_port:
+        if self.listen_port or self.worker_port is None:
             return f"chosen by {flag('listen_port')}"
         offset = self.metrics_port - self.worker_port
         return f"derived from {flag('grpc_port')} {self.worker_port} ({offset:+d})"
@@ -324,7 +345,27 @@ class WorkerServing(WorkerExposition, DerivedPort, Serving):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServeOptions(WorkerServing, WorkerDirectory):
+class LabelledDirectories(WorkerExposition, WorkerDirectory):
+    """Workers' directories, and how the metrics in them are labelled and merged."""
+
+    def _problems(self) -> Iterator[Problem]:
+        yield from super()._problems()
+        for name in sorted(
+            {name for each in self.multiproc_dir for name, _ in each.labels} & self.label.keys()
+        ):
+            yield "multiproc_dir", f"the label {name} is given by {flag('label')} too"
+        is_plain = len(self.workers) == len(self.multiproc_dir) and not any(
+            each.is_pattern for each in self.multiproc_dir
+        )
+        if self.collector == "stock" and not is_plain:
+            yield (
+                "collector",
+                "stock merges one directory per worker: no pattern, and no two with the same labels",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeOptions(WorkerServing, LabelledDirectories):
     """Options of `serve` and `check`."""
 
     also: Urls = option(
@@ -339,8 +380,8 @@ class ServeOptions(WorkerServing, WorkerDirectory):
         for url in self.also:
             if reason := self._not_beside(url):
                 yield "also", f"{url!r} {reason}"
-        if self.grpc_port is None:
-            yield _missing("grpc_port")
+        if not (self.grpc_port or self.listen_port):
+            yield _missing_port()
         yield from super()._problems()
 
     def _not_beside(self, url: str) -> str:
@@ -377,7 +418,10 @@ class DemoOptions(WorkerServing):
         same = {
             each.name: getattr(self, each.name) for each in fields(ServeOptions) if hasattr(self, each.name)
         }
-        same |= {"grpc_port": self.worker_port + DEMO_PORT_STEP * number, "multiproc_dir": directory}
+        same |= {
+            "grpc_port": self.worker_port + DEMO_PORT_STEP * number,
+            "multiproc_dir": (Directory(str(directory)),),
+        }
         return ServeOptions(**same | ({"listen_port": None} if self.workers > 1 else {}))
 
     @property
@@ -405,15 +449,10 @@ class DemoOptions(WorkerServing):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DumpOptions(WorkerExposition, WorkerDirectory):
+class DumpOptions(LabelledDirectories):
     """Options of `dump`."""
 
     format: Format = option("output", "the format to print", default="text")
-
-    def _problems(self) -> Iterator[Problem]:
-        if self.grpc_port is None and not (self.worker_addr or self.no_worker_addr_label):
-            yield _missing("grpc_port")
-        yield from super()._problems()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -514,6 +553,11 @@ def _missing(name: str) -> Problem:
     """Return the problem of a required option that is not given."""
     fallback = f" or {FALLBACK_DIRECTORY}" if name == "multiproc_dir" else ""
     return name, f"required; or set {variable(name)}{fallback}, or {name} in the --config file"
+
+
+def _missing_port() -> Problem:
+    name, reason = _missing("grpc_port")
+    return name, f"{reason}; or give {flag('listen_port')}"
 
 
 def _spelled(name: str, reason: str) -> str:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 from exporter import addresses, paths
 from exporter.model import RESERVED_LABELS
@@ -36,6 +36,21 @@ class Parser:
         from pydantic_core import core_schema  # noqa: PLC0415 - see above
 
         return core_schema.no_info_plain_validator_function(self.parse)
+
+
+class Directory(NamedTuple):
+    """A worker's directory, or a pattern that several match, and the labels that tell the worker from others."""
+
+    path: str
+    labels: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def is_pattern(self) -> bool:
+        """Whether directories may match it that have another path."""
+        return any(sign in self.path for sign in "*?[")
+
+
+DirectoryTuple: TypeAlias = tuple[Directory, ...]
 
 
 def _whole(low: int, high: int, what: str = "a number") -> Parser:
@@ -101,6 +116,26 @@ def _labels(value: object) -> dict[str, str]:
     return labels
 
 
+def _directories(value: object) -> DirectoryTuple:
+    if isinstance(value, tuple):  # as it is
+        return value
+    items = list(filter(None, value.splitlines())) or [value] if isinstance(value, str) else value
+    if not isinstance(items, list):
+        raise ValueError(f"{value!r} is not a directory or a list of directories")  # noqa: TRY004 - pydantic lets a TypeError through
+    return tuple(_directory(_text(item)) for item in items)
+
+
+def _directory(text: str) -> Directory:
+    """Split `PATH,NAME=VALUE,...`; the path may have commas too."""
+    path, *rest = text.split(",")
+    pairs: list[str] = []
+    while rest and "=" in rest[-1]:
+        pairs.insert(0, rest.pop())
+    if not (path or rest):
+        raise ValueError(f"{text!r} is not DIR or DIR,LABEL=VALUE: it names no directory")
+    return Directory(str(Path(",".join([path, *rest]))), tuple(_labels(pairs).items()))
+
+
 def _decimal(low: float, high: float, what: str = "a number of seconds") -> Parser:
     def parse(value: object) -> float:
         if (
@@ -141,6 +176,7 @@ def _liveness(value: object) -> str:
 
 Text = Annotated[str, Parser(_text)]
 File = Annotated[Path, Parser(lambda value: Path(_text(value)))]
+Directories = Annotated[DirectoryTuple, Parser(_directories)]
 Port = Annotated[int, _whole(1, addresses.MAX_PORT, "a port")]
 Host = Annotated[str, Parser(lambda value: addresses.bare_host(_text(value)))]
 Hosts = Annotated[tuple[str, ...], Parser(lambda value: tuple(map(addresses.bare_host, _items(value))))]

@@ -11,6 +11,7 @@ import pytest
 
 from exporter import __version__, cli
 from exporter.options import ALL, Options, ServeOptions, described, flag
+from exporter.values import Directory
 
 ROOT = Path(__file__).parents[1]
 WORKER = ["--grpc-port", "8001", "--multiproc-dir", "/d"]
@@ -85,7 +86,7 @@ def test_a_command_stands_anywhere(commands: Commands, place: int) -> None:
 def test_serve_is_the_default(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["smg-exporter", *WORKER])
     assert cli.main() == 0
-    assert commands.ran == [("serve", ServeOptions(grpc_port=8001, multiproc_dir=Path("/d")))]
+    assert commands.ran == [("serve", ServeOptions(grpc_port=8001, multiproc_dir=(Directory("/d"),)))]
 
 
 def test_every_kind_of_option_arrives(commands: Commands) -> None:

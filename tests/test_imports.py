@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     # What is on the command line, in environment and file. Only the last two know where from.
     "values": {"addresses", "model", "paths"},
     "options": {"addresses", "errors", "paths", "values"},
-    "option_sources": {"errors", "options", "strict_yaml"},
+    "option_sources": {"errors", "options", "strict_yaml", "values"},
     "forked": set(),
     # What the daemons share. They take plain values: no settings.
     "web": {"errors", "exposition", "logs", "paths", "printable", "strict_yaml", "threads"},
@@ -63,6 +63,7 @@ ALLOWED: dict[str, set[str]] = {
         "scraping",
         "service",
         "threads",
+        "values",
         "web",
     },
     "fleet": {

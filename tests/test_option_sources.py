@@ -17,6 +17,7 @@ from exporter.options import (
     ServeOptions,
     VerifyOptions,
 )
+from exporter.values import Directory
 from tests.support.settings import WORKER, problem, setenv
 
 CONFIG = Path(__file__).parents[1] / "config"
@@ -54,12 +55,30 @@ def test_the_worlds_directory_variable_comes_last(monkeypatch: pytest.MonkeyPatc
     file = tmp_path / "s.toml"
     file.write_text("multiproc_dir = '/from/file'")
     setenv(monkeypatch, PROMETHEUS_MULTIPROC_DIR="/from/world")
-    assert load(ServeOptions, {"grpc_port": "1"}).directory == Path("/from/world")
+    assert load(ServeOptions, {"grpc_port": "1"}).multiproc_dir == (Directory("/from/world"),)
     setenv(monkeypatch, SMG_EXPORTER_CONFIG=str(file))
-    assert load(ServeOptions, {"grpc_port": "1"}).directory == Path("/from/file")
+    assert load(ServeOptions, {"grpc_port": "1"}).multiproc_dir == (Directory("/from/file"),)
     setenv(monkeypatch, SMG_EXPORTER_MULTIPROC_DIR="/from/own")
-    assert load(ServeOptions, {"grpc_port": "1"}).directory == Path("/from/own")
-    assert load(ServeOptions, {"grpc_port": "1", "multiproc_dir": "/given"}).directory == Path("/given")
+    assert load(ServeOptions, {"grpc_port": "1"}).multiproc_dir == (Directory("/from/own"),)
+    assert load(ServeOptions, {"grpc_port": "1", "multiproc_dir": "/given"}).multiproc_dir == (
+        Directory("/given"),
+    )
+
+
+def test_several_directories_are_a_list_with_a_line_each_in_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    both = (Directory("/d,e", (("rank", "0"),)), Directory("/f", (("rank", "1"),)))
+    file = tmp_path / "s.toml"
+    file.write_text("multiproc_dir = ['/d,e,rank=0', '/f,rank=1']")
+    assert load(ServeOptions, {"grpc_port": "1", "config": str(file)}).multiproc_dir == both
+    setenv(monkeypatch, SMG_EXPORTER_MULTIPROC_DIR="/d,e,rank=0\n\n/f,rank=1\n")
+    assert load(ServeOptions, {"grpc_port": "1"}).multiproc_dir == both
+
+
+def test_the_worlds_directory_is_a_path_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    setenv(monkeypatch, PROMETHEUS_MULTIPROC_DIR="/d,rank=0")
+    assert load(ServeOptions, {"grpc_port": "1"}).multiproc_dir == (Directory("/d,rank=0"),)
 
 
 def test_the_config_of_the_command_line_goes_before_the_environments(
@@ -93,7 +112,7 @@ def test_a_list_replaces_a_weaker_list(monkeypatch: pytest.MonkeyPatch, tmp_path
 @pytest.mark.parametrize("name", ["max_requests", "label", "worker_addr", "config", "nope"])
 def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     setenv(monkeypatch, **{f"SMG_EXPORTER_{name.upper()}": ""})
-    assert load(ServeOptions, WORKER) == ServeOptions(grpc_port=8001, multiproc_dir=Path("/tmp/prom"))  # noqa: S108 - only named
+    assert load(ServeOptions, WORKER) == ServeOptions(grpc_port=8001, multiproc_dir=(Directory("/tmp/prom"),))  # noqa: S108 - only named
 
 
 @pytest.mark.parametrize(
@@ -273,8 +292,8 @@ def test_the_example_files_show_every_option_at_its_default(name: str) -> None:
 
 
 def has_default(option: Option) -> bool:
-    """Whether an option has a value where none is given."""
-    return any(
+    """Whether an option has a value where none is given, but that of another program's variable."""
+    return not option.default.startswith("$") and any(
         field.name == option.name and (field.default is not None)
         for options in (ServeOptions, DemoOptions, DumpOptions, VerifyOptions, FleetOptions)
         for field in fields(options)

@@ -25,9 +25,10 @@ from exporter.options import (
     flag,
     no_such_option,
 )
-from exporter.values import Size
+from exporter.values import Directory, Size
 
-WORKER: Mapping[str, Any] = {"grpc_port": 8001, "multiproc_dir": Path("/d")}
+SEVERAL = tuple(Directory(f"/d/{rank}", (("rank", rank),)) for rank in "01")
+WORKER: Mapping[str, Any] = {"grpc_port": 8001, "multiproc_dir": (Directory("/d"),)}
 EVERY = (ServeOptions, DemoOptions, DumpOptions, VerifyOptions, FleetOptions, HealthcheckOptions)
 
 
@@ -85,19 +86,40 @@ def test_a_public_worker_with_a_loopback_address_may_be_taken_for_another(
     given: Mapping[str, Any],
     ambiguous: bool,  # noqa: FBT001 - a table's column
 ) -> None:
-    assert ServeOptions(grpc_port=8001, multiproc_dir=Path("/d"), **given).has_ambiguous_address == ambiguous
+    assert (
+        ServeOptions(grpc_port=8001, multiproc_dir=(Directory("/d"),), **given).has_ambiguous_address
+        == ambiguous
+    )
 
 
 def test_what_is_derived_from_nothing_says_so() -> None:
-    with pytest.raises(SettingsError, match="--grpc-port: required"):
-        _ = ServeOptions().static_labels
-    with pytest.raises(SettingsError, match="--multiproc-dir: required"):
-        _ = VerifyOptions().directory
+    with pytest.raises(SettingsError, match=r"--grpc-port: required; .*; or give --listen-port"):
+        _ = ServeOptions().metrics_port
+
+
+def test_without_a_port_there_is_no_label_unless_an_address_is_given() -> None:
+    assert ServeOptions(listen_port=9100).static_labels == {}
+    assert ServeOptions(listen_port=9100).port_rule == "chosen by --listen-port"
+    assert ServeOptions(listen_port=9100, worker_addr="app").static_labels == {"worker_addr": "app"}
+
+
+def test_directories_with_the_same_labels_are_one_workers() -> None:
+    given = (
+        Directory("/c", (("rank", "1"), ("zone", "a"))),
+        Directory("/a", (("rank", "0"), ("zone", "a"))),
+        Directory("/b", (("zone", "a"), ("rank", "1"))),
+    )
+    assert ServeOptions(multiproc_dir=given).workers == {
+        (("rank", "0"), ("zone", "a")): ["/a"],
+        (("rank", "1"), ("zone", "a")): ["/c", "/b"],
+    }
 
 
 def test_a_demo_is_served_as_it_says() -> None:
     served = DemoOptions(ranks=4, label={"a": "1"}, listen_host=("::1",)).serving(Path("/d"))
-    expected = ServeOptions(grpc_port=8001, multiproc_dir=Path("/d"), label={"a": "1"}, listen_host=("::1",))
+    expected = ServeOptions(
+        grpc_port=8001, multiproc_dir=(Directory("/d"),), label={"a": "1"}, listen_host=("::1",)
+    )
     assert served == expected
 
 
@@ -131,7 +153,7 @@ def test_a_size_is_shown_as_it_is_written(size: int, text: str) -> None:
     ("options", "names"),
     [
         (ServeOptions(), ["grpc_port", "multiproc_dir"]),
-        (ServeOptions(listen_port=1, worker_addr="w"), ["grpc_port", "multiproc_dir"]),
+        (ServeOptions(listen_port=1), ["multiproc_dir"]),
         (ServeOptions(**WORKER), []),
         (DemoOptions(workers=16, listen_host=("::1",)), []),
         (DemoOptions(worker_addr="w", web_config=Path("w")), []),
@@ -145,14 +167,20 @@ def test_a_size_is_shown_as_it_is_written(size: int, text: str) -> None:
             ["max_file_size"],
         ),
         (
-            DumpOptions(multiproc_dir=Path("/d"), worker_addr="w", collector="stock", per_process=True),
+            DumpOptions(
+                multiproc_dir=(Directory("/d"),), worker_addr="w", collector="stock", per_process=True
+            ),
             ["per_process"],
         ),
         (DemoOptions(), []),
         (DemoOptions(worker_addr="w", no_worker_addr_label=True), ["worker_addr"]),
-        (DumpOptions(), ["grpc_port", "multiproc_dir"]),
-        (DumpOptions(worker_addr="w"), ["multiproc_dir"]),
-        (DumpOptions(no_worker_addr_label=True), ["multiproc_dir"]),
+        (DumpOptions(), ["multiproc_dir"]),
+        (DumpOptions(multiproc_dir=SEVERAL), []),
+        (DumpOptions(multiproc_dir=SEVERAL, collector="stock"), []),
+        (DumpOptions(multiproc_dir=SEVERAL, label={"rank": "7"}), ["multiproc_dir"]),
+        (DumpOptions(multiproc_dir=(*SEVERAL, Directory("/d"))), ["multiproc_dir"]),
+        (DumpOptions(multiproc_dir=(Directory("/d/*"),), collector="stock"), ["collector"]),
+        (DumpOptions(multiproc_dir=(Directory("/d"), Directory("/e")), collector="stock"), ["collector"]),
         (VerifyOptions(), ["multiproc_dir"]),
         (FleetOptions(), ["worker"]),
         (FleetOptions(workers_file=Path("f")), []),

@@ -87,7 +87,9 @@ def test_each_endpoint_is_named() -> None:
 
 def test_each_own_metric_is_named_and_no_other() -> None:
     also = AlsoTelemetry(lambda: [AlsoStatus("http://localhost:1/metrics")])
-    told = (one.family for one in (*Telemetry(dict).tell(), *WorkerTelemetry(a_worker).tell(), *also.tell()))
+    of_worker = WorkerTelemetry(a_worker, among_several=True)
+    of_process = Telemetry(dict, conflicts=int)
+    told = (one.family for each in (of_process, of_worker, also) for one in each.tell())
     own = {family_name(one.name, one.type, Format.TEXT_0_0_4) for one in told if "process_" not in one.name}
     of_fleet = {one.family.name for one in target_metrics((), {})}
     assert set(re.findall("smg_exporter_[a-z_]+", README)) <= own | of_fleet

@@ -6,6 +6,7 @@ import pytest
 
 from exporter.option_sources import load
 from exporter.options import ServeOptions
+from exporter.values import Directory
 from tests.support.settings import WORKER, given, problem, setenv
 
 
@@ -46,6 +47,36 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_a_good_value(name: str, text: Any, value: object) -> None:
     assert getattr(load(*given(name, text)), name) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "directory"),
+    [
+        ("/d", Directory("/d")),
+        ("/d/", Directory("/d")),
+        ("d/dp*,rank=0", Directory("d/dp*", (("rank", "0"),))),
+        ("/d,rank=0,zone=a b", Directory("/d", (("rank", "0"), ("zone", "a b")))),
+        ("/a,b=c,d", Directory("/a,b=c,d")),
+        ("/a,b,c=1", Directory("/a,b", (("c", "1"),))),
+        ("/a=b", Directory("/a=b")),
+    ],
+)
+def test_a_directory_may_have_labels(text: str, directory: Directory) -> None:
+    assert load(ServeOptions, {"grpc_port": "1", "multiproc_dir": [text]}).multiproc_dir == (directory,)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("/d,rank=", "'rank=' is not NAME=VALUE, the name of letters, digits and _, the value a text"),
+        ("/d,a-b=1", "'a-b=1' is not NAME=VALUE, the name of letters, digits and _, the value a text"),
+        ("/d,pid=1", "'pid=1' is not allowed: le, quantile, pid, worker_addr and __* are taken"),
+        ("/d,x=1,x=2", "'x=2' is not allowed: x has a value, '1'"),
+        (",rank=0", "',rank=0' is not DIR or DIR,LABEL=VALUE: it names no directory"),
+    ],
+)
+def test_a_directory_with_bad_labels(text: str, reason: str) -> None:
+    assert problem({"grpc_port": "1", "multiproc_dir": ["/d", text]}) == f"--multiproc-dir: {reason}"
 
 
 def test_labels_keep_their_order() -> None:

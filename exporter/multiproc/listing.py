@@ -1,11 +1,12 @@
-"""Lists the worker's directory: which of its `.db` entries are multiprocess files, by their names."""
+"""Lists a worker's directory: which of its `.db` entries are multiprocess files, by their names."""
 
 import os
 import re
 import stat
 import sys
+import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import compress, filterfalse
 from operator import is_not
 from typing import NamedTuple
@@ -19,6 +20,13 @@ _BAD_NAME = Fault(
     "bad_name", "is not named TYPE_WRITER.db or gauge_MODE_WRITER.db with a known type and mode"
 )
 _NOT_REGULAR = Fault("not_regular", "is not a regular file")
+
+
+_RELIST = 4.0
+"""Seconds after which a directory is listed even if its mtime is unchanged: some file systems do not update it."""
+
+_CLOCK_TICK = 0.1
+"""Seconds within which two changes of a directory may leave the same mtime."""
 
 
 class Listed(NamedTuple):
@@ -43,6 +51,27 @@ class Listing:
     """The multiprocess files, by name."""
     skipped: Mapping[str, Fault]
     """Why other `.db` entries do not count, by name."""
+    directories: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """(st_dev, st_ino) of each directory listed, by path."""
+
+
+class Lister:
+    """Lists a directory again and again, but not while its mtime shows that nothing came or went."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._listed = 0.0
+
+    def list(self, before: Listing | None) -> Listing:
+        """List the directory; return `before`, the last listing, if nothing changed. Raises OSError."""
+        now = time.time()
+        if before and self._listed <= now < self._listed + _RELIST:
+            info = os.stat(self._path)  # noqa: PTH116 - a plain string all the way
+            is_same = (info.st_dev, info.st_ino) == before.identity
+            if is_same and info.st_mtime + _CLOCK_TICK < self._listed:
+                return before
+        self._listed = now
+        return list_directory(self._path, before)
 
 
 def list_directory(path: str, before: Listing | None = None) -> Listing:
@@ -52,7 +81,7 @@ def list_directory(path: str, before: Listing | None = None) -> Listing:
     """
     directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return _list(directory, before)
+        return _list(path, directory, before)
     finally:
         os.close(directory)
 
@@ -69,10 +98,10 @@ def gone_names(files: Mapping[str, object], before: Mapping[str, object]) -> lis
 
 def stock_pid(name: str) -> str:
     """Return the pid in the name of a gauge's file as prometheus_client does: cut off the third part's end."""
-    return name.split("_")[2][: -len(".db")]
+    return name.rpartition("/")[2].split("_")[2][: -len(".db")]
 
 
-def _list(directory: int, before: Listing | None) -> Listing:
+def _list(path: str, directory: int, before: Listing | None) -> Listing:
     info = os.fstat(directory)
     identity = info.st_dev, info.st_ino
     if before and before.identity != identity:
@@ -95,7 +124,7 @@ def _list(directory: int, before: Listing | None) -> Listing:
                     news = True
     if before and not news and len(files) == len(known) and skipped == before.skipped:
         return before
-    return Listing(identity, files, skipped)
+    return Listing(identity, files, skipped, {path: identity})
 
 
 def _look_at(entry: "os.DirEntry[str]") -> Listed | Fault | None:

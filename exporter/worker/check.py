@@ -13,7 +13,7 @@ from exporter.service.run import load_access
 from exporter.worker.also import fetching
 from exporter.worker.parts import Parts
 from exporter.worker.serve import AMBIGUOUS_ADDRESS, WAY_OUT, endpoint
-from exporter.worker.status import AlsoStatus
+from exporter.worker.status import AlsoStatus, WorkerStatus
 
 
 def check(options: ServeOptions) -> int:
@@ -24,15 +24,19 @@ def check(options: ServeOptions) -> int:
     with suppress(ScrapeError):  # the status reports the error
         parts.scraper.bodies([])
     status = parts.status()
-    (worker,) = status.workers
-    is_down = worker.worker_up is False and not worker.problem
 
     def is_same(facts: Mapping[str, Any]) -> bool:
-        return all(facts.get(name) == getattr(worker, name) for name in ("directory", "worker_addr"))
+        served = [facts] if len(status.workers) == 1 else facts.get("workers")
+        theirs = [one for one in served if isinstance(one, Mapping)] if isinstance(served, list) else []
+        names = ("directory", "worker_addr")
+        ours = [[getattr(worker, name) for name in names] for worker in status.workers]
+        return ours == [[one.get(name) for name in names] for one in theirs]
 
     where = endpoint(options)
-    can_listen, port = check_port(where, is_same, "this worker")
-    print(f"worker      {options.worker_address}")
+    can_listen, port = check_port(
+        where, is_same, "this worker" if len(status.workers) == 1 else "these workers"
+    )
+    print(f"worker      {options.worker_address or 'no address'}")
     if options.has_ambiguous_address:
         print(f"            {AMBIGUOUS_ADDRESS}: {WAY_OUT}")
     print(f"labels      {_list(f'{name}={value}' for name, value in options.static_labels.items())}")
@@ -40,6 +44,18 @@ def check(options: ServeOptions) -> int:
     for url in urls(where, access, options.telemetry_path):
         print(f"url         {url}")
     print(f"collector   {status.collector}")
+    for worker in status.workers:
+        if len(status.workers) > 1:
+            print(f"\nworker {status.name_of(worker)}")
+        _print(worker)
+    for also in asyncio.run(_fetch(options)):
+        print(f"also        {also.url}: {f'{also.samples} samples' if also.up else printable(also.problem)}")
+    can_serve = all(worker.ready and worker.worker_up is not False for worker in status.workers)
+    return 0 if can_listen and can_serve else 1
+
+
+def _print(worker: WorkerStatus) -> None:
+    is_down = worker.worker_up is False and not worker.problem
     print(f"directory   {worker.problem or f'{worker.directory}: readable'}")
     print(f"processes   {_counts(worker.process_counts)}{': the worker is down' if is_down else ''}")
     print(f"files       {_counts(worker.file_counts)}")
@@ -47,9 +63,6 @@ def check(options: ServeOptions) -> int:
         if file.reason:
             print(f"            {printable(file.name)} {file.reason}")
     print(f"series      {worker.series}")
-    for also in asyncio.run(_fetch(options)):
-        print(f"also        {also.url}: {f'{also.samples} samples' if also.up else printable(also.problem)}")
-    return 0 if can_listen and worker.ready and not is_down else 1
 
 
 async def _fetch(options: ServeOptions) -> list[AlsoStatus]:

@@ -1,5 +1,6 @@
-"""The status page of a worker: a `Status` as HTML."""
+"""The status page: a `Status` as HTML."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from exporter import paths
@@ -12,49 +13,51 @@ LONGEST_LIST = 200
 
 def render(status: Status, *, telemetry_path: str, now: float) -> str:
     """Return the page at the time `now`, in Unix seconds. Every value is escaped."""
-    (worker,) = status.workers
-    state = _state(worker)
+    is_lone = len(status.workers) == 1
+    state = _state(status.workers[0]) if is_lone else _common_state(status.workers)
+    names = dict.fromkeys(worker.worker_addr for worker in status.workers)
     return html.page(
         "smg-exporter",
         state,
-        title=f"{state.headline}: {worker.worker_addr}",
+        title=f"{state.headline}: {', '.join(names)}",
         version=status.version,
         started=status.started,
         now=now,
         details={
-            "Worker": html.text(worker.worker_addr),
-            "Directory": html.text(worker.directory) + html.problem(worker.problem),
+            "Worker": html.text(", ".join(names)),
+            "Directory": "<br>".join(
+                html.text(worker.directory) + html.problem(worker.problem) for worker in status.workers
+            ),
             "Collector": html.text(status.collector),
         },
-        figures=_figures(status, worker, now),
+        figures=_figures(status, now),
         sections=[
-            _skipped(worker),
+            "" if is_lone else html.section("Workers", _workers(status)),
+            *(
+                _of_worker(worker, "" if is_lone else f" of {status.name_of(worker)}")
+                for worker in status.workers
+            ),
             _also(status),
             html.halves(
-                html.section("Processes", _processes(worker)),
-                html.section("Files", _files(worker)),
                 html.section("Last scrape", _phases(status)),
                 html.endpoints(
                     [
-                        (telemetry_path, "the worker's metrics"),
+                        (telemetry_path, "the worker's metrics" if is_lone else "the workers' metrics"),
                         (paths.STATUS, "this page as JSON"),
                         (paths.READY[0], "readiness: 503 while no file can be served"),
                         (paths.HEALTHY[0], "health: 200 while the exporter runs"),
                     ]
                 ),
             ),
-            _errors(worker),
+            _errors(status),
         ],
     )
 
 
 def _state(worker: WorkerStatus) -> html.State:
     count = sum(worker.process_counts.values())
-    live = worker.process_counts.get("live", 0)
     if worker.worker_up:
-        return html.State(
-            "up", "Worker is up", f"{live} of {html.count(count, 'process', 'processes')} live."
-        )
+        return html.State("up", "Worker is up", _live(worker))
     if worker.worker_up is None:
         remark = (
             "The writers' names hold no pid, their processes cannot be looked up from here, or --liveness is off."
@@ -67,24 +70,64 @@ def _state(worker: WorkerStatus) -> html.State:
     return html.State("down", headline, "The worker's counters are still served.")
 
 
-def _figures(status: Status, worker: WorkerStatus, now: float) -> Sequence[tuple[str, str]]:
-    states = worker.file_counts
-    read = sum(states.get(state, 0) for state in PROCESS_STATES)
+def _live(worker: WorkerStatus) -> str:
+    """Return how many processes live. Those that ended may have done so by design, and are not missed."""
+    live, dead = (worker.process_counts.get(state, 0) for state in ("live", "dead"))
+    ended = f"; {dead:,} {'has' if dead == 1 else 'have'} ended" if dead else ""
+    return f"{html.count(live, 'process', 'processes')} live{ended}."
+
+
+def _common_state(workers: Sequence[WorkerStatus]) -> html.State:
+    up, down = (sum(worker.worker_up is is_up for worker in workers) for is_up in (True, False))
+    tone = "up" if up == len(workers) else "down" if down == len(workers) else "unknown"
+    remark = f"{down} down, liveness of {len(workers) - up - down} unknown." if up < len(workers) else ""
+    return html.State(tone, f"{up} of {html.count(len(workers), 'worker', 'workers')} up", remark)
+
+
+def _workers(status: Status) -> str:
+    """Return a table of all workers."""
+    return html.table(
+        html.row(
+            html.code(status.name_of(worker)),
+            _tinted({True: "live", False: "dead", None: "unknown"}[worker.worker_up]),
+            html.text(_live(worker) if worker.worker_up else worker.problem),
+            f"{worker.series:,} series",
+            html.text(
+                f"left out of {sum(worker.left_out.values()):,} answers"
+                if any(worker.left_out.values())
+                else ""
+            ),
+        )
+        for worker in status.workers
+    )
+
+
+def _of_worker(worker: WorkerStatus, of_it: str) -> str:
+    """Return the sections on one worker; `of_it` ends their headings."""
+    return _skipped(worker, of_it) + html.halves(
+        html.section(f"Processes{of_it}", _processes(worker)), html.section(f"Files{of_it}", _files(worker))
+    )
+
+
+def _figures(status: Status, now: float) -> Sequence[tuple[str, str]]:
+    states = sum((Counter(worker.file_counts) for worker in status.workers), Counter())
+    read = sum(states[state] for state in PROCESS_STATES)
+    updates = [worker.last_update for worker in status.workers if worker.last_update is not None]
     return [
-        (f"{worker.series:,}", "series"),
+        (f"{sum(worker.series for worker in status.workers):,}", "series"),
         (f"{read:,}", "files read"),
-        (f"{states.get('skipped', 0):,}", "files skipped"),
+        (f"{states['skipped']:,}", "files skipped"),
         (html.ago(status.last_scrape, now), "last scrape"),
-        (html.ago(worker.last_update, now), "last update"),
+        (html.ago(max(updates, default=None), now), "last update"),
     ]
 
 
-def _skipped(worker: WorkerStatus) -> str:
+def _skipped(worker: WorkerStatus, of_it: str) -> str:
     skipped = [file for file in worker.files if file.state == "skipped"]
     if not skipped:
         return ""
     rows = [html.row(html.code(file.name), html.text(file.reason)) for file in skipped[:LONGEST_LIST]]
-    return html.section("Skipped files", html.table(rows) + html.rest(len(skipped), LONGEST_LIST))
+    return html.section(f"Skipped files{of_it}", html.table(rows) + html.rest(len(skipped), LONGEST_LIST))
 
 
 def _also(status: Status) -> str:
@@ -135,11 +178,11 @@ def _phases(status: Status) -> str:
     return html.table(rows)
 
 
-def _errors(worker: WorkerStatus) -> str:
+def _errors(status: Status) -> str:
+    errors = sum((Counter(worker.file_errors) for worker in status.workers), Counter())
     rows = [
         f'<tr><th>{html.text(reason)}</th><td class="number">{count:,}</td></tr>'
-        for reason, count in sorted(worker.file_errors.items())
-        if count
+        for reason, count in sorted(errors.items())
     ]
     if not rows:
         return ""

@@ -10,16 +10,21 @@ from exporter.exposition.combine import Combiner
 from exporter.model import Labels, Snapshot
 from exporter.multiproc.engine import Engine
 from exporter.multiproc.fileset import FileSet, Liveness
+from exporter.multiproc.span import Span
 from exporter.options import DumpOptions, ServeOptions
 from exporter.service.engine_views import EngineViews
+from exporter.values import Directory
 from exporter.worker.also import Also
 from exporter.worker.room import Room
 from exporter.worker.scrape import Scraper
 from exporter.worker.status import AlsoStatus, Status
 from exporter.worker.stock import StockCollector
 from exporter.worker.telemetry import AlsoTelemetry, Telemetry, own_names
-from exporter.worker.watch import Watcher
+from exporter.worker.watch import EventsAndTicks, Watcher
 from exporter.worker.worker import Collector, Worker
+
+_SPAN_TICK = 1.0
+"""Seconds between two looks at a worker's several directories."""
 
 _name = attrgetter("family.name")
 
@@ -33,8 +38,23 @@ class Parts:
         """Build and connect the parts. `also` is served too. `quiet`: do not log what happens to the workers."""
         labels = tuple(options.static_labels.items())
         names = reserved_names(options)
-        self.room = Room([make_worker(options, str(options.directory), labels, names, quiet=quiet)])
-        self.telemetry = Telemetry(lambda: self.scraper.durations, labels)
+        workers = options.workers
+        self.room = Room(
+            make_worker(
+                options,
+                paths,
+                (*labels, *own_labels),
+                names,
+                among_several=len(workers) > 1,
+                quiet=quiet,
+            )
+            for own_labels, paths in workers.items()
+        )
+        self.telemetry = Telemetry(
+            lambda: self.scraper.durations,
+            labels,
+            conflicts=(lambda: self.scraper.conflicts) if len(workers) > 1 else None,
+        )
         self.scraper = Scraper(
             lambda: self.room.workers,
             list if options.no_self_metrics else self._own_metrics,
@@ -76,9 +96,18 @@ def reserved_names(options: ServeOptions | DumpOptions) -> set[str]:
 
 
 def make_worker(
-    options: ServeOptions | DumpOptions, directory: str, labels: Labels, names: set[str], *, quiet: bool
+    options: ServeOptions | DumpOptions,
+    patterns: Sequence[str],
+    labels: Labels,
+    names: set[str],
+    *,
+    among_several: bool,
+    quiet: bool,
 ) -> Worker:
-    """Return a worker that merges as `options` say; `names` are those of own metrics, which it may not use."""
+    """Return a worker that merges, as `options` say, the files of all directories that match `patterns`.
+
+    `names` are those of own metrics, which it may not use.
+    """
 
     def make_engine(file_set: Callable[[], FileSet]) -> Collector:
         if options.collector == "stock":
@@ -92,5 +121,15 @@ def make_worker(
             reserved_names=names,
         )
 
-    watcher = Watcher(directory, Liveness(options.liveness), quiet=quiet)
-    return Worker(watcher, make_engine, labels, quiet=quiet)
+    watcher = make_watcher(patterns, Liveness(options.liveness), quiet=quiet)
+    return Worker(watcher, make_engine, labels, among_several=among_several, quiet=quiet)
+
+
+def make_watcher(patterns: Sequence[str], liveness: Liveness, *, quiet: bool) -> Watcher:
+    """Return the watcher of a directory, or of all directories that match patterns."""
+    if len(patterns) == 1 and not Directory(patterns[0]).is_pattern:
+        return Watcher(patterns[0], liveness, quiet=quiet)
+    span = Span(patterns)
+    # There is no event where a directory comes: a look must find it.
+    waker = EventsAndTicks(_SPAN_TICK)
+    return Watcher(span.base, liveness, waker, lister=span, name=", ".join(patterns), quiet=quiet)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from exporter.model import Snapshot
 from exporter.service.engine_views import Reads
-from exporter.worker.status import common_problem
+from exporter.worker.status import Summary, common_problem
 from exporter.worker.worker import Worker
 
 
@@ -52,7 +52,7 @@ class Room:
 
     def last_reads(self) -> Reads:
         """Return what the last read of each worker gave, by its directory."""
-        return {worker.watcher.current.directory: worker.last_read() for worker in self.workers}
+        return {worker.watcher.name: worker.last_read() for worker in self.workers}
 
     def tell(self) -> list[Snapshot]:
         """Return the own metrics of each worker."""
@@ -61,7 +61,12 @@ class Room:
     @property
     def problem(self) -> str:
         """Why none of the workers' metrics can be served; empty if those of one can."""
-        return common_problem([worker.summary() for worker in self.workers])
+        return common_problem(self.summaries)
+
+    @property
+    def summaries(self) -> list[Summary]:
+        """What is known of each worker, in short."""
+        return [worker.summary() for worker in self.workers]
 
     def stuck(self, longest: float) -> str:
         """Return what keeps all workers busy for more than `longest` seconds; an empty text if one is free."""

@@ -203,8 +203,8 @@ class Scraper:
         batch.representations.update(representations)
         batch.parts = self._parts()
         for part in batch.parts:
-            part.read()
-            batch.take(part, None)
+            _, error = outcome_of(part.read)
+            batch.take(part, error)
         return self._answer(batch)
 
     # --- From a batch's begin to its end ---

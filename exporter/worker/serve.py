@@ -13,6 +13,7 @@ from exporter.web.listen import Endpoint
 from exporter.worker.also import Also, fetching
 from exporter.worker.app import make_app
 from exporter.worker.parts import Parts, reserved_names
+from exporter.worker.status import common_problem
 
 AMBIGUOUS_ADDRESS = "workers on other hosts may have the same address"
 WAY_OUT = "set --grpc-host to what others call this host"
@@ -45,9 +46,10 @@ class WorkerDaemon:
 
     def __init__(self, options: ServeOptions, also: Sequence[Also] = ()) -> None:
         self.metrics_path = options.telemetry_path
-        self.facts = {"directory": options.directory, "worker": options.worker_address}
         self._parts = parts = Parts(options, also)
         self._room = parts.room
+        directories = (worker.watcher.name for worker in parts.room.workers)
+        self.facts = {"directory": ", ".join(directories), "worker": options.worker_address}
         self.app = make_app(
             parts.scraper,
             lambda: self.problem,
@@ -78,15 +80,15 @@ class WorkerDaemon:
         await self._room.look()
 
     def summary(self, port: int) -> str:
-        """Return the worker's state in one line."""
-        (worker,) = self._room.workers
-        summary = worker.summary()
-        if summary.problem:
-            return f"waiting for {summary.problem}"
-        down = "the worker is down; " if summary.worker_up is False else ""
-        count = sum(summary.process_counts.values())
-        processes = f"{count} process{'es' * (count != 1)}"
-        return f"{down}serving {summary.series} series of {processes} on port {port}"
+        """Return the workers' state in one line."""
+        workers = self._room.summaries
+        if problem := common_problem(workers):
+            return f"waiting for {problem}"
+        is_down = all(worker.worker_up is False for worker in workers)
+        count = sum(sum(worker.process_counts.values()) for worker in workers)
+        what = f"{sum(worker.series for worker in workers)} series of {count} process{'es' * (count != 1)}"
+        several = f" of {len(workers)} workers" if len(workers) > 1 else ""
+        return f"{'the worker is down; ' * is_down}serving {what}{several} on port {port}"
 
     def stuck(self, longest: float) -> str:
         """Return which look or read has been running for more than `longest` seconds; an empty text if none has."""

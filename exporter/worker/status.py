@@ -12,24 +12,25 @@ PROCESS_STATES = ("live", "dead", "unknown")
 FILE_STATES = (*PROCESS_STATES, "removed", "skipped")
 
 
-def problem(files: "FileSet", *, failure: str, progress: "Progress | None", readable: int) -> str:
+def problem(
+    files: "FileSet", *, directory: str, failure: str, progress: "Progress | None", readable: int
+) -> str:
     """Return why none of the worker's metrics can be served, for `/readyz` above all; an empty text if they can.
 
-    `failure` is that of the last read, `progress` that of the first one, and `readable` the number of files that count.
+    `directory` is its name for people, `failure` that of the last read, `progress` that of the first one, and
+    `readable` the number of files that count.
     """
     if reason := files.problem or failure:
         return reason
     if not files.listing:
-        return f"{files.directory}: not listed yet"
+        return f"{directory}: not listed yet"
     if files.files and progress:
-        return f"{files.directory}: read {progress.read:,} of {len(files.files):,} files so far"
+        return f"{directory}: read {progress.read:,} of {len(files.files):,} files so far"
     if readable:
         return ""
     if count := len(files.files) + len(files.skipped):
-        return f"{files.directory}: none of its {count} .db files can be read"
-    return (
-        f"{files.directory}: no .db file yet; is the worker running, with PROMETHEUS_MULTIPROC_DIR set to it?"
-    )
+        return f"{directory}: none of its {count} .db files can be read"
+    return f"{directory}: no .db file yet; is the worker running, with PROMETHEUS_MULTIPROC_DIR set to it?"
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,12 @@ class Status:
     def problem(self) -> str:
         """Why no worker's metrics can be served; empty if those of one can."""
         return common_problem(self.workers)
+
+    def name_of(self, worker: Summary) -> str:
+        """Return the labels that tell a worker from the others; its directory, if there are none."""
+        common = set.intersection(*(set(other.labels.items()) for other in self.workers))
+        own = (f"{name}={value}" for name, value in worker.labels.items() if (name, value) not in common)
+        return ", ".join(own) or worker.directory
 
     def as_json(self) -> dict[str, Any]:
         """Return the status as plain JSON values; the facts of a lone worker stand beside the exporter's."""

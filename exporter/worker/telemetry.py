@@ -12,6 +12,11 @@ _OF_PROCESS = {
     "smg_exporter_scrape_duration_seconds": ("Seconds that the last scrape took, by phase.", "phase"),
     "smg_exporter_scrapes_total": ("Scrapes by HTTP status code; 499: the client went away.", "code"),
 }
+_OF_SEVERAL = {
+    "smg_exporter_conflicting_families": (
+        "Families that the last answer lacks, as an earlier worker has their name for another type.",
+    ),
+}
 _OF_WORKER = {
     "smg_exporter_file_errors_total": (
         "Files skipped and samples left out since the start, by reason.",
@@ -49,10 +54,17 @@ class Telemetry(OwnMetrics):
     """The metrics of the process: scrape counts, and how long scrapes take."""
 
     def __init__(
-        self, durations: Callable[[], Mapping[str, float]], labels: Collection[tuple[str, str]] = ()
+        self,
+        durations: Callable[[], Mapping[str, float]],
+        labels: Collection[tuple[str, str]] = (),
+        conflicts: Callable[[], int] | None = None,
     ) -> None:
-        """`durations` returns the seconds of the last scrape by phase; `labels` are added to every series."""
-        super().__init__(_OF_PROCESS, lambda: _of_process(durations()), PHASES, labels)
+        """`durations` returns the seconds of the last scrape by phase; `labels` are added to every series.
+
+        `conflicts` returns how many families the last answer lacks, where there may be several workers.
+        """
+        described = _OF_PROCESS | (_OF_SEVERAL if conflicts else {})
+        super().__init__(described, lambda: _of_process(durations(), conflicts), PHASES, labels)
 
 
 class WorkerTelemetry:
@@ -108,11 +120,12 @@ class AlsoTelemetry:
 def own_names() -> set[str]:
     """Return every name that own metrics may take up in an exposition."""
     others = make_metrics(_OF_WORKER | _AMONG_SEVERAL | _OF_ALSO).values()
-    return Telemetry(dict).names.union(*(metric.names for metric in others))
+    return Telemetry(dict, conflicts=int).names.union(*(metric.names for metric in others))
 
 
-def _of_process(durations: Mapping[str, float]) -> Mapping[str, Told]:
+def _of_process(durations: Mapping[str, float], conflicts: Callable[[], int] | None) -> Mapping[str, Told]:
     return {
+        "smg_exporter_conflicting_families": {(): conflicts() if conflicts else None},
         "smg_exporter_scrape_duration_seconds": {(phase,): durations.get(phase, 0.0) for phase in PHASES},
     }
 

@@ -22,6 +22,7 @@ from exporter.multiproc.engine import Engine
 from exporter.multiproc.evidence import HostEvidence
 from exporter.multiproc.fileset import FileSet, Liveness, Plan, decide, unreadable
 from exporter.multiproc.listing import list_directory
+from exporter.multiproc.span import matches
 from exporter.options import VerifyOptions
 from exporter.printable import printable
 
@@ -33,10 +34,21 @@ _ROUNDING = 1e-12
 
 
 def verify(options: VerifyOptions) -> int:
-    """Compare `options.rounds` times, and print all differences; exit code 1 if any, or nothing to compare."""
+    """Compare each directory; exit code 1 if anything differs, or nothing can be compared."""
+    directories = list(matches(each.path for each in options.multiproc_dir))
+    codes = []
+    for directory in directories:
+        if len(directories) > 1:
+            print(f"{printable(directory)}:")
+        codes.append(_verify(directory, options))
+    return max(codes)
+
+
+def _verify(directory: str, options: VerifyOptions) -> int:
+    """Compare `options.rounds` times, and print all differences; return 1 if any, or nothing to compare, else 0."""
     faults = 0
     with tempfile.TemporaryDirectory(prefix="smg-exporter-verify-") as copies:
-        comparison = _Comparison(options, copies)
+        comparison = _Comparison(directory, options, copies)
         for number in range(1, options.rounds + 1):
             files = comparison.look()
             if not (files.files or files.skipped):
@@ -53,10 +65,10 @@ def verify(options: VerifyOptions) -> int:
 class _Comparison:
     """Both merges of one directory, round by round."""
 
-    def __init__(self, options: VerifyOptions, copies: str) -> None:
+    def __init__(self, directory: str, options: VerifyOptions, copies: str) -> None:
         self._options = options
         self._copies = copies
-        self._files = FileSet(str(options.directory))
+        self._files = FileSet(directory)
         self._copied = FileSet(copies)
         self._engine = self._new_engine()
 

@@ -1,4 +1,4 @@
-"""The worker's directory over time: when to look at it, and the file set that a look gives.
+"""A worker's directory over time: when to look at it, and the file set that a look gives.
 
 Directory events are only hints; what a look finds is what counts. A look is done at each event, at regular ticks, and
 before a scrape if the last look is too old. Only a look replaces the file set, and a file set is immutable.
@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import Protocol
 
@@ -18,8 +18,9 @@ from watchfiles import awatch
 from exporter.logs import by_number, fields, some
 from exporter.multiproc.evidence import HostEvidence
 from exporter.multiproc.fileset import Evidence, FileSet, Liveness, decide, unreadable
-from exporter.multiproc.listing import Listing, list_directory
+from exporter.multiproc.listing import Lister
 from exporter.multiproc.processes import alone_in_pid_namespace
+from exporter.multiproc.span import Span
 from exporter.threads import in_thread
 
 _TICK = 5.0
@@ -36,12 +37,6 @@ _HURRIED_TICK = 0.1
 
 _FRESH = 0.5
 """Seconds for which a scrape may use the last look."""
-
-_RELIST = 4.0
-"""Seconds after which a directory is listed even if its mtime is unchanged: some file systems do not update it."""
-
-_CLOCK_TICK = 0.1
-"""Seconds within which two changes of a directory may leave the same mtime."""
 
 _EVENT_STEP = 400
 """watchfiles' polling interval in milliseconds; its default of 50 costs more CPU than all scrapes."""
@@ -71,15 +66,20 @@ class Watcher:
         liveness: Liveness,
         waker: Waker | None = None,
         evidence: Evidence | None = None,
+        lister: Lister | Span | None = None,
         *,
+        name: str = "",
         quiet: bool = False,
     ) -> None:
         """Look at `directory` whenever `waker` says so; at directory events and ticks by default.
 
-        `quiet`: do not log changes.
+        `lister` lists it, or several directories below it; `name` is what messages call it. `quiet`: do not log
+        changes.
         """
         if liveness is Liveness.AUTO and alone_in_pid_namespace():
             liveness = Liveness.OFF
+        self.name = name or directory
+        """The directory, or the patterns of several, for messages."""
         self.current = FileSet(directory)
         """The file set as of the last look."""
         self.last_look: float | None = None
@@ -87,12 +87,12 @@ class Watcher:
         self.busy_since: float | None = None
         """When the running look began, by the same clock; None if none is running, or only a scrape's."""
         self._liveness = liveness
-        self._waker = waker or EventsAndTicks(directory)
+        self._waker = waker or EventsAndTicks()
         self._evidence = evidence or HostEvidence(directory)
+        self._lister = lister or Lister(directory)
         self._quiet = quiet
         self._looking = threading.Lock()
         self._moved: set[str] = set()
-        self._listed = 0.0
 
     async def run(self, on_look: Callable[[bool], bool]) -> None:
         """Look whenever the waker says so, until cancelled.
@@ -132,47 +132,37 @@ class Watcher:
             before = self.current
             moved, self._moved = self._moved, set()
             try:
-                listing = self._list(before)
+                listing = self._lister.list(before.listing)
                 self.current = decide(before, listing, self._evidence, self._liveness, moved)
             except OSError as error:
-                self.current = unreadable(before, f"{before.directory}: {error.strerror}")
+                self.current = unreadable(before, f"{self.name}: {error.strerror}")
             self.last_look = time.monotonic()
             if self.current is not before and not self._quiet:
-                _log_change(before, self.current)
-
-    def _list(self, before: FileSet) -> Listing:
-        """List the directory; return the last listing if the mtime shows that nothing came or went."""
-        now = time.time()
-        if before.listing and self._listed <= now < self._listed + _RELIST:
-            info = os.stat(before.directory)  # noqa: PTH116 - a plain string all the way
-            is_same = (info.st_dev, info.st_ino) == before.identity
-            if is_same and info.st_mtime + _CLOCK_TICK < self._listed:
-                return before.listing
-        self._listed = now
-        return list_directory(before.directory, before.listing)
+                _log_change(self.name, before, self.current)
 
 
 class EventsAndTicks:
-    """Wakes at events of a directory, when a writer ends, and when neither happens for a while."""
+    """Wakes at events of the directories, when a writer ends, and when neither happens for a while."""
 
-    def __init__(self, directory: str) -> None:
-        self._directory = directory
+    def __init__(self, tick: float | None = None) -> None:
+        """`tick` is the longest wait for an event, in seconds, if it is not the usual one."""
+        self._tick = tick
         self._event = asyncio.Event()
-        self._watched: tuple[int, int] | None = None
+        self._watched: Mapping[str, tuple[int, int]] = {}
         self._watch: asyncio.Task[None] | None = None
         self._ends = _Ends(self._event)
 
     async def wait(self, files: FileSet, *, hurry: bool) -> None:
         """Return at the next event or tick."""
-        if files.identity is None:
+        if files.listing is None:
             await asyncio.sleep(_DEAF_TICK)
             return
         self._ends.watch(files.living)
-        tick = _TICK if self._ends.are_seen else _BLIND_TICK
-        if self._watch is None or self._watch.done() or self._watched != files.identity:
+        tick = self._tick or (_TICK if self._ends.are_seen else _BLIND_TICK)
+        if self._watch is None or self._watch.done() or self._watched != files.listing.directories:
             self._stop_watch()
-            self._watched = files.identity
-            self._watch = asyncio.create_task(self._pass_events_on())
+            self._watched = files.listing.directories
+            self._watch = asyncio.create_task(self._pass_events_on(self._watched))
             tick = _DEAF_TICK
         with suppress(TimeoutError):
             async with asyncio.timeout(_HURRIED_TICK if hurry else tick):
@@ -188,11 +178,11 @@ class EventsAndTicks:
         if self._watch is not None:
             self._watch.cancel()
 
-    async def _pass_events_on(self) -> None:
-        """Set the event at each change, until the directory itself goes: inotify watches the inode, not the path."""
+    async def _pass_events_on(self, directories: Collection[str]) -> None:
+        """Set the event at each change, until a directory itself goes: inotify watches the inode, not the path."""
         with suppress(OSError, RuntimeError):  # no such directory, or no inotify left: the ticks still wake
             async for changes in awatch(
-                self._directory,
+                *directories,
                 watch_filter=None,
                 recursive=False,
                 debounce=100,
@@ -200,7 +190,7 @@ class EventsAndTicks:
                 rust_timeout=_EVENT_TIMEOUT,
             ):
                 self._event.set()
-                if any(path == self._directory for _, path in changes):
+                if any(path in directories for _, path in changes):
                     return
 
 
@@ -241,23 +231,21 @@ class _Ends:
         os.close(descriptor)
 
 
-def _log_change(before: FileSet, after: FileSet) -> None:
+def _log_change(name: str, before: FileSet, after: FileSet) -> None:
     """Log changes of the directory, the worker's state and liveness. New or removed files alone are not logged."""
     if after.problem and after.problem != before.problem:
         _logger.warning("directory cannot be read", extra=fields(problem=after.problem))
     elif after.epoch != before.epoch or (after.listing and not before.listing):
-        _logger.info("watching directory", extra=fields(directory=after.directory, files=len(after.files)))
+        _logger.info("watching directory", extra=fields(directory=name, files=len(after.files)))
     if after.worker_up is not before.worker_up:
         state = {True: "up", False: "down", None: "unknown"}[after.worker_up]
         counts = {str(state): count for state, count in after.processes.items()}
         _logger.info(
             "worker state changed",
-            extra=fields(
-                worker=state, directory=after.directory, **counts, processes=some(by_number(after.writers))
-            ),
+            extra=fields(worker=state, directory=name, **counts, processes=some(by_number(after.writers))),
         )
     if after.foreign and not before.foreign:
         _logger.warning(
             "files change, but their writers' pids do not exist in this pid namespace: liveness is unknown",
-            extra=fields(directory=after.directory, hint="share the pid namespace, or set --liveness off"),
+            extra=fields(directory=name, hint="share the pid namespace, or set --liveness off"),
         )

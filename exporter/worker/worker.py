@@ -1,6 +1,7 @@
 """One worker: its directory watched, its files read when asked, and what is known of it."""
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
@@ -9,7 +10,7 @@ from operator import attrgetter
 from typing import Protocol
 
 from exporter.errors import ScrapeError
-from exporter.logs import by_number
+from exporter.logs import by_number, fields
 from exporter.model import Labels, Snapshot
 from exporter.multiproc.engine import Progress
 from exporter.multiproc.faults import Fault
@@ -22,6 +23,8 @@ from exporter.worker.scrape import REASONS
 from exporter.worker.status import PROCESS_STATES, FileStatus, ProcessStatus, Summary, WorkerStatus, problem
 from exporter.worker.telemetry import WorkerTelemetry
 from exporter.worker.watch import Watcher
+
+_logger = logging.getLogger(__name__)
 
 
 class Collector(Protocol):
@@ -89,9 +92,10 @@ class Worker:
             lambda: self.summary(self._served), labels, among_several=among_several
         )
         self._reads = Reads(self.read)
-        self._journal = Journal(watcher.current.directory, quiet=quiet)
+        self._journal = Journal(watcher.name, quiet=quiet)
         self._served = watcher.current
         """The file set of the last read: own metrics must not tell of a later look than the rest."""
+        self._among_several = among_several
         self._problem = ""
         """Why the last read failed; empty if it succeeded."""
         self._last_change = 0.0
@@ -174,10 +178,11 @@ class Worker:
         start = time.perf_counter()
         try:
             self.engine.update()
-        except ScrapeError as error:
-            self._problem = str(error)
+        except Exception as error:
+            is_known = isinstance(error, ScrapeError)
+            self._note_problem(str(error) if is_known else f"{self.watcher.name}: {error!r}")
             raise
-        self._problem = ""
+        self._note_problem("")
         self._note_update()
         read = self.engine.read_seconds
         self.seconds = {"read": read, "merge": time.perf_counter() - start - read}
@@ -199,7 +204,7 @@ class Worker:
             return ""
         for since, work in ((self.watcher.busy_since, "listing"), (self.busy_since, "reading the files of")):
             if since is not None and now - since > longest:
-                return f"{work} {self.watcher.current.directory}"
+                return f"{work} {self.watcher.name}"
         return ""
 
     # --- What is known ---
@@ -228,10 +233,11 @@ class Worker:
         counts = self._count_files(files, self.engine.refused)
         return Summary(
             labels=dict(self.labels),
-            directory=files.directory,
+            directory=self.watcher.name,
             directory_readable=files.listing is not None,
             problem=problem(
                 files,
+                directory=self.watcher.name,
                 failure=self._problem,
                 progress=self.engine.progress,
                 readable=sum(counts.get(state, 0) for state in PROCESS_STATES),
@@ -267,6 +273,12 @@ class Worker:
                 {**{str(state): count for state, count in counts.items()}, **others},
             )
         return counted[2]
+
+    def _note_problem(self, problem: str) -> None:
+        """Note why a read failed. A lone worker's is in the answer to the scrape, others' must be logged."""
+        if problem and problem != self._problem and self._among_several:
+            _logger.error("files cannot be read", extra=fields(directory=self.watcher.name, problem=problem))
+        self._problem = problem
 
     def _note_update(self) -> None:
         """After an update, in the reading thread: copy its results to where other threads read them."""

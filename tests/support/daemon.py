@@ -122,11 +122,17 @@ def daemon(
     log_format: str = "logfmt",
     hosts: Sequence[str] = ("127.0.0.1",),
     port: int = 0,
+    port_of_worker: bool = True,
 ) -> Iterator[Daemon]:
-    """Run the exporter on `directory`, listening on a free port or `port`; with the block it ends as it should."""
+    """Run the exporter on `directory`, listening on a free port or `port`; with the block it ends as it should.
+
+    It is told the worker's port if `port_of_worker`.
+    """
     port = port or free_port()
     words = [f"--listen-port={port}", *(f"--listen-host={host}" for host in hosts)]
-    worker = {"SMG_EXPORTER_GRPC_PORT": str(GRPC_PORT), "SMG_EXPORTER_MULTIPROC_DIR": str(directory)}
+    worker = {"SMG_EXPORTER_MULTIPROC_DIR": str(directory)}
+    if port_of_worker:
+        worker["SMG_EXPORTER_GRPC_PORT"] = str(GRPC_PORT)
     log = directory.with_name(f"{directory.name}-{port}.log")
     with log.open("wb") as stderr:
         popen = subprocess.Popen(

@@ -9,7 +9,7 @@ from exporter import cli
 
 PLACES = {
     "read": "exporter.multiproc.engine.Engine.update",
-    "look": "exporter.worker.watch.list_directory",
+    "look": "exporter.multiproc.listing.list_directory",
 }
 
 

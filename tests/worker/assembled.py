@@ -17,18 +17,19 @@ TEXT = Representation(Format.TEXT_0_0_4, Escaping.UNDERSCORES, Encoding.IDENTITY
 class Assembled:
     """An exporter that looks and scrapes when told to."""
 
-    def __init__(self, directory: Path, **options: str | list[str] | bool) -> None:
+    def __init__(self, directory: Path | None = None, **options: str | list[str] | bool) -> None:
         given: dict[str, str | list[str] | bool] = {
             "grpc_port": "8001",
-            "multiproc_dir": str(directory),
             "liveness": "off",
         }
+        if directory:
+            given["multiproc_dir"] = str(directory)
         self.parts = Parts(load(ServeOptions, given | options))
-        (self.worker,) = self.parts.room.workers
+        self.worker = self.parts.room.workers[0]
         self.status = self.worker.status
 
     def look(self) -> None:
-        asyncio.run(self.worker.watcher.look())
+        asyncio.run(self.parts.room.look_only())
 
     def scrape(self) -> Exposition:
         return Exposition(self.parts.scraper.bodies([TEXT])[TEXT].decode())

@@ -206,3 +206,31 @@ def test_other_expositions_are_asked(recorded: dict[str, Path], checks: Checks) 
     first, second = said["also"]
     assert re.fullmatch(rf"{other.url}/metrics: [1-9][0-9]+ samples", first)
     assert second == f"{gone}: cannot connect: Connection refused"
+
+
+def test_several_workers_are_said_one_by_one(tmp_path: Path, checks: Checks) -> None:
+    for name in ("dp0", "dp1"):
+        (tmp_path / name).mkdir()
+    files.write(tmp_path / "dp0" / "counter_1.db", {files.counter("x"): 1})
+    both = [f"{tmp_path}/dp{rank},rank={rank}" for rank in (0, 1)]
+    code, said = checks.run(tmp_path, multiproc_dir=both)
+    assert code == 1, "one has nothing to serve"
+    assert said["worker rank="] == ["0", "1"]
+    assert said["directory"][0] == f"{tmp_path}/dp0: readable"
+    assert said["directory"][1].startswith(f"{tmp_path}/dp1: no .db file yet")
+    assert said["series"] == ["1", "0"]
+    files.write(tmp_path / "dp1" / "counter_1.db", {files.counter("x"): 1})
+    assert checks.run(tmp_path, multiproc_dir=both)[0] == 0
+
+
+def test_an_exporter_of_the_same_workers_may_hold_the_port(tmp_path: Path, checks: Checks) -> None:
+    for name in ("dp0", "dp1"):
+        (tmp_path / name).mkdir()
+        files.write(tmp_path / name / "counter_1.db", {files.counter("x"): 1})
+    both = [f"{tmp_path}/dp{rank},rank={rank}" for rank in (0, 1)]
+    with daemon(tmp_path / "any", "--liveness=off", *(f"--multiproc-dir={one}" for one in both)) as it:
+        code, said = checks.run(tmp_path, multiproc_dir=both, listen_port=str(it.port), grpc_port="8001")
+        assert code == 0
+        assert said["port"][0].endswith("held by the smg-exporter that serves these workers now")
+        code, said = checks.run(tmp_path, multiproc_dir=both[:1], listen_port=str(it.port), grpc_port="8001")
+        assert code == 1

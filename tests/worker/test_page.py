@@ -1,13 +1,14 @@
 """The status page as a string."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
 from exporter.worker.page import render
 from exporter.worker.status import FileStatus, ProcessStatus
-from tests.web.serving import a_status
+from tests.web.serving import a_status, a_worker
 
 NOW = 1_700_100_000.0
 
@@ -32,8 +33,9 @@ def processes(count: int, state: str) -> tuple[ProcessStatus, ...]:
 @pytest.mark.parametrize(
     ("up", "writers", "headline"),
     [
-        (True, processes(2, "live") + processes(1, "dead"), "Worker is up 2 of 3 processes live."),
-        (True, processes(1, "live"), "Worker is up 1 of 1 process live."),
+        (True, processes(2, "live") + processes(1, "dead"), "Worker is up 2 processes live; 1 has ended."),
+        (True, processes(1, "live"), "Worker is up 1 process live."),
+        (True, processes(4, "live") + processes(12, "dead"), "Worker is up 4 processes live; 12 have ended."),
         (False, processes(9, "dead"), "Worker is down: all 9 processes have died"),
         (False, processes(1, "dead"), "Worker is down: its only process has died"),
         (None, processes(9, "unknown"), "Liveness unknown The writers' names hold no pid"),
@@ -77,6 +79,41 @@ def test_the_collector_is_named() -> None:
 def test_the_directorys_problem_stands_by_the_directory() -> None:
     text = visible(page(problem="no such directory", worker_up=None))
     assert "Directory /run/prom no such directory" in text
+
+
+def test_several_workers() -> None:
+    one = a_worker(
+        labels={"worker_addr": "app", "rank": "0"},
+        directory="/run/fd/dp0",
+        processes=processes(2, "live") + processes(1, "dead"),
+        file_counts={"live": 2, "skipped": 1},
+        files=(FileStatus("counter_1.db", "live"), FileStatus("odd.db", "skipped", "is odd")),
+        series=7,
+        last_update=NOW - 5,
+        file_errors={"bad_name": 1},
+    )
+    other = a_worker(
+        labels={"worker_addr": "app", "rank": "1"},
+        directory="/run/fd/dp1",
+        problem="/run/fd/dp1: gone",
+        worker_up=None,
+        series=3,
+        file_errors={"bad_name": 2, "empty": 0},
+        left_out={"late": 2, "failed": 1},
+    )
+    down = a_worker(worker_up=False)
+    text = visible(page(workers=(one, other)))
+    for fact in (
+        *("1 of 2 workers up 0 down, liveness of 1 unknown.", "Worker app Directory /run/fd/dp0 /run/fd/dp1"),
+        *("10 series 2 files read 1 files skipped", "5 s ago last update"),
+        "rank=0 live 2 processes live; 1 has ended. 7 series",
+        "rank=1 unknown /run/fd/dp1: gone 3 series left out of 3 answers",
+        *("Skipped files of rank=0 odd.db is odd", "Processes of rank=0", "Files of rank=1 No .db files."),
+        "Skipped files and samples since start bad_name 3 /",
+    ):
+        assert fact.removesuffix(" /") in text
+    assert "2 of 2 workers up Worker" in visible(page(workers=(one, replace(other, worker_up=True))))
+    assert "0 of 2 workers up 2 down" in visible(page(workers=(down, down)))
 
 
 def test_every_value_is_escaped() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from exporter.errors import ScrapeError
 from tests.support import files
-from tests.worker.assembled import Assemble, errors
+from tests.worker.assembled import Assemble, Assembled, errors
 
 
 def test_labels(assemble: Assemble, directory: Path) -> None:
@@ -74,3 +74,84 @@ def test_the_stock_collector_tells_that_it_fails(assemble: Assemble, directory: 
     (directory / "odd.db").rmdir()
     assert it.look_and_scrape().value("smg_exporter_file_errors_total", reason="stock_failed") == 1
     assert "prometheus_client" not in it.status().problem
+
+
+# --- Several directories ---
+
+
+def several(tmp_path: Path, *names: str) -> list[str]:
+    """Make directories with a counter of 1 each; return their paths."""
+    for number, name in enumerate(names):
+        (tmp_path / name).mkdir()
+        files.write(tmp_path / name / f"counter_{number}.db", {files.counter("x"): 1})
+    return [f"{tmp_path}/{name}" for name in names]
+
+
+def test_directories_with_other_labels_are_other_workers(tmp_path: Path) -> None:
+    paths = several(tmp_path, "dp0", "dp1")
+    (tmp_path / "dp1" / "counter_9.db").touch()
+    it = Assembled(multiproc_dir=[f"{path},rank={rank}" for rank, path in enumerate(paths)])
+    served = it.look_and_scrape()
+    served.check()
+    labels = {"worker_addr": "grpc://127.0.0.1:8001"}
+    assert served.labels("x_total") == [labels | {"rank": "0"}, labels | {"rank": "1"}]
+    assert served.value("smg_exporter_series", rank="1") == 1
+    assert served.value("smg_exporter_file_errors_total", rank="0", reason="empty") == 0
+    assert served.value("smg_exporter_file_errors_total", rank="1", reason="empty") == 1
+    assert served.labels("smg_exporter_build_info")[0].keys() >= {"worker_addr", "version"}
+    assert served.values("process_open_fds") == [served.value("process_open_fds")], "once"
+    assert "rank" not in served.labels("process_open_fds")[0]
+    assert served.value("smg_exporter_answers_without_worker_total", rank="0", reason="late") == 0
+    assert served.value("smg_exporter_conflicting_families") == 0
+
+
+def test_directories_with_the_same_labels_are_one_worker(tmp_path: Path) -> None:
+    several(tmp_path, "dp0", "dp1", "other")
+    it = Assembled(multiproc_dir=[f"{tmp_path}/dp*,app=a", f"{tmp_path}/other,app=a"])
+    served = it.look_and_scrape()
+    assert served.value("x_total", app="a") == 3
+    assert len(served.labels("smg_exporter_up")) == 1
+    assert "smg_exporter_answers_without_worker_total" not in served.names
+    assert it.status().directory == f"{tmp_path}/dp*, {tmp_path}/other"
+    several(tmp_path, "dp2")
+    assert it.look_and_scrape().value("x_total", app="a") == 4
+
+
+def test_no_directory_that_matches(tmp_path: Path) -> None:
+    it = Assembled(multiproc_dir=f"{tmp_path}/dp*")
+    assert it.look_and_scrape().value("smg_exporter_up") == 0
+    assert it.status().problem == f"{tmp_path}/dp*: No such directory"
+
+
+def test_a_worker_that_fails_is_said_and_costs_the_others_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths = several(tmp_path, "dp0", "dp1")
+    it = Assembled(multiproc_dir=[f"{path},rank={rank}" for rank, path in enumerate(paths)])
+    it.look()
+
+    def fail() -> None:
+        raise LookupError("a fault of ours")
+
+    monkeypatch.setattr(it.worker.engine, "update", fail)
+    for _ in range(2):
+        served = it.scrape()
+        assert served.labels("x_total") == [{"worker_addr": "grpc://127.0.0.1:8001", "rank": "1"}]
+    assert it.status().problem == f"{paths[0]}: LookupError('a fault of ours')"
+    assert served.value("smg_exporter_answers_without_worker_total", rank="0", reason="failed") == 2
+    (told,) = (vars(record)["fields"] for record in caplog.records if record.levelname == "ERROR")
+    assert told == {"directory": paths[0], "problem": it.status().problem}
+    monkeypatch.undo()
+    assert len(it.scrape().labels("x_total")) == 2
+    assert it.status().problem == ""
+
+
+def test_a_family_that_two_workers_type_otherwise_is_counted(tmp_path: Path) -> None:
+    paths = several(tmp_path, "dp0", "dp1")
+    files.write(tmp_path / "dp0" / "gauge_max_1.db", {files.gauge("y"): 1})
+    files.write(tmp_path / "dp1" / "counter_7.db", {files.counter("y"): 1})
+    it = Assembled(multiproc_dir=[f"{path},rank={rank}" for rank, path in enumerate(paths)])
+    it.look_and_scrape()
+    served = it.scrape()
+    assert served.value("smg_exporter_conflicting_families") == 1
+    assert "y_total" not in served.names

@@ -35,6 +35,7 @@ from tests.support.daemon import (
     slow_reader,
 )
 from tests.support.expositions import Exposition
+from tests.support.files import counter, write
 from tests.support.waiting import DEADLINE, eventually
 from tests.support.writers import Writer, writer, writers
 
@@ -561,6 +562,58 @@ def test_a_pid_that_is_given_anew(directory: Path) -> None:
         second.set("g", 3, "livesum")
         await_value(it, "smg_exporter_worker_up", 1)
         assert it.scrape().value("g") == 3
+
+
+# --- Several directories ---
+
+
+def test_several_workers_are_served_in_one_answer(tmp_path: Path) -> None:
+    for rank in (0, 1):
+        (tmp_path / f"dp{rank}").mkdir()
+        write(tmp_path / f"dp{rank}" / "counter_1.db", {counter("x"): 1})
+    both = [f"--multiproc-dir={tmp_path}/dp{rank},rank={rank}" for rank in (0, 1)]
+    with daemon(tmp_path / "any", *both, "--liveness=off") as it:
+        served = it.scrape()
+        served.check()
+        assert served.labels("x_total") == [{"worker_addr": WORKER, "rank": rank} for rank in "01"]
+        told = facts(it)
+        assert (told["ready"], [one["labels"]["rank"] for one in told["workers"]]) == (True, ["0", "1"])
+        assert "Processes of rank=1" in it.get("/").text
+        assert it.said(f'directory="{tmp_path}/dp0, {tmp_path}/dp1"')
+        shutil.rmtree(tmp_path / "dp1")
+        eventually(lambda: it.scrape().value("smg_exporter_up", rank="1") == 0, "it is seen")
+        served = it.scrape()
+        assert served.labels("x_total") == [{"worker_addr": WORKER, "rank": "0"}]
+        assert served.value("smg_exporter_up", rank="0") == 1
+        assert it.get("/readyz").status == 200
+        shutil.rmtree(tmp_path / "dp0")
+        eventually(lambda: it.get("/readyz").status == 503, "none is left")
+        assert it.get("/readyz").text == (
+            f"{tmp_path}/dp0: No such file or directory; 1 more worker cannot be served either\n"
+        )
+
+
+def test_directories_that_match_come_and_go(tmp_path: Path) -> None:
+    with daemon(tmp_path / "any", f"--multiproc-dir={tmp_path}/dp*", "--liveness=off") as it:
+        assert it.get("/readyz").text == f"{tmp_path}/dp*: No such directory\n"
+        for rank, total in ((0, 1), (1, 2)):
+            (tmp_path / f"dp{rank}").mkdir()
+            write(tmp_path / f"dp{rank}" / "counter_1.db", {counter("x"): 1})
+            eventually(lambda: it.get("/readyz").status == 200, "it is found")
+            eventually(lambda: it.scrape().values("x_total") == [total], "it is served")  # noqa: B023 - it is asked at once
+        shutil.rmtree(tmp_path / "dp0")
+        eventually(lambda: it.scrape().value("smg_exporter_files", state="removed") == 1, "it is seen")
+        assert it.scrape().value("x_total") == 2
+        write(tmp_path / "dp1" / "counter_1.db", {counter("x"): 5})
+        assert it.scrape().value("x_total") == 6
+
+
+def test_without_a_port_there_is_no_address(directory: Path) -> None:
+    write(directory / "counter_1.db", {counter("x"): 1})
+    with daemon(directory, "--liveness=off", port_of_worker=False) as it:
+        assert it.scrape().labels("x_total") == [{}]
+    with daemon(directory, "--liveness=off", "--worker-addr=my app", port_of_worker=False) as it:
+        assert it.scrape().labels("x_total") == [{"worker_addr": "my app"}]
 
 
 # --- The event loop ---

@@ -27,7 +27,7 @@ Verify = Callable[..., Verified]
 def _verified(capsys: pytest.CaptureFixture[str]) -> Verify:
     """Give a function that runs `verify`, and returns its exit code and lines."""
 
-    def run(directory: Path, **options: str | bool) -> Verified:
+    def run(directory: Path, **options: str | list[str] | bool) -> Verified:
         code = verify(load(VerifyOptions, {"multiproc_dir": str(directory), **options}))
         out, err = capsys.readouterr()
         assert err == ""
@@ -230,3 +230,18 @@ def test_the_workers_directory_is_left_alone(recorded: dict[str, Path], verified
     assert before == [
         (path, path.stat().st_mtime_ns, path.read_bytes()) for path in sorted(recorded["tp1"].iterdir())
     ]
+
+
+def test_each_directory_is_compared_by_itself(tmp_path: Path, verified: Verify) -> None:
+    for name in ("dp0", "dp1", "other"):
+        (tmp_path / name).mkdir()
+        files.write(tmp_path / name / "counter_1.db", {files.counter("c"): 1})
+    both = [f"{tmp_path}/dp*,rank=0", f"{tmp_path}/other,rank=1"]
+    equal = "round 1: 1 files, 1 families, 1 samples: equal"
+    assert verified(tmp_path, liveness="off", multiproc_dir=both) == (
+        0,
+        [line for name in ("dp0", "dp1", "other") for line in (f"{tmp_path}/{name}:", equal)],
+    )
+    (tmp_path / "dp0" / "counter_1.db").unlink()
+    code, lines = verified(tmp_path, liveness="off", multiproc_dir=both)
+    assert (code, lines[1]) == (1, f"round 1: {tmp_path}/dp0: no .db file to compare")

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from watchfiles import awatch
 
+from exporter.multiproc import listing
 from exporter.multiproc.fileset import Evidence, FileSet, Liveness, State, Writer
 from exporter.multiproc.listing import Listing, list_directory
 from exporter.multiproc.processes import Process
@@ -225,7 +226,7 @@ def _listings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         listings.append(path)
         return list_directory(path, before)
 
-    monkeypatch.setattr(watch, "list_directory", list_and_count)
+    monkeypatch.setattr(listing, "list_directory", list_and_count)
     return listings
 
 
@@ -265,7 +266,7 @@ async def test_a_change_that_leaves_the_mtime_is_seen_a_little_later(
         age(directory)
         assert await it.names() == [], "or this test shows nothing"
         now = time.time()
-        monkeypatch.setattr(time, "time", lambda: now + watch._RELIST)
+        monkeypatch.setattr(time, "time", lambda: now + listing._RELIST)
         assert await it.names() == ["counter_1.db"]
 
 
@@ -570,7 +571,7 @@ async def test_no_descriptor_is_left_when_processes_are_watched_no_more(
         return opened[-1]
 
     monkeypatch.setattr(os, "pidfd_open", noted)
-    waker = watch.EventsAndTicks(str(directory))
+    waker = watch.EventsAndTicks()
     alone = FileSet(str(directory), listing=list_directory(str(directory)))
     me = replace(alone, writers={str(os.getpid()): Writer(State.LIVE)})
     for files, count in ((me, 1), (me, 1), (alone, 1), (me, 2)):
@@ -589,7 +590,7 @@ async def test_a_process_that_ended_before_it_is_watched_is_seen_at_once(
     files = FileSet(
         str(directory), listing=list_directory(str(directory)), writers={"4194999": Writer(State.LIVE)}
     )
-    waker = watch.EventsAndTicks(str(directory))
+    waker = watch.EventsAndTicks()
     async with asyncio.timeout(SLACK):
         await waker.wait(files, hurry=False)
     waker.close()
