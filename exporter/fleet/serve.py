@@ -77,7 +77,9 @@ class FleetDaemon:
     def summary(self, port: int) -> str:
         """Return the fleet's state in one line."""
         count = len(self._fleet.discovery.targets)
-        return self.problem or f"serving {count} target{'s' * (count != 1)} on port {port}"
+        failed = sum(outcome.reading is None for outcome in self._fleet.fanout.outcomes.values())
+        trouble = f"; {failed} cannot be scraped" if failed else ""
+        return self.problem or f"serving {count} target{'s' * (count != 1)} on port {port}{trouble}"
 
     def stuck(self, longest: float) -> str:  # noqa: ARG002 - the protocol's own
         """Return an empty text: scrapes have deadlines, and a source that hangs leaves the targets as they are."""

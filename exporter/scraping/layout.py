@@ -49,6 +49,8 @@ class BodyLayout:
     """The start of each line."""
     families: dict[str, FamilyLines]
     """All families, broken ones included, by name."""
+    begins: dict[str, int]
+    """The number of each family's first line."""
     shares: list[tuple[FamilyLines, slice]]
     """Each family that is not broken, and the slice of its samples' pieces; `heads` are sorted family by family."""
     pick: Callable[[Sequence[bytes]], Sequence[bytes]]
@@ -94,6 +96,7 @@ def make_layout(lines: tuple[Line, ...], like: BodyLayout | None = None) -> Body
         lines,
         [line.start for line in lines],
         families,
+        {name: family_places[0] for name, family_places in places.items() if family_places},
         shares,
         _picker(order),
         heads,

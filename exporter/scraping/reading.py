@@ -50,11 +50,12 @@ class Reading:
         return pieces
 
     def values_of(self, name: str) -> list[float]:
-        """Return the values of a family whose samples have its own name, as a gauge's do; slow for many families."""
-        family = self.layout.families.get(name)
+        """Return the values of a family whose samples have its own name, as a gauge's do."""
+        layout = self.layout
+        family = layout.families.get(name)
         if family is None or family.is_broken:
             return []
-        places = [self.layout.lines.index(family.lines[index]) for index in family.order]
+        places = [layout.lines.index(family.lines[index], layout.begins[name]) for index in family.order]
         return [float(self.values[place].split()[0]) for place in places]
 
 

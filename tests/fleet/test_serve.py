@@ -1,6 +1,7 @@
 """Fleet mode as a process of its own, over real exporters."""
 
 import json
+import signal
 import socket
 from contextlib import ExitStack
 from pathlib import Path
@@ -61,6 +62,14 @@ def test_a_worker_without_a_living_process_is_not_up(tmp_path: Path) -> None:
         assert "1 target down: no worker is up" in fleet.get("/").text
         assert fleet.get("/engine_metrics").exposition.values("smg_exporter_target_up") == [1]
         assert not fleet.said("target is down"), "it can be scraped"
+
+
+def test_its_state_in_a_line_says_how_many_cannot_be_scraped(tmp_path: Path) -> None:
+    with daemon(tmp_path / "fleet", "fleet", "--worker=http://127.0.0.1:1") as fleet:
+        assert states(fleet) == {"http://127.0.0.1:1": "down"}
+        fleet.signal(signal.SIGHUP)
+        status = f'status="serving 1 target on port {fleet.port}; 1 cannot be scraped"'
+        eventually(lambda: fleet.said(status), status)
 
 
 def test_a_workers_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
