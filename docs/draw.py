@@ -2,7 +2,8 @@
 
     make draw ARGS="http://localhost:9090 docs/dashboard.png"
 
-For the documents only: it shows all workers of the last minutes, much as Grafana would.
+For the documents only: it shows all workers of the last minutes, much as Grafana would. Theirs are simulated, by
+`make demo ARGS="--workers 3 --speed 0.5"`.
 """
 
 import io
@@ -22,8 +23,8 @@ from matplotlib.axes import Axes
 from PIL import Image
 
 DASHBOARD = Path(__file__).parents[1] / "config" / "grafana" / "sglang-workers.json"
-MINUTES = 10
-STEP = 5
+MINUTES = 20
+STEP = 10
 """Seconds between two points."""
 UNITS = {"s": " s", "ms": " ms", "reqps": " /s", "percentunit": " %", "bytes": " MB", "short": ""}
 SCALES = {"percentunit": 100, "bytes": 1e-6}
@@ -86,9 +87,8 @@ def draw(axes: Axes, panel: dict[str, Any], series: list[Series]) -> None:
             axes.plot(at, values, label=name, linewidth=1)
     axes.set_ylim(bottom=0, top=max(1e-3, 1.1 * axes.dataLim.y1))
     axes.set_xlim(-MINUTES, 0)
-    axes.set_xticks(
-        range(-MINUTES, 1, 2), [f"{minute} min" if minute else "now" for minute in range(-MINUTES, 1, 2)]
-    )
+    minutes = range(-MINUTES, 1, MINUTES // 5)
+    axes.set_xticks(minutes, [f"{minute} min" if minute else "now" for minute in minutes])
     axes.grid(visible=True, linewidth=0.5)
     axes.set_axisbelow(b=True)
     longest = max(len(name) for name, _, _ in series)

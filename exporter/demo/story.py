@@ -21,7 +21,7 @@ class Act:
 
 ACTS = (
     Act("a quiet start", 75, rate=0.4),
-    Act("a rush", 60, rate=2.2),
+    Act("a rush", 60, rate=2.0),
     Act("the queue drains", 45, rate=0.7),
     Act("a long prompt", 45, rate=0.9, long_prompt=True),
     Act("a rank lags", 60, rate=0.6, lag=2.5),
