@@ -97,6 +97,15 @@ def test_each_own_metric_is_named_and_no_other() -> None:
     assert own <= tabled
 
 
+def test_each_own_metric_of_a_fleet_is_named_and_no_other() -> None:
+    document = (ROOT / "docs" / "scaling.md").read_text("utf-8")
+    tabled = "\n".join(line for line in document.splitlines() if line.startswith("| `smg_exporter_"))
+    served = (ROOT / "tests" / "golden" / "fleet-own.txt").read_text("utf-8")
+    assert set(re.findall("smg_exporter_[a-z_]+", tabled)) == set(
+        re.findall("^# TYPE (smg_exporter_[a-z_]+)", served, re.MULTILINE)
+    )
+
+
 @pytest.mark.parametrize("line", [line for line in code(README) if re.match(r"(\$ )?smg-exporter ", line)])
 def test_each_command_line_can_be_given(line: str) -> None:
     words = shlex.split(line.removeprefix("$ "), comments=True)
