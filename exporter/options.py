@@ -62,6 +62,8 @@ Problem: TypeAlias = tuple[str, str]
 _NOT_STOCK = ("per_process", "max_file_size")
 """Options without effect on the stock collector, which merges all files, of any size."""
 
+_LOOPBACK = "127.0.0.1"
+
 _numbers = count()
 
 
@@ -191,7 +193,7 @@ class WorkerExposition(WorkerPort, StaticLabels, FileOptions):
     """How a worker's metrics are labelled and merged."""
 
     grpc_host: Host = option(
-        "worker", "the worker's host, used in the worker_addr label", "HOST", default="127.0.0.1"
+        "worker", "the worker's host, used in the worker_addr label", "HOST", default=_LOOPBACK
     )
     worker_addr: Text | None = option(
         "worker", "value of the worker_addr label", "ADDRESS", shown="grpc://HOST:PORT"
@@ -219,8 +221,17 @@ class WorkerExposition(WorkerPort, StaticLabels, FileOptions):
     @property
     def static_labels(self) -> dict[str, str]:
         """The labels added to every series, in order."""
-        address = "" if self.no_worker_addr_label else self.worker_address
-        return ({"worker_addr": address} if address else {}) | self.label
+        return self.labels_of(self.worker_address)
+
+    def labels_of(self, address: str) -> dict[str, str]:
+        """Return the labels added to every series of the worker at an address, in order; empty: it has none."""
+        is_said = address and not self.no_worker_addr_label
+        return ({"worker_addr": address} if is_said else {}) | self.label
+
+    def found_address(self, address: str) -> str:
+        """Return the address of a worker that was found: the one that the options give it, else `address`."""
+        is_given = self.worker_addr or self.grpc_host != _LOOPBACK
+        return self.worker_address if is_given else address
 
     def _problems(self) -> Iterator[Problem]:
         yield from super()._problems()
@@ -238,11 +249,17 @@ class WorkerDirectory(Options):
 
     multiproc_dir: Directories = option(
         "worker",
-        "directory of the worker's .db files, or a pattern; repeatable: those with other labels are other workers",
+        "directory of the worker's .db files, or a pattern; repeatable: those with other labels are other workers; "
+        "serve and check find it through --grpc-port",
         "DIR[,LABEL=VALUE...]",
         default=(),
         shown=f"${FALLBACK_DIRECTORY}",
     )
+
+    @property
+    def _finds_directory(self) -> bool:
+        """Whether the directory is found where it is not given."""
+        return False
 
     @property
     def workers(self) -> dict[tuple[tuple[str, str], ...], list[str]]:
@@ -254,7 +271,7 @@ class WorkerDirectory(Options):
 
     def _problems(self) -> Iterator[Problem]:
         yield from super()._problems()
-        if not self.multiproc_dir:
+        if not (self.multiproc_dir or self._finds_directory):
             yield _missing("multiproc_dir")
         names = {", ".join(sorted(dict(each.labels))) or "none" for each in self.multiproc_dir}
         if len(names) > 1:
@@ -383,6 +400,12 @@ class ServeOptions(WorkerServing, LabelledDirectories):
         if not (self.grpc_port or self.listen_port):
             yield _missing_port()
         yield from super()._problems()
+
+    @property
+    def _finds_directory(self) -> bool:
+        return (
+            self.grpc_port is not None or self.listen_port is None
+        )  # of both missing, the port is what is needed
 
     def _not_beside(self, url: str) -> str:
         """Return why an exposition cannot be served beside the worker's; an empty text if it can."""

@@ -170,7 +170,6 @@ def test_each_missing_option_has_its_line(capsys: pytest.CaptureFixture[str]) ->
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(": ")[:3] for line in lines] == [
         ["smg-exporter", "error", "--grpc-port"],
-        ["smg-exporter", "error", "--multiproc-dir"],
     ]
 
 

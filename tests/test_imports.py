@@ -52,6 +52,7 @@ ALLOWED: dict[str, set[str]] = {
     # The daemons and the commands.
     "worker": {
         "addresses",
+        "discovery",
         "errors",
         "exposition",
         "logs",

@@ -258,7 +258,9 @@ def test_what_does_not_go_together_is_told_as_it_was_written(monkeypatch: pytest
 
 
 def test_a_missing_value_tells_every_way_to_give_it() -> None:
-    assert problem({"grpc_port": "1"}) == (
+    with pytest.raises(SettingsError) as caught:
+        load(VerifyOptions, {})
+    assert str(caught.value) == (
         "--multiproc-dir: required; or set SMG_EXPORTER_MULTIPROC_DIR or PROMETHEUS_MULTIPROC_DIR,"
         " or multiproc_dir in the --config file"
     )
@@ -266,7 +268,7 @@ def test_a_missing_value_tells_every_way_to_give_it() -> None:
 
 def test_an_empty_world_directory_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     setenv(monkeypatch, PROMETHEUS_MULTIPROC_DIR="")
-    assert problem({"grpc_port": "1"}).startswith("--multiproc-dir: required")
+    assert load(ServeOptions, {"grpc_port": "1"}).multiproc_dir == ()
 
 
 # --- The example files ---

@@ -152,8 +152,9 @@ def test_a_size_is_shown_as_it_is_written(size: int, text: str) -> None:
 @pytest.mark.parametrize(
     ("options", "names"),
     [
-        (ServeOptions(), ["grpc_port", "multiproc_dir"]),
+        (ServeOptions(), ["grpc_port"]),
         (ServeOptions(listen_port=1), ["multiproc_dir"]),
+        (ServeOptions(grpc_port=8001), []),
         (ServeOptions(**WORKER), []),
         (DemoOptions(workers=16, listen_host=("::1",)), []),
         (DemoOptions(worker_addr="w", web_config=Path("w")), []),

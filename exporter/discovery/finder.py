@@ -3,13 +3,13 @@
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from exporter.discovery.parsing import DIRECTORY_VARIABLE, OpenFiles, Socket, is_multiprocess_file
 from exporter.discovery.proc import Proc
 from exporter.discovery.rooted import birth
-from exporter.discovery.servers import Host, Process, ancestors
+from exporter.discovery.servers import Host, Process, ancestors, worker_address
 from exporter.discovery.workers import Clue, Worker, find_workers
 
 _FIRST_PAUSE = 2.0
@@ -74,24 +74,43 @@ class Finder:
         proc: Proc | None = None,
         clock: Callable[[], float] = time.monotonic,
         longest_wait: float = 30.0,
+        avoided: Collection[int] = (),
     ) -> None:
         """Look at the processes of `proc`, all of this host by default. `clock` gives seconds.
 
-        While a worker has no server, it is looked for after 1 s, 2 s, ... up to every `longest_wait` seconds.
+        While a worker has no server, it is looked for after 1 s, 2 s, ... up to every `longest_wait` seconds. The
+        processes `avoided` are not looked into.
         """
         self.proc = proc or Proc()
         self.findings = Findings()
         """What the last look found."""
         self._clock = clock
+        self._own_network = self.proc.namespace(os.getpid(), "net")
+        self._avoided = avoided
+        self.at: int | None = None
+        """The pid of the process that is being looked into; a hostile one can make that hang."""
         self._longest_wait = longest_wait
         self._seen: dict[int, _Seen] = {}
         self._ignored: set[int] = set()
         """Pids of kernel threads and of processes that have ended, but are still listed."""
-        self._listed = 0.0
+        self._holders: Mapping[int, int] = {}
+        """The pid of the process that holds a socket, as `holder` found it last."""
         self._clues: Sequence[Clue] = ()
         """The clues that the present workers were decided from."""
         self._decide_again = 0.0
         self._decide_pause = _FIRST_PAUSE / 2
+
+    def address(self, worker: Worker, node_name: str) -> str:
+        """Return the address that names a worker of this host; empty if it has no port."""
+        if worker.server is None:
+            return ""
+        addresses = [] if self.is_near(worker) else [*self.proc.addresses(worker.server.pid)]
+        return worker_address(worker.server, node_name, addresses)
+
+    def is_near(self, worker: Worker) -> bool:
+        """Whether a worker's processes are in our network namespace, as far as is known."""
+        seen = self._seen.get(worker.pids[0])
+        return seen is None or seen.process.net_namespace in {0, self._own_network}
 
     @property
     def processes(self) -> Mapping[int, Process]:
@@ -115,16 +134,23 @@ class Finder:
         )
         return self.findings
 
-    def in_namespace(self, pid_namespace: int, within: float = 0.1) -> Mapping[str, int]:
-        """Return our pids of a pid namespace's processes, by their pid there; not older than `within` seconds."""
-        if self._clock() > self._listed + within:
-            self._list()
-        seen = [each.process for each in self._seen.values()]
-        return {str(one.pids[-1]): one.pid for one in seen if one.pid_namespace == pid_namespace and one.pids}
+    def listening(self, port: int) -> Mapping[int, Socket]:
+        """Return the sockets that listen on a port in our network namespace, by inode number."""
+        return {inode: one for inode, one in self.proc.listeners().items() if one.port == port}
+
+    def holder(self, inodes: Collection[int]) -> int | None:
+        """Return the pid of the first process that holds one of these sockets; None if no process shows them."""
+        for inode in inodes:
+            if self._holders.get(inode) in self._seen:
+                return self._holders[inode]
+        for pid in sorted(self._seen):
+            for inode in self._sockets(pid) & set(inodes):
+                self._holders = {inode: pid}
+                return pid
+        return None
 
     def _list(self) -> None:
         """List the processes: forget those that have ended, and take in those that are new."""
-        self._listed = self._clock()
         pids = self.proc.pids()
         self._ignored &= pids
         for pid in self._seen.keys() - pids:
@@ -157,6 +183,7 @@ class Finder:
     def _doubt_moved(self) -> None:
         """Have the processes of workers whose directory was deleted or replaced inspected again."""
         for worker in self.findings.workers:
+            self.at = worker.pids[0]
             try:
                 is_same = self._directory(worker.pids[0], worker.path, is_writer=True) == worker.identity[:3]
             except OSError:
@@ -173,7 +200,10 @@ class Finder:
         due = sorted((seen.pause, pid) for pid, seen in self._seen.items() if 0 < seen.due <= now)
         whole = {*new, *(pid for _, pid in due[:_MOST_INSPECTIONS])}
         for pid, seen in list(self._seen.items()):
-            if pid in whole:
+            self.at = pid
+            if pid in self._avoided:
+                seen.is_denied = True
+            elif pid in whole:
                 self._inspect_whole(pid, seen, now)
             elif seen.clues or seen.may_write:
                 self._inspect_again(pid, seen)

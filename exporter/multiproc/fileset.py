@@ -233,6 +233,12 @@ def unreadable(before: FileSet, problem: str) -> FileSet:
     return FileSet(before.directory, before.epoch + bool(before.files), problem=problem)
 
 
+def ended(before: FileSet, problem: str) -> FileSet:
+    """Return the file set of a worker whose processes have all ended, and whose files are let go."""
+    dead = dict.fromkeys(before.writers, _DEAD)
+    return FileSet(before.directory, before.epoch, problem=problem, writers=dead)
+
+
 class _News(NamedTuple):
     """How a listing differs from the one before."""
 

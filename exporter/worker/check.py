@@ -20,7 +20,7 @@ def check(options: ServeOptions) -> int:
     """Print what `serve` would do with these options; exit code 1 if it could not serve a living worker now."""
     access = load_access(options.web_config)
     parts = Parts(options, quiet=True)
-    asyncio.run(parts.room.look_only())
+    asyncio.run(parts.look_only())
     with suppress(ScrapeError):  # the status reports the error
         parts.scraper.bodies([])
     status = parts.status()
@@ -32,14 +32,15 @@ def check(options: ServeOptions) -> int:
         ours = [[getattr(worker, name) for name in names] for worker in status.workers]
         return ours == [[one.get(name) for name in names] for one in theirs]
 
+    labels = status.workers[0].labels if parts.seeker else options.static_labels
     where = endpoint(options)
     can_listen, port = check_port(
         where, is_same, "this worker" if len(status.workers) == 1 else "these workers"
     )
-    print(f"worker      {options.worker_address or 'no address'}")
-    if options.has_ambiguous_address:
+    print(f"worker      {labels.get('worker_addr') or options.worker_address or 'no address'}")
+    if options.multiproc_dir and options.has_ambiguous_address:
         print(f"            {AMBIGUOUS_ADDRESS}: {WAY_OUT}")
-    print(f"labels      {_list(f'{name}={value}' for name, value in options.static_labels.items())}")
+    print(f"labels      {_list(f'{name}={value}' for name, value in labels.items())}")
     print(f"port        {where.port}, {where.rule}: {port}")
     for url in urls(where, access, options.telemetry_path):
         print(f"url         {url}")

@@ -1,11 +1,15 @@
 """Builds the parts of a worker's exporter from its options, and connects them."""
 
+import socket
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import chain
 from operator import attrgetter
 
 from exporter import __version__
+from exporter.discovery.finder import Finder
+from exporter.discovery.workers import Worker as Finding
 from exporter.exposition.combine import Combiner
 from exporter.model import Labels, Snapshot
 from exporter.multiproc.engine import Engine
@@ -15,8 +19,11 @@ from exporter.options import DumpOptions, ServeOptions
 from exporter.service.engine_views import EngineViews
 from exporter.values import Directory
 from exporter.worker.also import Also
+from exporter.worker.found import FoundWorker, SharedNamespaces
+from exporter.worker.looks import Looks
 from exporter.worker.room import Room
 from exporter.worker.scrape import Scraper
+from exporter.worker.seek import Seeker, nobody
 from exporter.worker.status import AlsoStatus, Status
 from exporter.worker.stock import StockCollector
 from exporter.worker.telemetry import AlsoTelemetry, Telemetry, own_names
@@ -36,7 +43,7 @@ class Parts:
         self, options: ServeOptions | DumpOptions, also: Sequence[Also] = (), *, quiet: bool = False
     ) -> None:
         """Build and connect the parts. `also` is served too. `quiet`: do not log what happens to the workers."""
-        labels = tuple(options.static_labels.items())
+        labels = labels_at_first(options)
         names = reserved_names(options)
         workers = options.workers
         self.room = Room(
@@ -50,6 +57,12 @@ class Parts:
             )
             for own_labels, paths in workers.items()
         )
+        self.seeker: Seeker | None = None
+        """What finds the worker; None if a directory is given."""
+        if not workers:
+            engine = partial(make_engine, options, labels, names)
+            self.room.replace([Worker(nobody("the worker has not been looked for yet"), engine, labels)])
+            self.seeker = self._make_seeker(options, names, quiet=quiet)
         self.telemetry = Telemetry(
             lambda: self.scraper.durations,
             labels,
@@ -70,6 +83,12 @@ class Parts:
         self._collector = options.collector
         self._started = time.time()
 
+    async def look_only(self) -> None:
+        """Look for the worker if no directory is given, and look at the directories."""
+        if self.seeker:
+            await self.seeker.look()
+        await self.room.look_only()
+
     def status(self) -> Status:
         """Return the status of the exporter and of all its workers; slow if there are thousands of files."""
         return Status(
@@ -82,6 +101,17 @@ class Parts:
             also=self._also_statuses(),
         )
 
+    def _make_seeker(self, options: ServeOptions | DumpOptions, names: set[str], *, quiet: bool) -> Seeker:
+        looks = Looks(lambda avoided: Finder(longest_wait=1.0, avoided=avoided))
+        namespaces = SharedNamespaces(looks.finder.proc)
+
+        def make(finding: Finding, address: str, descriptor: int) -> FoundWorker:
+            labels = tuple(options.labels_of(options.found_address(address)).items())
+            engine = partial(make_engine, options, labels, names)
+            return FoundWorker(finding, descriptor, namespaces, engine, labels, quiet=quiet)
+
+        return Seeker(options.worker_port or 0, socket.gethostname(), self.room, looks, make, quiet=quiet)
+
     def _own_metrics(self) -> Snapshot:
         of_workers = self._combiner.combine(self.room.tell())
         return sorted(chain(self.telemetry.tell(), self._also_telemetry.tell(), of_workers), key=_name)
@@ -93,6 +123,14 @@ class Parts:
 def reserved_names(options: ServeOptions | DumpOptions) -> set[str]:
     """Return the names of own metrics, which nothing else in the answer may use."""
     return set() if options.no_self_metrics else own_names()
+
+
+def labels_at_first(options: ServeOptions | DumpOptions) -> Labels:
+    """Return the labels of the exporter, and of its worker as long as that is to be found."""
+    if options.multiproc_dir:
+        return tuple(options.static_labels.items())
+    address = f"grpc://{socket.gethostname()}:{options.worker_port}"
+    return tuple(options.labels_of(options.found_address(address)).items())
 
 
 def make_worker(
@@ -108,21 +146,25 @@ def make_worker(
 
     `names` are those of own metrics, which it may not use.
     """
-
-    def make_engine(file_set: Callable[[], FileSet]) -> Collector:
-        if options.collector == "stock":
-            return StockCollector(file_set, labels)
-        return Engine(
-            file_set,
-            labels=labels,
-            per_process=options.per_process,
-            keep_gauges=options.when_worker_down == "keep-gauges",
-            max_file_size=options.max_file_size,
-            reserved_names=names,
-        )
-
     watcher = make_watcher(patterns, Liveness(options.liveness), quiet=quiet)
-    return Worker(watcher, make_engine, labels, among_several=among_several, quiet=quiet)
+    engine = partial(make_engine, options, labels, names)
+    return Worker(watcher, engine, labels, among_several=among_several, quiet=quiet)
+
+
+def make_engine(
+    options: ServeOptions | DumpOptions, labels: Labels, names: set[str], file_set: Callable[[], FileSet]
+) -> Collector:
+    """Return an engine that merges as `options` say; `names` are those of own metrics, which it may not use."""
+    if options.collector == "stock":
+        return StockCollector(file_set, labels)
+    return Engine(
+        file_set,
+        labels=labels,
+        per_process=options.per_process,
+        keep_gauges=options.when_worker_down == "keep-gauges",
+        max_file_size=options.max_file_size,
+        reserved_names=names,
+    )
 
 
 def make_watcher(patterns: Sequence[str], liveness: Liveness, *, quiet: bool) -> Watcher:

@@ -38,6 +38,10 @@ class Reads:
             if then in self._waiting:
                 self._waiting.remove(then)
 
+    def follow_with(self, work: Callable[[], object]) -> None:
+        """Do `work` after the reads that were asked for, in their thread."""
+        self._thread.put(work)
+
     def end(self, last: Callable[[], object]) -> None:
         """Do `last`, and end the thread, after the reads that were asked for."""
         self._thread.put(last)

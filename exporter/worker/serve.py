@@ -12,7 +12,7 @@ from exporter.service.run import run
 from exporter.web.listen import Endpoint
 from exporter.worker.also import Also, fetching
 from exporter.worker.app import make_app
-from exporter.worker.parts import Parts, reserved_names
+from exporter.worker.parts import Parts, labels_at_first, reserved_names
 from exporter.worker.status import common_problem
 
 AMBIGUOUS_ADDRESS = "workers on other hosts may have the same address"
@@ -34,10 +34,9 @@ def endpoint(options: WorkerServing) -> Endpoint:
 @asynccontextmanager
 async def make(options: ServeOptions, *, warn: bool = False) -> AsyncIterator["WorkerDaemon"]:
     """Make a worker's daemon; `warn` of an address that workers on other hosts may have too."""
-    if warn and options.has_ambiguous_address:
+    if warn and options.multiproc_dir and options.has_ambiguous_address:
         _logger.warning(AMBIGUOUS_ADDRESS, extra=fields(worker=options.worker_address, hint=WAY_OUT))
-    labels = tuple(options.static_labels.items())
-    async with fetching(options.also, labels, reserved_names(options)) as also:
+    async with fetching(options.also, labels_at_first(options), reserved_names(options)) as also:
         yield WorkerDaemon(options, also)
 
 
@@ -48,8 +47,9 @@ class WorkerDaemon:
         self.metrics_path = options.telemetry_path
         self._parts = parts = Parts(options, also)
         self._room = parts.room
-        directories = (worker.watcher.name for worker in parts.room.workers)
-        self.facts = {"directory": ", ".join(directories), "worker": options.worker_address}
+        names = ", ".join(worker.watcher.name for worker in parts.room.workers)
+        directory = f"to be found through port {options.grpc_port}" if parts.seeker else names
+        self.facts = {"directory": directory, "worker": options.worker_address}
         self.app = make_app(
             parts.scraper,
             lambda: self.problem,
@@ -62,8 +62,9 @@ class WorkerDaemon:
 
     @property
     def tasks(self) -> Mapping[str, Coroutine[Any, Any, None]]:
-        """The watch of the directory."""
-        return {"the watch of the directory": self._room.run()}
+        """The watch of the directory, and the search for it where it is not given."""
+        tasks = {"the watch of the directory": self._room.run()}
+        return tasks | ({"the search for the worker": seeker.run()} if (seeker := self._parts.seeker) else {})
 
     @property
     def problem(self) -> str:
@@ -77,13 +78,15 @@ class WorkerDaemon:
 
     async def look(self) -> None:
         """Look at the directory, and read its files."""
+        if self._parts.seeker:
+            await self._parts.seeker.look()
         await self._room.look()
 
     def summary(self, port: int) -> str:
         """Return the workers' state in one line."""
         workers = self._room.summaries
         if problem := common_problem(workers):
-            return f"waiting for {problem}"
+            return f"waiting{':' if self._parts.seeker else ' for'} {problem}"
         is_down = all(worker.worker_up is False for worker in workers)
         count = sum(sum(worker.process_counts.values()) for worker in workers)
         what = f"{sum(worker.series for worker in workers)} series of {count} process{'es' * (count != 1)}"

@@ -17,7 +17,7 @@ from watchfiles import awatch
 
 from exporter.logs import by_number, fields, some
 from exporter.multiproc.evidence import HostEvidence
-from exporter.multiproc.fileset import Evidence, FileSet, Liveness, decide, unreadable
+from exporter.multiproc.fileset import Evidence, FileSet, Liveness, decide, ended, unreadable
 from exporter.multiproc.listing import Lister
 from exporter.multiproc.processes import alone_in_pid_namespace
 from exporter.multiproc.span import Span
@@ -93,6 +93,7 @@ class Watcher:
         self._quiet = quiet
         self._looking = threading.Lock()
         self._moved: set[str] = set()
+        self._is_stopped = False
 
     async def run(self, on_look: Callable[[bool], bool]) -> None:
         """Look whenever the waker says so, until cancelled.
@@ -124,9 +125,19 @@ class Watcher:
         with self._looking:
             self._moved.update(writers)
 
+    def stop(self, problem: str) -> None:
+        """Never look again: all processes have ended, or there is no directory, as `problem` says. May block."""
+        with self._looking:
+            self._is_stopped = True
+            self.last_look = time.monotonic()
+            if self.current.problem != problem:
+                self.current = ended(self.current, problem)
+
     def _look(self, unless_within: float = 0.0) -> None:
         """Look, unless the last look ended less than `unless_within` seconds ago."""
         with self._looking:  # a scrape looks from another thread
+            if self._is_stopped:
+                return
             if self.last_look is not None and time.monotonic() < self.last_look + unless_within:
                 return
             before = self.current
@@ -144,13 +155,16 @@ class Watcher:
 class EventsAndTicks:
     """Wakes at events of the directories, when a writer ends, and when neither happens for a while."""
 
-    def __init__(self, tick: float | None = None) -> None:
-        """`tick` is the longest wait for an event, in seconds, if it is not the usual one."""
+    def __init__(self, tick: float | None = None, own_pid: Callable[[str], int | None] = int) -> None:
+        """`tick` is the longest wait for an event, in seconds, if it is not the usual one.
+
+        `own_pid` returns our pid of a writer that a file names; None if it has ended.
+        """
         self._tick = tick
         self._event = asyncio.Event()
         self._watched: Mapping[str, tuple[int, int]] = {}
         self._watch: asyncio.Task[None] | None = None
-        self._ends = _Ends(self._event)
+        self._ends = _Ends(self._event, own_pid)
 
     async def wait(self, files: FileSet, *, hurry: bool) -> None:
         """Return at the next event or tick."""
@@ -197,10 +211,11 @@ class EventsAndTicks:
 class _Ends:
     """Sets an event when a watched process ends."""
 
-    def __init__(self, event: asyncio.Event) -> None:
+    def __init__(self, event: asyncio.Event, own_pid: Callable[[str], int | None]) -> None:
         self.are_seen = True
         """Whether the end of every watched process will be noticed: each has a pidfd."""
         self._event = event
+        self._own_pid = own_pid
         self._descriptors: dict[str, int] = {}
         """pidfds by pid. A pidfd turns readable when its process ends, even if the process stays a zombie."""
 
@@ -213,7 +228,8 @@ class _Ends:
         for pid in pids:
             if pid not in self._descriptors:
                 try:
-                    self._descriptors[pid] = descriptor = os.pidfd_open(int(pid))
+                    # 0 is nobody's pid.
+                    self._descriptors[pid] = descriptor = os.pidfd_open(self._own_pid(pid) or 0)
                 except ProcessLookupError:  # it has ended since the last look
                     self._event.set()
                 except OSError:

@@ -280,13 +280,16 @@ class Worker:
             _logger.error("files cannot be read", extra=fields(directory=self.watcher.name, problem=problem))
         self._problem = problem
 
+    def _count_series(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self._series = sum(map(len, chain.from_iterable(one.values for one in snapshot)))
+
     def _note_update(self) -> None:
         """After an update, in the reading thread: copy its results to where other threads read them."""
         self.watcher.report_moved(self.engine.moved)
         if self.engine.observed_change:
             self._last_change = time.time()
         if self.engine.snapshot is not self._snapshot:
-            self._snapshot = self.engine.snapshot
-            self._series = sum(map(len, chain.from_iterable(one.values for one in self.engine.snapshot)))
+            self._count_series(self.engine.snapshot)
         files = self.watcher.current
         self._journal.note_read(files, self._unread(files), self.engine.refused)

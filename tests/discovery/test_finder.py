@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from exporter.discovery.finder import Finder, Findings
+from exporter.discovery.namespaces import PidNamespaces
 from exporter.discovery.parsing import OpenFiles, Socket, Stat, Status
 from exporter.discovery.proc import Proc
 from exporter.discovery.workers import Worker
@@ -346,7 +347,7 @@ def test_containers_with_the_same_path_and_the_same_pids(
         assert (len(files[0]), len(files[1])) == (1, 2)
         assert files[0] <= files[1]
         for worker in workers:
-            known = finder.in_namespace(worker.identity.pid_namespace)
+            known = PidNamespaces(finder.proc).pids(worker.identity.pid_namespace)
             assert {
                 name[len("counter_") : -len(".db")] for name in counter_files(finder, worker)
             } <= known.keys()

@@ -113,9 +113,11 @@ def _main() -> None:
     given = dict(word.removeprefix("--").split("=", 1) for word in sys.argv[1:] if "=" in word)
     spawn = multiprocessing.get_context("spawn")
     listening = socket.create_server(("127.0.0.1", int(given["port"]))) if "port" in given else None
-    for _ in range(int(given["writers"])):
+    directories = [given["directory"]] * int(given["writers"])
+    for directory in [*directories, *([given["also"]] if "also" in given else [])]:
+        Path(directory).mkdir(exist_ok=True)
         done = spawn.Event()
-        spawn.Process(target=_write, args=(given["directory"], done), daemon=True).start()
+        spawn.Process(target=_write, args=(directory, done), daemon=True).start()
         done.wait()
     print(listening.getsockname()[1] if listening else 0, flush=True)
     sys.stdin.read()

@@ -1,0 +1,57 @@
+import os
+from pathlib import Path
+
+from exporter.discovery.namespaces import PidNamespaces
+from exporter.discovery.parsing import Status
+from exporter.discovery.proc import Proc
+from tests.support.hosts import TestsProcesses, container, hosted
+
+
+class Written(Proc):
+    """A /proc in which each process has the pids given, from ours to its own; the odd ones may not be seen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.processes: dict[int, tuple[int, ...]] = {}
+        self.reads = 0
+
+    def pids(self) -> set[int]:
+        return set(self.processes)
+
+    def status(self, pid: int) -> Status | None:
+        self.reads += 1
+        return Status(0, 0, self.processes[pid]) if self.processes[pid] else None
+
+    def namespace(self, pid: int, kind: str) -> int:
+        assert kind == "pid"
+        if pid == 13:
+            raise PermissionError
+        return 4
+
+
+def test_only_processes_of_the_namespace_are_known_by_their_own_pid() -> None:
+    proc = Written()
+    proc.processes = {10: (10,), 11: (11, 1), 12: (12, 5, 2), 13: (13, 3), 14: ()}
+    namespaces = PidNamespaces(proc)
+    assert namespaces.pids(4) == {"1": 11, "2": 12}
+    assert namespaces.pids(0).keys() == {"10", "13", "14"}
+
+
+def test_only_what_is_new_is_looked_at() -> None:
+    proc = Written()
+    proc.processes = {11: (11, 1)}
+    namespaces = PidNamespaces(proc)
+    namespaces.pids(4)
+    proc.processes = {12: (12, 1)}
+    assert namespaces.pids(4) == {"1": 12}
+    assert namespaces.pids(4) == {"1": 12}
+    assert proc.reads == 2
+
+
+def test_a_real_container() -> None:
+    proc = TestsProcesses()
+    with hosted(Path("/nowhere"), writers=0, prefix=container()):
+        (inner,) = (
+            pid for pid in proc.pids() if proc.namespace(pid, "pid") != proc.namespace(os.getpid(), "pid")
+        )
+        assert PidNamespaces(proc).pids(proc.namespace(inner, "pid")) == {"1": inner}
