@@ -8,6 +8,7 @@ import pytest
 _WAYS = {
     "bash": "Debian and Ubuntu have it in the package bash",
     "fish": "Debian and Ubuntu have it in the package fish",
+    "gunicorn": "pip install -r requirements-peers.lock",
     "kubectl": "Debian and Ubuntu have it in the package kubernetes-client",
     "openssl": "Debian and Ubuntu have it in the package openssl",
     "prometheus": "Debian and Ubuntu have it in the package prometheus",
@@ -15,6 +16,7 @@ _WAYS = {
     "smg": "pip install -r requirements-peers.lock",
     "systemd-analyze": "Debian and Ubuntu have it in the package systemd",
     "systemd-sysusers": "Debian and Ubuntu have it in the package systemd",
+    "uvicorn": "pip install -r requirements-peers.lock",
     "victoria-metrics": "Debian and Ubuntu have it in the package victoria-metrics",
     "zsh": "Debian and Ubuntu have it in the package zsh",
 }
