@@ -5,6 +5,7 @@ import json
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, contextmanager
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from threading import Thread
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 from benchmarks.directories import workspace
 from soak.exporter import SETTLED, Exporter, exporter
 from soak.parts import Part, Samples
+from soak.samples import Exposition
 from tests.support import targets
 from tests.support.targets import DEADLINE, Behaviour, serving
 from tests.support.waiting import eventually
@@ -74,8 +76,16 @@ def fleet_targets(part: Part) -> None:
     with workspace() as room, _workers() as workers:
         file = room / "workers.json"
         _list(file, workers)
-        with _fleet(part, room, f"--workers-file={file}", *_PATIENCE, since="the start") as subject:
+        with _fleet(part, room, f"--workers-file={file}", *_PATIENCE, since="all faults at once") as subject:
             whole.equal(_samples(workers), subject.scrape().samples, "at the start")
+            for worker, fault in zip(workers, cycle(_FAULTS), strict=False):
+                worker.behave = fault
+            subject.start_anew()
+            up.equal(dict.fromkeys(map(_up, workers), 0.0), _ups(subject.scrape()), "all faults at once")
+            for worker in workers:
+                worker.behave = worker.answer
+            subject.start_anew()
+            whole.equal(_samples(workers), subject.scrape().samples, "all well")
             subject.note_resources()
             for number in part.rounds(least=4):
                 listed = [worker for worker in workers if part.chance.random() > _ABSENT]
@@ -91,12 +101,8 @@ def fleet_targets(part: Part) -> None:
                 subject.start_anew()
                 got = subject.scrape()
                 whole.equal(_samples(well), got.samples, f"round {number}")
-                expected = {
-                    f'{_UP}{{worker_addr="{worker.url}"}}': float(worker in well)
-                    for worker in (*listed, *vanished)
-                }
-                found = {key: value for key, value in got.own.items() if key.startswith(_UP)}
-                up.equal(expected, found, f"round {number}")
+                expected = {_up(worker): float(worker in well) for worker in (*listed, *vanished)}
+                up.equal(expected, _ups(got), f"round {number}")
                 part.done["workers well"] += len(well)
                 part.done["absent"] += len(workers) - len(listed)
                 part.done["hanging or faulty"] += len(listed) - len(well)
@@ -111,6 +117,15 @@ def _fleet(part: Part, room: Path, *options: str, since: str) -> AbstractContext
     return exporter(
         part, room / "fleet", "fleet", *options, path="/engine_metrics", since=since, most_growth=_MOST_GROWTH
     )
+
+
+def _up(worker: "_Worker") -> str:
+    """Return the series that tells whether a worker is up."""
+    return f'{_UP}{{worker_addr="{worker.url}"}}'
+
+
+def _ups(scraped: Exposition) -> Samples:
+    return {key: value for key, value in scraped.own.items() if key.startswith(_UP)}
 
 
 def _list(file: Path, workers: Sequence["_Worker"]) -> None:
