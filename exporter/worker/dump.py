@@ -2,7 +2,6 @@
 
 import asyncio
 import sys
-from itertools import chain
 
 from exporter.errors import ScrapeError
 from exporter.exposition.negotiation import Encoding, Escaping, Representation
@@ -26,9 +25,11 @@ def dump(options: DumpOptions) -> int:
         return 1
     sys.stdout.buffer.write(body)
     status = parts.status()
-    for file in chain.from_iterable(worker.files for worker in status.workers):
-        if file.reason:
-            print(f"smg-exporter: {printable(file.name)} {file.reason}", file=sys.stderr)
+    for worker in status.workers:
+        name = f"{status.name_of(worker)}: " if len(status.workers) > 1 else ""
+        for file in worker.files:
+            if file.reason:
+                print(f"smg-exporter: {printable(name + file.name)} {file.reason}", file=sys.stderr)
     if status.problem:
         print(f"smg-exporter: error: {status.problem}", file=sys.stderr)
     return 1 if status.problem else 0

@@ -15,16 +15,17 @@ def render(status: Status, *, telemetry_path: str, now: float) -> str:
     """Return the page at the time `now`, in Unix seconds. Every value is escaped."""
     is_lone = len(status.workers) == 1
     state = _state(status.workers[0]) if is_lone else _common_state(status.workers)
-    names = dict.fromkeys(worker.worker_addr for worker in status.workers)
+    addresses = dict.fromkeys(worker.worker_addr for worker in status.workers if worker.worker_addr)
+    directories = (worker.directory for worker in status.workers)
     return html.page(
         "smg-exporter",
         state,
-        title=f"{state.headline}: {', '.join(names)}",
+        title=f"{state.headline}: {', '.join(addresses or directories)}",
         version=status.version,
         started=status.started,
         now=now,
         details={
-            "Worker": html.text(", ".join(names)),
+            "Worker": html.text(", ".join(addresses) or "no address"),
             "Directory": "<br>".join(
                 html.text(worker.directory) + html.problem(worker.problem) for worker in status.workers
             ),

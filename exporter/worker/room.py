@@ -1,12 +1,19 @@
 """The workers of one process. They come and go while it runs, and nothing of one waits for another."""
 
 import asyncio
+import logging
 from collections.abc import Iterable, Sequence
 
+from exporter.logs import fields
 from exporter.model import Snapshot
 from exporter.service.engine_views import Reads
 from exporter.worker.status import Summary, common_problem
 from exporter.worker.worker import Worker
+
+_PAUSE = 1.0
+"""Seconds until a watch that failed begins anew."""
+
+_logger = logging.getLogger(__name__)
 
 
 class Room:
@@ -26,7 +33,7 @@ class Room:
         self._changed.set()
 
     async def run(self) -> None:
-        """Watch the directory of each worker, of later ones too, until cancelled. A watch that fails ends all."""
+        """Watch the directory of each worker, of later ones too, until cancelled."""
         watches: dict[Worker, asyncio.Task[None]] = {}
         async with asyncio.TaskGroup() as group:
             while True:
@@ -35,8 +42,22 @@ class Room:
                     watches.pop(gone).cancel()
                 for worker in self.workers:
                     if worker not in watches:
-                        watches[worker] = group.create_task(worker.watch())
+                        watches[worker] = group.create_task(self._watch(worker))
                 await self._changed.wait()
+
+    async def _watch(self, worker: Worker) -> None:
+        """Watch a worker's directory; a watch that fails begins anew, but for a lone worker's, which ends the run."""
+        while True:
+            try:
+                await worker.watch()
+            except Exception:
+                if len(self.workers) == 1:
+                    raise
+                _logger.exception(
+                    "the watch of a directory failed; it begins anew",
+                    extra=fields(directory=worker.watcher.name),
+                )
+            await asyncio.sleep(_PAUSE)
 
     async def look_only(self) -> None:
         """Look at all directories."""

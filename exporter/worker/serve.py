@@ -49,7 +49,7 @@ class WorkerDaemon:
         self._room = parts.room
         names = ", ".join(worker.watcher.name for worker in parts.room.workers)
         directory = f"to be found through port {options.grpc_port}" if parts.seeker else names
-        self.facts = {"directory": directory, "worker": options.worker_address}
+        self.facts = {"directory": directory, "worker": options.worker_address or "no address"}
         self.app = make_app(
             parts.scraper,
             lambda: self.problem,

@@ -16,7 +16,9 @@ from tests.support.expositions import Exposition
 BARE: dict[str, str | bool] = {"liveness": "off", "no_worker_addr_label": True, "no_self_metrics": True}
 
 
-def dumped(capfd: pytest.CaptureFixture[str], directory: Path, **options: str | bool) -> tuple[int, str, str]:
+def dumped(
+    capfd: pytest.CaptureFixture[str], directory: Path, **options: str | list[str] | bool
+) -> tuple[int, str, str]:
     """Return the exit code, stdout and stderr."""
     code = dump(load(DumpOptions, {"multiproc_dir": str(directory)} | BARE | options))
     return code, *capfd.readouterr()
@@ -90,3 +92,16 @@ def test_nothing_but_bad_files_is_an_error(tmp_path: Path, capfd: pytest.Capture
         "smg-exporter: counter_2.db is 3 bytes, less than its 8-byte header",
         f"smg-exporter: error: {tmp_path}: none of its 1 .db files can be read",
     ]
+
+
+def test_several_directories(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for name in ("a0", "a1", "b"):
+        (tmp_path / name).mkdir()
+        files.write(tmp_path / name / "counter_1.db", {files.counter("x"): 1})
+    (tmp_path / "b" / "counter_2.db").touch()
+    given = [f"{tmp_path}/a*,app=a", f"{tmp_path}/b,app=b"]
+    code, text, err = dumped(capfd, tmp_path, multiproc_dir=given)
+    it = Exposition(text)
+    it.check()
+    assert (code, it.value("x_total", app="a"), it.value("x_total", app="b")) == (0, 2, 1)
+    assert err.startswith("smg-exporter: app=b: counter_2.db is empty")

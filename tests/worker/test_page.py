@@ -81,6 +81,12 @@ def test_the_directorys_problem_stands_by_the_directory() -> None:
     assert "Directory /run/prom no such directory" in text
 
 
+def test_a_worker_without_an_address_is_named_by_its_directory() -> None:
+    html = page(labels={})
+    assert "<title>Worker is up: /run/prom</title>" in html
+    assert "Worker no address Directory /run/prom" in visible(html)
+
+
 def test_several_workers() -> None:
     one = a_worker(
         labels={"worker_addr": "app", "rank": "0"},

@@ -46,17 +46,37 @@ async def test_each_worker_is_watched_from_when_it_comes_to_when_it_goes(tmp_pat
         await run
 
 
-async def test_a_watch_that_fails_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, second = worker_on(tmp_path / "1"), worker_on(tmp_path / "2")
+def fail(_changed: bool) -> bool:  # noqa: FBT001 - as the watcher calls it
+    raise LookupError("a fault of ours")
 
-    def fail(_changed: bool) -> bool:  # noqa: FBT001 - as the watcher calls it
-        raise LookupError("a fault of ours")
 
-    monkeypatch.setattr(second, "after_look", fail)
+async def test_a_lone_workers_watch_that_fails_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = worker_on(tmp_path / "1")
+    monkeypatch.setattr(worker, "after_look", fail)
     with pytest.raises(ExceptionGroup) as caught:
-        await Room([first, second]).run()
+        await Room([worker]).run()
     (error,) = caught.value.exceptions
     assert isinstance(error, LookupError)
+
+
+async def test_a_watch_that_fails_costs_the_others_nothing_and_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("exporter.worker.room._PAUSE", 0.01)
+    first, second = worker_on(tmp_path / "1"), worker_on(tmp_path / "2")
+    run = asyncio.create_task(Room([first, second]).run())
+    with monkeypatch.context() as context:
+        context.setattr(second, "after_look", fail)
+        await until(lambda: bool(first.snapshot) and bool(caplog.records))
+        assert not second.snapshot
+    write(tmp_path / "2" / "counter_2.db", {counter("x"): 1})
+    await until(lambda: bool(second.snapshot))
+    assert vars(caplog.records[0])["fields"] == {"directory": f"{tmp_path}/2"}
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
 
 
 async def test_one_worker_that_can_be_served_is_enough(tmp_path: Path) -> None:
