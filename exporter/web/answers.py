@@ -33,18 +33,20 @@ class LargeBody(Payload):
             for start in range(0, len(view), _SLICE):
                 await writer.write(view[start : start + _SLICE])
 
-    async def close(self) -> None:
-        """Release the chunks: aiohttp may keep the response for long."""
-        self._value = ()
-        await super().close()
-
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """Return the body as text."""
         return b"".join(self._value).decode(encoding, errors)
 
 
+def make_body(body: bytes | Sequence[bytes]) -> bytes | LargeBody:
+    """Return a whole body, or its chunks, as aiohttp takes it: a small one as it is, which is quicker to send."""
+    if isinstance(body, bytes):
+        return body if len(body) <= _SLICE else LargeBody([body])
+    return LargeBody(body)
+
+
 async def send(request: web.Request, response: web.StreamResponse, within: float) -> bool:
-    """Send a whole response; return whether the client received it `within` so many seconds.
+    """Send a whole response, and release its body; return whether the client received it `within` so many seconds.
 
     aiohttp alone would wait for a slow client for ever. It tries to send the response again after the handler, which
     then has no effect.
@@ -59,4 +61,6 @@ async def send(request: web.Request, response: web.StreamResponse, within: float
         return False
     except ConnectionError:
         return False
+    if isinstance(response, web.Response):
+        response.body = None  # aiohttp keeps the response until the connection's next request
     return True

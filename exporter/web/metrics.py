@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 
 from exporter.errors import ScrapeError
 from exporter.exposition.negotiation import Encoding, Representation, negotiate
-from exporter.web.answers import LargeBody, line, send
+from exporter.web.answers import line, make_body, send
 
 logger = logging.getLogger(__name__)
 
@@ -85,8 +85,7 @@ class MetricsHandler:
         except Exception:
             logger.exception("scrape failed")
             return line(500, "internal error: the log says more")
-        chunks = [body] if isinstance(body, bytes) else body
-        return web.Response(body=LargeBody(chunks), headers=_headers(wanted))
+        return web.Response(body=make_body(body), headers=_headers(wanted))
 
 
 def time_budget(header: str | None) -> float:
