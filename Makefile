@@ -11,7 +11,7 @@ NO_PEERS = ARGS='-m "not peer" $(ARGS)'
 
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test test-lowest test-pythons lint fmt draw bench soak dist lock clean
+.PHONY: help demo test test-lowest test-pythons lint fmt draw draw-top bench soak dist lock clean
 
 help:  ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -50,6 +50,9 @@ fmt: $(VENV)/dev  ## Format, and mend what can be mended
 draw: $(VENV)/docs  ## Draw the dashboard as a picture (ARGS="http://localhost:9090 docs/dashboard.png")
 	$(BIN)/python docs/draw.py $(ARGS)
 
+draw-top: $(VENV)/docs  ## Draw what top shows as a picture (ARGS="docs/top.png http://localhost:18001")
+	$(BIN)/python docs/draw_top.py $(ARGS)
+
 bench: $(VENV)/bench  ## Measure side by side with the alternatives, and print a table
 	$(BIN)/python -m benchmarks $(ARGS)
 
@@ -69,11 +72,11 @@ dist: $(VENV)/dist  ## Build sdist and wheel, check them, and try the wheel on e
 
 lock: $(VENV)/pyvenv.cfg  ## Resolve the locked versions anew
 	@$(PIP) install uv
-	$(BIN)/uv pip compile $(COMPILE) -o requirements.lock pyproject.toml
-	$(BIN)/uv pip compile $(COMPILE) -o requirements-dev.lock --group dev pyproject.toml
+	$(BIN)/uv pip compile $(COMPILE) --extra top -o requirements.lock pyproject.toml
+	$(BIN)/uv pip compile $(COMPILE) --extra top -o requirements-dev.lock --group dev pyproject.toml
 	$(BIN)/uv pip compile $(COMPILE) -o requirements-build.lock --constraint requirements-dev.lock --group build
-	$(BIN)/uv pip compile $(COMPILE) --resolution lowest-direct -o $(VENV)/lowest.txt pyproject.toml
-	$(BIN)/uv pip compile $(COMPILE) -o requirements-lowest.lock --constraint $(VENV)/lowest.txt --group dev pyproject.toml
+	$(BIN)/uv pip compile $(COMPILE) --resolution lowest-direct --extra top -o $(VENV)/lowest.txt pyproject.toml
+	$(BIN)/uv pip compile $(COMPILE) -o requirements-lowest.lock --constraint $(VENV)/lowest.txt --extra top --group dev pyproject.toml
 	$(BIN)/uv pip compile $(COMPILE) -o requirements-dist.lock --constraint requirements-dev.lock --group dist
 	$(BIN)/uv pip compile $(COMPILE) -o requirements-docs.lock --constraint requirements-dev.lock --group docs
 	$(BIN)/uv pip compile $(COMPILE) -o requirements-bench.lock --group bench

@@ -28,6 +28,7 @@ from exporter.options import (
     Options,
     ServeOptions,
     Serving,
+    TopOptions,
     VerifyOptions,
     described,
     flag,
@@ -48,6 +49,8 @@ class Command(NamedTuple):
     """`module:function`; takes the options, returns the exit code. Imported only to run, so that `--help` is fast."""
     examples: Sequence[str]
     """Example command lines, without the program's name."""
+    operands: str = ""
+    """The repeatable option that further words are values of; without one, they are errors."""
 
 
 COMMANDS = {
@@ -98,6 +101,13 @@ COMMANDS = {
         HealthcheckOptions,
         "exporter.service.healthcheck:healthcheck",
         ["healthcheck --grpc-port 8001"],
+    ),
+    "top": Command(
+        "show how engines are doing, live in the terminal, from any of their /metrics",
+        TopOptions,
+        "exporter.top.command:top",
+        ["top --grpc-port 8001", "top http://10.0.0.1:18001 http://10.0.0.2:18001"],
+        operands="url",
     ),
 }
 DESCRIPTION = "Serve the metrics of an SGLang gRPC worker, merged from the files its processes write."
@@ -179,7 +189,11 @@ def _run(argv: Sequence[str]) -> int:
         case ["completion", *shells]:
             return _print(_completion(shells))
         case _:
-            return _run_command(_command(words), given)
+            name = _command(words)
+            if operands := words[len(name.split()) :]:
+                option = COMMANDS[name].operands
+                given[option] = [*given.get(option, ()), *operands]
+            return _run_command(name, given)
 
 
 def _run_command(name: str, given: Mapping[str, Any]) -> int:
@@ -224,11 +238,13 @@ def _words(rest: Sequence[str]) -> list[str]:
 
 
 def _command(words: Sequence[str]) -> str:
-    """Return the name of the command that `words` spell."""
+    """Return the name of the command that `words` begin with; there are more words only if it takes operands."""
     name = " ".join(words) or DEFAULT_COMMAND
     if name in COMMANDS:
         return name
     first = words[0]
+    if first in COMMANDS and COMMANDS[first].operands:
+        return first
     known = list(dict.fromkeys(each.split()[0] for each in (*COMMANDS, *OTHERS)))
     if first in known:
         raise SettingsError(f"{words[1]!r} is one word too many, after {first!r}")
@@ -269,7 +285,8 @@ def _help(words: Sequence[str]) -> str:
     command = COMMANDS[name]
     if words:
         title = f"{command.meaning[0].upper()}{command.meaning[1:]}."
-        usage, examples = f"{name} [OPTION]...", command.examples
+        operands = f" [{described(command.options)[command.operands].metavar}]..." if command.operands else ""
+        usage, examples = f"{name} [OPTION]...{operands}", command.examples
     else:
         meanings = {each: COMMANDS[each].meaning for each in COMMANDS} | OTHERS
         lines = [f"  {each:19}{meaning}" for each, meaning in meanings.items()]

@@ -7,6 +7,7 @@ to save memory (see `forked`).
 
 import os
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_type_hints
@@ -93,7 +94,11 @@ def _model(options: type[Options], *weaker: Mapping[str, Any]) -> type[BaseSetti
             known = ({name: value for name, value in source.items() if name in fields} for source in weaker)
             return (init_settings, env_settings, *(InitSettingsSource(settings_cls, it) for it in known))
 
-    return create_model(options.__name__, __base__=Sources, **fields)
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", UserWarning
+        )  # an option may have the name of a method that pydantic gave up
+        return create_model(options.__name__, __base__=Sources, **fields)
 
 
 def _environment() -> dict[str, str]:

@@ -42,6 +42,7 @@ from exporter.values import (
     Urls,
     User,
     WhenDown,
+    Window,
     Workers,
 )
 
@@ -358,6 +359,33 @@ class WorkerServing(WorkerExposition, DerivedPort, Serving):
         return is_public and addresses.is_ambiguous(self.static_labels.get("worker_addr", ""))
 
 
+@dataclass(frozen=True, kw_only=True)
+class TargetTrust(Options):
+    """How https targets are verified."""
+
+    target_ca_file: File | None = option(
+        "authentication", "CA certificates to verify https targets against", "FILE", shown="the system's"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Credentials(Options):
+    """As which user an exporter is asked."""
+
+    user: User | None = option(
+        "authentication", "name of a user in the exporter's web configuration", "NAME", shown="none"
+    )
+    password_file: File | None = option(
+        "authentication", "file with that user's password", "FILE", shown="none"
+    )
+
+    def _problems(self) -> Iterator[Problem]:
+        yield from super()._problems()
+        if bool(self.user) != bool(self.password_file):
+            name, other = ("user", "password_file") if self.user else ("password_file", "user")
+            yield name, f"is of no use without {flag(other)}"
+
+
 # --- The options of each command ---
 
 
@@ -486,7 +514,7 @@ class VerifyOptions(FileOptions, WorkerDirectory):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FleetOptions(StaticLabels, Serving):
+class FleetOptions(StaticLabels, TargetTrust, Serving):
     """Options of `fleet` and `check fleet`."""
 
     worker: Workers = option(
@@ -515,9 +543,6 @@ class FleetOptions(StaticLabels, Serving):
     max_target_bytes: Bytes = option(
         "limits", "refuse larger answers of a worker", "SIZE", default=Size(64 << 20)
     )
-    target_ca_file: File | None = option(
-        "workers", "CA certificates to verify https workers against", "FILE", shown="the system's"
-    )
 
     @property
     def metrics_port(self) -> int:
@@ -539,26 +564,42 @@ class FleetOptions(StaticLabels, Serving):
 
 
 @dataclass(frozen=True, kw_only=True)
-class HealthcheckOptions(DerivedPort):
+class HealthcheckOptions(Credentials, DerivedPort):
     """Options of `healthcheck`."""
-
-    user: User | None = option(
-        "authentication", "name of a user in the exporter's web configuration", "NAME", shown="none"
-    )
-    password_file: File | None = option(
-        "authentication", "file with that user's password", "FILE", shown="none"
-    )
 
     @property
     def metrics_port(self) -> int:
         """The port to ask: the given or derived one of a worker's exporter, else the fleet's default."""
         return super().metrics_port if self.listen_port or self.grpc_port else addresses.FLEET_PORT
 
+
+@dataclass(frozen=True, kw_only=True)
+class TopOptions(Credentials, TargetTrust, DerivedPort):
+    """Options of `top`."""
+
+    url: Urls = option(
+        "workers",
+        "exposition to read; on the command line --url can be left out; repeatable",
+        "URL",
+        default=(),
+        shown="the exporter of --grpc-port on this machine",
+    )
+    window: Window = option(
+        "metrics", "time over which rates and percentiles are taken", "SECONDS", default=5.0
+    )
+    once: Switch = option("output", "print a table after one window, and exit", default=False)
+    json: Switch = option("output", "print the engine view as JSON after one window, and exit", default=False)
+
     def _problems(self) -> Iterator[Problem]:
         yield from super()._problems()
-        if bool(self.user) != bool(self.password_file):
-            name, other = ("user", "password_file") if self.user else ("password_file", "user")
-            yield name, f"is of no use without {flag(other)}"
+        if not (self.url or self.grpc_port or self.listen_port):
+            name, reason = _missing("url")
+            yield (
+                name,
+                f"{reason}; or {flag('grpc_port')}, to ask the exporter of that worker on this machine",
+            )
+        if self.once and self.json:
+            yield "once", f"contradicts {flag('json')}"
 
 
 def described(options: type[Options]) -> dict[str, Option]:
@@ -595,7 +636,15 @@ def _without_none(kind: Any) -> Any:
 
 ALL: Mapping[str, Option] = {
     name: each
-    for options in (ServeOptions, DemoOptions, DumpOptions, VerifyOptions, FleetOptions, HealthcheckOptions)
+    for options in (
+        ServeOptions,
+        DemoOptions,
+        DumpOptions,
+        VerifyOptions,
+        FleetOptions,
+        HealthcheckOptions,
+        TopOptions,
+    )
     for name, each in described(options).items()
 }
 """The options of all commands, by name."""

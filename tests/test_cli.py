@@ -111,7 +111,7 @@ def test_logs_are_set_up_as_asked(commands: Commands, monkeypatch: pytest.Monkey
 
 # --- What is refused ---
 
-WORDS = "serve, demo, dump, verify, check, fleet, healthcheck, completion, help"
+WORDS = "serve, demo, dump, verify, check, fleet, healthcheck, top, completion, help"
 BAD = [
     ("--grpc-port abc", "--grpc-port: 'abc' is not a port from 1 to 65535"),
     ("--grpc-port -5", "--grpc-port: '-5' is not a port from 1 to 65535"),
@@ -136,11 +136,11 @@ BAD = [
     ("--rounds 3", "--rounds: not an option of serve, but of verify"),
     (
         "dump --listen-port 1",
-        "--listen-port: not an option of dump, but of serve, demo, check, check fleet, fleet, healthcheck",
+        "--listen-port: not an option of dump, but of serve, demo, check, check fleet, fleet, healthcheck, top",
     ),
     (
         "check fleet --grpc-port 1",
-        "--grpc-port: not an option of check fleet, but of serve, demo, dump, check, healthcheck",
+        "--grpc-port: not an option of check fleet, but of serve, demo, dump, check, healthcheck, top",
     ),
     (
         "fleet --worker http://h --smg-api-key-file f",
@@ -205,7 +205,8 @@ def test_a_commands_help_names_its_options_and_no_other(
 ) -> None:
     text = long_help(capsys, monkeypatch, 120, *command.split())
     own = described(cli.COMMANDS[command].options)
-    assert text.startswith(f"usage: smg-exporter {command} [OPTION]...\n")
+    operands = " [URL]..." if command == "top" else ""
+    assert text.startswith(f"usage: smg-exporter {command} [OPTION]...{operands}\n")
     for name in ALL:
         assert (f"\n  {flag(name)} " in text) is (name in own), name
     words = " ".join(text.split())

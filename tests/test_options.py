@@ -20,6 +20,7 @@ from exporter.options import (
     HealthcheckOptions,
     Options,
     ServeOptions,
+    TopOptions,
     VerifyOptions,
     described,
     flag,
@@ -29,7 +30,15 @@ from exporter.values import Directory, Size
 
 SEVERAL = tuple(Directory(f"/d/{rank}", (("rank", rank),)) for rank in "01")
 WORKER: Mapping[str, Any] = {"grpc_port": 8001, "multiproc_dir": (Directory("/d"),)}
-EVERY = (ServeOptions, DemoOptions, DumpOptions, VerifyOptions, FleetOptions, HealthcheckOptions)
+EVERY = (
+    ServeOptions,
+    DemoOptions,
+    DumpOptions,
+    VerifyOptions,
+    FleetOptions,
+    HealthcheckOptions,
+    TopOptions,
+)
 
 
 # --- What follows from the values ---
@@ -195,6 +204,10 @@ def test_a_size_is_shown_as_it_is_written(size: int, text: str) -> None:
         (ServeOptions(**WORKER, also=("http://10.0.0.1:9100/metrics",)), ["also"]),
         (ServeOptions(**WORKER, also=2 * ("http://127.0.0.1:9100/metrics",)), ["also", "also"]),
         (ServeOptions(**WORKER, listen_port=9400, also=("http://127.0.0.1:9400/metrics",)), ["also"]),
+        (TopOptions(), ["url"]),
+        (TopOptions(grpc_port=1), []),
+        (TopOptions(url=("http://h/metrics",), once=True, json=True), ["once"]),
+        (TopOptions(listen_port=1, user="u"), ["user"]),
         (HealthcheckOptions(), []),
         (HealthcheckOptions(user="u"), ["user"]),
         (HealthcheckOptions(password_file=Path("f")), ["password_file"]),

@@ -87,8 +87,11 @@ def trusting(ca_file: Path | None) -> ssl.SSLContext:
         raise SettingsError(f"--target-ca-file: {str(ca_file)!r} is not usable: {error.strerror}") from None
 
 
-def make_session(tls: ssl.SSLContext) -> aiohttp.ClientSession:
-    """Return the session of all scrapes: it keeps connections for the next scrape, but no cookies."""
+def make_session(tls: ssl.SSLContext, user: tuple[str, str] | None = None) -> aiohttp.ClientSession:
+    """Return the session of all scrapes: it keeps connections for the next scrape, but no cookies.
+
+    `user` is a name and a password, which every target is told.
+    """
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
             limit=0,  # the caller limits the number of scrapes
@@ -97,6 +100,7 @@ def make_session(tls: ssl.SSLContext) -> aiohttp.ClientSession:
             ssl=tls,
         ),
         cookie_jar=aiohttp.DummyCookieJar(),
+        auth=aiohttp.BasicAuth(*user, encoding="utf-8") if user else None,
         timeout=aiohttp.ClientTimeout(total=None),  # the caller limits the time
         auto_decompress=False,
         read_bufsize=_READ_BUFFER,

@@ -16,9 +16,7 @@ def healthcheck(options: HealthcheckOptions) -> int:
     Without `--user`, an exporter that demands a password or a client certificate counts as serving. With `--user`,
     only an answer of 200 does; the password is sent to an exporter that asks for it.
     """
-    user = (
-        (options.user, _password(options.password_file)) if options.user and options.password_file else None
-    )
+    user = (options.user, password(options.password_file)) if options.user and options.password_file else None
     try:
         answer = ask(local_host(options.listen_host), options.metrics_port, HEALTHY[0], user)
     except CertificateWantedError as error:
@@ -39,7 +37,8 @@ def _told(answer: Answer) -> str:
     return f"{answer.url}: {answer.status}, {text}"
 
 
-def _password(file: Path) -> str:
+def password(file: Path) -> str:
+    """Return the password that a file holds; SettingsError if it cannot be read."""
     try:
         return file.read_text("utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:

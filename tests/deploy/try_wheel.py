@@ -101,6 +101,9 @@ def try_all(it: Installed) -> None:
         assert ": equal" in it.run("verify", f"--multiproc-dir={directory}")
         with it.daemon("serve", SERVE_PORT, *worker):
             assert "\nsglang:" in fetch(SERVE_PORT, "/metrics")
+            assert "grpc://127.0.0.1:8001" in it.run(
+                "top", f"--listen-port={SERVE_PORT}", "--once", "--window=1"
+            )
         fleet = [f"--worker=grpc://127.0.0.1:8001=http://127.0.0.1:{WORKER_PORT}/metrics"]
         assert "targets     1" in it.run("check fleet", *fleet, f"--listen-port={FLEET_PORT}")
         with it.daemon("fleet", FLEET_PORT, *fleet):
