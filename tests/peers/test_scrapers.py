@@ -29,6 +29,16 @@ def serve(worker: Path) -> Iterator[Daemon]:
 
 
 @contextmanager
+def several(worker: Path) -> Iterator[Daemon]:
+    """Two workers in one answer, of which the second has written nothing yet."""
+    empty = worker.with_name("empty")
+    empty.mkdir()
+    workers = (f"--multiproc-dir={worker},rank=0", f"--multiproc-dir={empty},rank=1")
+    with daemon(worker, "--liveness=off", *workers) as running:
+        yield running
+
+
+@contextmanager
 def fleet(worker: Path) -> Iterator[Daemon]:
     with serve(worker) as one, daemon(worker, "fleet", f"--worker=grpc://w:1={one.url}/metrics") as running:
         yield running
@@ -36,6 +46,7 @@ def fleet(worker: Path) -> Iterator[Daemon]:
 
 MODES: Mapping[str, tuple[Callable[[Path], AbstractContextManager[Daemon]], str]] = {
     "serve": (serve, WORKER_METRICS),
+    "several": (several, WORKER_METRICS),
     "fleet": (fleet, FLEET_METRICS),
 }
 """What runs a worker's exporter, and the path of the worker's metrics there."""

@@ -363,7 +363,8 @@ async def test_a_worker_that_has_been_reading_for_long_is_not_waited_for() -> No
     first, slow = Part("1"), Part("2", quick=False)
     slow.busy_since = time.monotonic() - 2
     scraper = scraper_of(first, slow)
-    assert lines(await scraper.scrape(TEXT, DEADLINE))[1:] == ['reads{w="1"} 1.0']
+    async with asyncio.timeout(DEADLINE / 2):
+        assert lines(await scraper.scrape(TEXT, DEADLINE))[1:] == ['reads{w="1"} 1.0']
     assert (slow.left_out, slow.waiting) == (["late"], [])
     first.busy_since, first.quick = slow.busy_since, False
     waiting = asyncio.create_task(scraper.scrape(TEXT, DEADLINE))
@@ -379,7 +380,8 @@ async def test_one_that_is_in_a_hurry_is_not_kept_by_those_before_it() -> None:
     patient = asyncio.create_task(scraper.scrape(TEXT, DEADLINE))
     await asyncio.to_thread(eventually, lambda: late.waiting, "it waits for the second")
     late.busy_since = time.monotonic() - 2
-    assert lines(await scraper.scrape(TEXT, 0.2))[1:] == ['reads{w="1"} 2.0']
+    async with asyncio.timeout(DEADLINE / 2):
+        assert lines(await scraper.scrape(TEXT, 0.2))[1:] == ['reads{w="1"} 2.0']
     assert lines(await patient)[1:] == ['reads{w="1"} 1.0']
 
 
