@@ -11,7 +11,7 @@ NO_PEERS = ARGS='-m "not peer" $(ARGS)'
 
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test test-lowest test-pythons lint fmt draw draw-top bench soak dist lock clean
+.PHONY: help demo test test-lowest test-pythons lint fmt draw draw-top screenshots bench soak dist lock clean
 
 help:  ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -53,6 +53,9 @@ draw: $(VENV)/docs  ## Draw the dashboard as a picture (ARGS="http://localhost:9
 draw-top: $(VENV)/docs  ## Draw what top shows as a picture (ARGS="docs/top.png http://localhost:18001")
 	$(BIN)/python docs/draw_top.py $(ARGS)
 
+screenshots: $(VENV)/browser  ## Take the pictures of the pages in docs/, with Debian's chromium
+	$(BIN)/python -m docs.screenshots
+
 bench: $(VENV)/bench  ## Measure side by side with the alternatives, and print a table
 	$(BIN)/python -m benchmarks $(ARGS)
 
@@ -81,6 +84,7 @@ lock: $(VENV)/pyvenv.cfg  ## Resolve the locked versions anew
 	$(BIN)/uv pip compile $(COMPILE) -o requirements-docs.lock --constraint requirements-dev.lock --group docs
 	$(BIN)/uv pip compile $(COMPILE) -o requirements-bench.lock --group bench
 	$(BIN)/uv pip compile $(COMPILE) -o requirements-peers.lock --group peers
+	$(BIN)/uv pip compile $(COMPILE) -o requirements-browser.lock --constraint requirements-dev.lock --group browser
 
 clean:  ## Remove what the other targets made
 	rm -rf $(VENV) .venv-* dist .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -109,6 +113,11 @@ $(VENV)/dev: $(TESTED) requirements-build.lock pyproject.toml | $(VENV)/pyvenv.c
 	@$(PIP) install -r $(TESTED) -r requirements-build.lock
 	@$(INSTALL)
 	@touch $@ $(VENV)/run
+
+# Drives Debian's chromium in the tests of the pages, and for their pictures.
+$(VENV)/browser: requirements-browser.lock | $(VENV)/dev
+	@$(PIP) install -r requirements-browser.lock
+	@touch $@
 
 $(VENV)/bench: requirements-bench.lock | $(VENV)/dev
 	@$(PIP) install -r requirements-bench.lock

@@ -18,7 +18,6 @@ from exporter.options import (
     DumpOptions,
     FleetOptions,
     HealthcheckOptions,
-    NodeOptions,
     Options,
     ServeOptions,
     TopOptions,
@@ -37,7 +36,6 @@ EVERY = (
     DumpOptions,
     VerifyOptions,
     FleetOptions,
-    NodeOptions,
     HealthcheckOptions,
     TopOptions,
 )

@@ -2,7 +2,8 @@
 
 import math
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from exporter.engine.meanings import Meaning, Source
 from exporter.engine.ranks import Rank, rank_of
@@ -34,10 +35,10 @@ class _Layout:
             "d", [blocks[block][place] for block, place in zip(self._blocks, self._places, strict=True)]
         )
 
-    def by_rank(self, combine: Callable[[Sequence[float]], float], only: Rank | None) -> dict[Rank, float]:
+    def by_rank(self, combine: Callable[[Sequence[float]], float]) -> dict[Rank, float]:
         found: dict[Rank, list[float]] = {}
         for rank, value in zip(self.ranks, self.values, strict=True):
-            if only in {None, rank} and math.isfinite(value):
+            if math.isfinite(value):
                 found.setdefault(rank, []).append(value)
         return {rank: combine(values) for rank, values in found.items()}
 
@@ -65,11 +66,19 @@ class Gauges:
             self._layouts[meaning.family] = layout
 
     def find(
-        self, sources: Iterable[Source], combine: Callable[[Sequence[float]], float], only: Rank | None = None
+        self, sources: Iterable[Source], combine: Callable[[Sequence[float]], float]
     ) -> dict[Rank, float]:
-        """Return the figure of each rank, or `only` of one, from the first source with any.
+        """Return the figure by rank, from the first source with any; `combine` joins several series of a rank."""
+        return next(filter(None, self._find(sources, combine)), {})
 
-        `combine` makes one figure of several series of a rank.
-        """
+    def of_each_rank(
+        self, sources: Iterable[Source], combine: Callable[[Sequence[float]], float]
+    ) -> dict[Rank, float]:
+        """Return the figure by rank, for each rank from the first source that has it."""
+        return dict(ChainMap(*self._find(sources, combine)))
+
+    def _find(
+        self, sources: Iterable[Source], combine: Callable[[Sequence[float]], float]
+    ) -> Iterator[dict[Rank, float]]:
         layouts = (self._layouts[source.family] for source in sources if source.family in self._layouts)
-        return next(filter(None, (layout.by_rank(combine, only) for layout in layouts)), {})
+        return (layout.by_rank(combine) for layout in layouts)

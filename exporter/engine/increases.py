@@ -8,7 +8,7 @@ two reads is a difference. A cell is a counter's or a bucket's sum over all seri
 """
 
 from array import array
-from collections import deque
+from collections import ChainMap, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
@@ -59,21 +59,25 @@ class Window:
         self._groups = groups
         self._increases = increases
 
-    def counters(self, sources: Iterable[Source], only: Rank | None = None) -> dict[Rank, float]:
-        """Return the increase at each rank, or `only` at one, from the first source with any."""
-        return {rank: sum(buckets.values()) for rank, buckets in self.histograms(sources, only).items()}
+    def counters(self, sources: Iterable[Source]) -> dict[Rank, float]:
+        """Return the increase by rank, from the first source with any."""
+        return {rank: sum(buckets.values()) for rank, buckets in self.histograms(sources).items()}
 
-    def histograms(
-        self, sources: Iterable[Source], only: Rank | None = None
-    ) -> dict[Rank, dict[float, float]]:
-        """Return the increase of each bucket, by upper bound, at each rank, or `only` at one."""
-        found = (self._find(source, only) for source in sources) if self.seconds > 0 else ()
-        return next(filter(None, found), {})
+    def histograms(self, sources: Iterable[Source]) -> dict[Rank, dict[float, float]]:
+        """Return the increase of each bucket by upper bound, by rank, from the first source with any."""
+        return next(filter(None, self._find_all(sources)), {})
 
-    def _find(self, source: Source, only: Rank | None) -> dict[Rank, dict[float, float]]:
+    def of_each_rank(self, sources: Iterable[Source]) -> dict[Rank, dict[float, float]]:
+        """Return the same, for each rank from the first source that has it; a counter has a single bucket."""
+        return dict(ChainMap(*self._find_all(sources)))
+
+    def _find_all(self, sources: Iterable[Source]) -> Iterator[dict[Rank, dict[float, float]]]:
+        return map(self._find, sources if self.seconds > 0 else ())
+
+    def _find(self, source: Source) -> dict[Rank, dict[float, float]]:
         found: dict[Rank, dict[float, float]] = {}
         for group, start in self._groups.get(source.family, {}).items():
-            if (not source.label or group.selected in source.values) and only in {None, group.rank}:
+            if not source.label or group.selected in source.values:
                 buckets = found.setdefault(group.rank, {})
                 increases = self._increases[start : start + len(group.bounds)]
                 for bound, increase in zip(group.bounds, increases, strict=True):
@@ -126,14 +130,18 @@ class Increases:
         self._remember(time)
 
     def window(self) -> Window:
-        """Return what increased over the window: between the last read and the one nearest to its beginning."""
+        """Return what increased over the window: from the read that makes it the most like the wanted one."""
         if len(self._reads) <= 1:
             return NOTHING
         *earlier, (end, last) = self._reads
-        begin, first = min(earlier, key=lambda read: abs(end - read[0] - self._window))
+        begin, first = min(earlier, key=lambda read: self._misfit(end - read[0]))
         increases = [total - before for total, before in zip(last, first, strict=False)]
         increases += last[len(first) :]  # of cells that came later
         return Window(end - begin, self._known_groups(increases), increases)
+
+    def _misfit(self, seconds: float) -> float:
+        """Return how many times as long or as short as wanted a window is: one of a moment would be all noise."""
+        return max(seconds / self._window, self._window / seconds)
 
     def _known_groups(self, increases: Sequence[float]) -> _Groups:
         """Return the groups that a series of the last read is in, or one that the window saw increase."""

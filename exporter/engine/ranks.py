@@ -4,7 +4,7 @@ Within a data-parallel group, tensor, pipeline and expert ranks work on the same
 Data-parallel groups have requests of their own: counts add up.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
@@ -27,6 +27,8 @@ class Rank(NamedTuple):
         return {f"{name}_rank": value for name, value in self._asdict().items() if value}
 
 
+_TP = 1
+
 _PLACES = {"dp_rank": 0, "engine": 0, "tp_rank": 1, "pp_rank": 2, "ep_rank": 3, "moe_ep_rank": 3}
 """Where in a `Rank` the value of a label stands; `engine` is what vLLM calls its data-parallel rank."""
 
@@ -46,6 +48,16 @@ _rank = lru_cache(maxsize=1024)(Rank)  # one object for all series of a rank
 def in_order(ranks: Iterable[Rank]) -> list[Rank]:
     """Return ranks in their numerical order."""
     return sorted(ranks, key=lambda rank: [(len(part), part) for part in rank])
+
+
+def names(ranks: Sequence[Rank]) -> list[str]:
+    """Return what to call each of a worker's ranks: by the parts in which they differ, such as `tp 3`."""
+    differing = [place for place, values in enumerate(zip(*ranks, strict=True)) if len(set(values)) > 1]
+    return [_name(rank, differing) or _name(rank, [_TP]) or _name(rank, range(len(rank))) for rank in ranks]
+
+
+def _name(rank: Rank, places: Iterable[int]) -> str:
+    return ", ".join(f"{Rank._fields[place]} {rank[place]}" for place in places if rank[place])
 
 
 def of_groups(by_rank: Mapping[Rank, T], size: Callable[[T], float]) -> dict[str, T]:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from exporter.engine import view
+from exporter.engine.condition import condition
 from exporter.engine.gauges import Gauges
 from exporter.engine.history import MOST_ROWS, History
 from exporter.engine.increases import NOTHING, Increases, Window
@@ -98,6 +99,7 @@ class Tracker:
             "engine": self._engine,
             "model": self._model,
             "up": self._up,
+            "condition": condition(self._figures, up=self._up),
             "time": self._time,
             "window_seconds": self._window.seconds,
             **self._figures,

@@ -4,7 +4,7 @@ What is unknown is None, never 0.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from exporter.engine import ranks
@@ -19,34 +19,40 @@ Figures: TypeAlias = dict[str, Any]
 
 PERCENTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 LATENCIES = ("time_to_first_token", "inter_token", "end_to_end", "queue")
+_RANK_COUNTERS = {
+    "prompt_tokens": "prompt_per_second",
+    "cached_tokens": "cached_per_second",
+    "generated_tokens": "generated_per_second",
+    "queried_tokens": "",
+}
+"""The counters that a rank's figures are made of, and the rate that each gives."""
 QUEUES = ("prefill_bootstrap", "prefill_inflight", "decode_prealloc", "decode_transfer")
 
 
 class _Read(NamedTuple):
-    """What the last read says, of all ranks or of one."""
+    """What the last read says of all ranks together."""
 
     gauges: Gauges
     window: Window
-    rank: Rank | None = None
 
     def number(self, gauge: str) -> float | None:
         """Return a gauge that counts something."""
-        found = self.gauges.find(GAUGES[gauge], sum, self.rank)
+        found = self.gauges.find(GAUGES[gauge], sum)
         return ranks.total(found) if found else None
 
     def ratio(
         self, gauge: str, weight: str = "", worst: Callable[[Iterable[float]], float] = max
     ) -> "_Ratio":
         """Return a gauge that is a ratio, and the worst of all ranks; `weight` is a gauge to weight ranks by."""
-        found = self.gauges.find(GAUGES[gauge], worst, self.rank)
+        found = self.gauges.find(GAUGES[gauge], worst)
         if not found:
             return _UNKNOWN
-        weights = self.gauges.find(GAUGES.get(weight, ()), max, self.rank)
+        weights = self.gauges.find(GAUGES.get(weight, ()), max)
         return _Ratio(ranks.ratio(found, weights), worst(found.values()))
 
     def increases(self, counter: str) -> dict[Rank, float]:
         """Return the increase of a counter over the window, by rank."""
-        return self.window.counters(COUNTERS[counter], self.rank)
+        return self.window.counters(COUNTERS[counter])
 
     def per_second(self, counter: str) -> float | None:
         """Return a counter's rate."""
@@ -64,9 +70,8 @@ class _Read(NamedTuple):
 
     def percentiles(self, histogram: str) -> Figures | None:
         """Return the percentiles of what a histogram counted in the window; None if nothing is known of it."""
-        found = self.window.histograms(HISTOGRAMS[histogram], self.rank)
-        buckets = ranks.merged(found)
-        return {name: quantile(q, buckets) for name, q in PERCENTILES.items()} if found else None
+        found = self.window.histograms(HISTOGRAMS[histogram])
+        return _percentiles(ranks.merged(found)) if found else None
 
 
 class _Ratio(NamedTuple):
@@ -136,30 +141,35 @@ def _disaggregation(read: _Read) -> Figures | None:
 
 
 def of_ranks(gauges: Gauges, window: Window) -> list[Figures]:
-    """Return the figures of each rank that the labels of series tell of."""
-    found: set[Rank] = set()
-    for sources in GAUGES.values():
-        found.update(gauges.find(sources, sum))
-    for sources in COUNTERS.values():
-        found.update(window.counters(sources))
-    return [_of_rank(gauges, window, rank) for rank in ranks.in_order(filter(any, found))]
-
-
-def _of_rank(gauges: Gauges, window: Window, rank: Rank) -> Figures:
-    """Return what is known of a single rank."""
-    read = _Read(gauges, window, rank)
-    hits = read.quotient("cached_tokens", "queried_tokens")
-    known = {
-        "running": read.number("running"),
-        "queued": read.number("queued"),
-        "prompt_per_second": read.per_second("prompt_tokens"),
-        "cached_per_second": read.per_second("cached_tokens"),
-        "generated_per_second": read.per_second("generated_tokens"),
-        "cache_hit_ratio": hits.value if hits.value is not None else read.ratio("cache_hit_ratio").value,
-        "kv_cache_usage": read.ratio("kv_cache_usage").value,
-        "latency_seconds": {name: found for name in LATENCIES if (found := read.percentiles(name))} or None,
+    """Return the figures of each rank that the labels of series tell of: those that are known."""
+    numbers = {name: gauges.of_each_rank(GAUGES[name], sum) for name in ("running", "queued")}
+    ratios = {name: gauges.of_each_rank(GAUGES[name], max) for name in ("cache_hit_ratio", "kv_cache_usage")}
+    counts = {name: window.of_each_rank(COUNTERS[name]) for name in _RANK_COUNTERS}
+    histograms = {name: window.of_each_rank(HISTOGRAMS[name]) for name in LATENCIES}
+    found = {
+        rank for by_rank in (numbers, ratios, counts, histograms) for of in by_rank.values() for rank in of
     }
-    return {**rank.labels, **{name: figure for name, figure in known.items() if figure is not None}}
+    ordered = ranks.in_order(filter(any, found))
+    figures: list[Figures] = []
+    for name, rank in zip(ranks.names(ordered), ordered, strict=True):
+        increases = {count: sum(of[rank].values()) for count, of in counts.items() if rank in of}
+        known = {gauge: of.get(rank) for gauge, of in (numbers | ratios).items()}
+        for count, figure in _RANK_COUNTERS.items():
+            if figure and count in increases:
+                known[figure] = _finite(increases[count] / window.seconds)
+        if increases.get("queried_tokens"):
+            known["cache_hit_ratio"] = _finite(
+                increases.get("cached_tokens", 0.0) / increases["queried_tokens"]
+            )
+        latencies = {latency: _percentiles(of[rank]) for latency, of in histograms.items() if rank in of}
+        more = {"latency_seconds": latencies} if latencies else {}
+        present = {figure: value for figure, value in known.items() if value is not None}
+        figures.append({"rank": name, **rank.labels, **present, **more})
+    return figures
+
+
+def _percentiles(buckets: Mapping[float, float]) -> Figures:
+    return {name: quantile(q, buckets) for name, q in PERCENTILES.items()}
 
 
 def _finite(value: float) -> float | None:

@@ -41,7 +41,13 @@ def make_app(
         text = await in_thread(lambda: json.dumps(observer.sd_groups(), ensure_ascii=False))
         return web.Response(body=f"{text}\n".encode(), headers={hdrs.CONTENT_TYPE: "application/json"})
 
-    pages = Pages(observer.status, lambda status: render(status, now=time.time()), lambda: observer.problem)
+    pages = Pages(
+        observer.status,
+        lambda status, found, worker: render(status, found, worker, now=time.time()),
+        lambda: observer.problem,
+        views,
+        has_many_workers=True,
+    )
     handler = partial(
         MetricsHandler, max_requests=max_requests, send_timeout=send_timeout, negotiate=_negotiate
     )

@@ -4,10 +4,13 @@ from collections.abc import Sequence
 
 from exporter import paths
 from exporter.fleet.status import FleetStatus, SourceStatus, TargetStatus
-from exporter.web import html
+from exporter.web import html, live_page
+from exporter.web.live_page import View
 
 LONGEST_LIST = 500
 """Rows of a list; beyond, a count. The whole list is in /status.json."""
+_SHORT_LIST = 20
+"""Targets that are shown at once; more are folded up."""
 
 _TROUBLE_FIRST = {"down": 0, "dead": 1, "unknown": 2, "up": 3}
 _ENDPOINTS = [
@@ -20,14 +23,19 @@ _ENDPOINTS = [
 ]
 
 
-def render(status: FleetStatus, *, now: float) -> str:
-    """Return the page at the time `now`, in Unix seconds. Every value is escaped."""
+def render(status: FleetStatus, views: Sequence[View], worker: str = "", *, now: float) -> str:
+    """Return the page at the time `now`, in Unix seconds, with the engine `views`. Every value is escaped.
+
+    `worker` is the address of the only one to show; empty: show all.
+    """
     return html.page(
         "smg-exporter fleet",
         _state(status),
         version=status.version,
         started=status.started,
         now=now,
+        engine=live_page.worker(views[0], is_one_of_several=True) if worker else live_page.workers(views),
+        is_single=bool(worker),
         figures=_figures(status, now),
         sections=[
             html.section("Targets", _targets(status)),
@@ -70,7 +78,9 @@ def _figures(status: FleetStatus, now: float) -> Sequence[tuple[str, str]]:
 def _targets(status: FleetStatus) -> str:
     trouble_first = sorted(status.targets, key=lambda target: _TROUBLE_FIRST[target.state])
     rows = map(_target, trouble_first[:LONGEST_LIST])
-    return html.table(rows) + html.rest(len(status.targets), LONGEST_LIST)
+    return html.table(rows, "target", "labels", "state", "took", "samples") + html.rest(
+        len(status.targets), LONGEST_LIST
+    )
 
 
 def _target(target: TargetStatus) -> str:

@@ -7,8 +7,10 @@ after another is passed over. Nobody looks: there are no reads of our own.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 from exporter.engine.tracker import BUDGET, WINDOW, Tracker
@@ -42,6 +44,16 @@ class Read(NamedTuple):
     """Returns its families (slow: call it in a thread); None if the worker could not be read."""
     up: bool | None
     """Whether the worker is up; None if that is unknown."""
+
+    def with_more(self, more: Sequence[Snapshot]) -> "Read":
+        """Return this read together with what other expositions say of the worker."""
+        own = self.snapshot
+        return self._replace(snapshot=lambda: [*(own() if own else ()), *chain.from_iterable(more)])
+
+    @property
+    def name(self) -> str:
+        """What the worker is called, as long as no other has the same labels."""
+        return self.labels.get("worker_addr") or ", ".join(self.labels.values())
 
 
 Reads = Mapping[str, Read]
@@ -115,9 +127,9 @@ class EngineViews:
     def _take(self, moment: float, reads: Reads) -> None:
         self._fit(len(reads))
         known, self._trackers = self._trackers, {}
-        for key, read in reads.items():
-            tracker = known[key][0] if key in known else Tracker(self._budget)
-            self._trackers[key] = tracker, read.labels
+        for name, read in _named(reads).items():
+            tracker = known[name][0] if name in known else Tracker(self._budget)
+            self._trackers[name] = tracker, read.labels
             try:
                 if read.snapshot is None:
                     tracker.fail(moment, up=read.up)
@@ -125,7 +137,7 @@ class EngineViews:
                     tracker.take(moment, read.snapshot(), up=read.up)
             except Exception:  # one worker's odd metrics must not cost the views of the others
                 _logger.exception("unexpected error in the engine view", extra=fields(**read.labels))
-                self._trackers[key] = Tracker(self._budget), read.labels
+                self._trackers[name] = Tracker(self._budget), read.labels
 
     def _fit(self, workers: int) -> None:
         """Begin anew where there are more workers than memory was shared out for: as many, or up to twice as many."""
@@ -136,10 +148,18 @@ class EngineViews:
 
     def _views(self, worker: str, since: float, *, brief: bool) -> dict[str, Any] | None:
         chosen = [
-            {**labels, **tracker.view(since, brief=brief)}
-            for tracker, labels in self._trackers.values()
-            if not worker or worker in labels.values()
+            {"name": name, **labels, **tracker.view(since, brief=brief)}
+            for name, (tracker, labels) in self._trackers.items()
+            if not worker or worker in {name, *labels.values()}
         ]
         if worker and not chosen:
             return None
         return {"time": time.time(), "window_seconds": WINDOW, "workers": chosen}
+
+
+def _named(reads: Reads) -> Mapping[str, Read]:
+    """Return the reads by a name of each worker: its address, with the key of the read where several have that."""
+    counts = Counter(read.name for read in reads.values())
+    return {
+        read.name if counts[read.name] == 1 else f"{read.name} {key}": read for key, read in reads.items()
+    }

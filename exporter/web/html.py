@@ -1,16 +1,40 @@
 """The layout of the status pages, and its pieces: sections, tables, and times and counts in words."""
 
+from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from hashlib import sha256
 from html import escape
 from importlib.resources import files
 from string import Template
 from typing import NamedTuple
+from urllib.parse import quote
 
 from exporter.printable import printable
 
-_STYLE = files("exporter.web").joinpath("style.css").read_text(encoding="utf-8")
-_LAYOUT = Template(files("exporter.web").joinpath("page.html").read_text(encoding="utf-8"))
+
+def _file(name: str) -> str:
+    return files("exporter.web").joinpath(name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
+
+
+_STYLE, _SCRIPT = _file("style.css"), _file("live.js")
+_LAYOUT = Template(_file("page.html"))
+CONTENT_SECURITY_POLICY = "; ".join(
+    [
+        "default-src 'none'",
+        f"style-src {_hash(_STYLE)}",
+        f"script-src {_hash(_SCRIPT)}",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+    ]
+)
+"""What a page may do: apply the style and run the script that are in it, and ask its own server."""
+
 _LINES = "\n"
 
 
@@ -34,13 +58,19 @@ def page(
     sections: Iterable[str],
     title: str = "",
     details: Mapping[str, str] | None = None,
+    engine: str = "",
+    is_single: bool = True,
 ) -> str:
     """Return a status page at the time `now`, in Unix seconds.
 
-    `figures` are pairs of a value (HTML) and its name (text). `sections` and the values of `details` are HTML.
+    `engine` (HTML) is the engine view, of a single worker or of several; the rest is about the exporter. `figures` are
+    pairs of a value (HTML) and its name (text). `sections` and the values of `details` are HTML.
     """
     return _LAYOUT.substitute(
         style=_STYLE,
+        script=_SCRIPT,
+        engine=engine,
+        live="worker" if is_single else "workers",
         title=text(title or state.headline),
         program=text(program),
         version=text(version),
@@ -70,7 +100,8 @@ def endpoints(meanings: Iterable[tuple[str, str]]) -> str:
     """Return a section with a table of paths and their meanings."""
     # Relative links work behind a proxy that adds a path prefix.
     rows = (
-        row(f'<a href="{text("." + path)}">{code(path)}</a>', text(meaning)) for path, meaning in meanings
+        row(f'<a class="path" href="{text("." + path)}">{code(path)}</a>', text(meaning))
+        for path, meaning in meanings
     )
     return section("Endpoints", table(rows))
 
@@ -93,14 +124,29 @@ def _definitions(details: Mapping[str, str]) -> str:
     return f"<dl>\n{_LINES.join(lines)}\n</dl>"
 
 
-def table(rows: Iterable[str]) -> str:
-    """Return a table; `rows` are HTML."""
-    return f"<table>{''.join(rows)}</table>"
+def table(rows: Iterable[str], *heads: str) -> str:
+    """Return a table; `rows` are HTML, `heads` the names of the columns, if they need any."""
+    cells = "".join(f'<th scope="col">{text(head)}</th>' for head in heads)
+    head = f"<thead><tr>{cells}</tr></thead>" if heads else ""
+    return f"<table>{head}<tbody>{''.join(rows)}</tbody></table>"
 
 
 def row(*cells: str) -> str:
     """Return a table row; `cells` are HTML."""
     return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+
+
+def bar(ratio: float, attributes: str = "") -> str:
+    """Return a bar that is filled to a ratio; `attributes` (HTML) are those of the filled part."""
+    return (
+        '<svg class="bar" aria-hidden="true"><rect class="track" width="100%" height="100%"/>'
+        f'<rect {attributes} width="{100 * ratio:.0f}%" height="100%"/></svg>'
+    )
+
+
+def query(value: str) -> str:
+    """Return a text as the value of a query's parameter."""
+    return quote(printable(value), safe="")
 
 
 def code(value: str) -> str:

@@ -1,16 +1,18 @@
 """The pages beside the metrics: health, readiness, and the status as HTML and JSON."""
 
 import json
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from aiohttp import hdrs, web
 
 from exporter.threads import DaemonThread
+from exporter.web import html
 from exporter.web.answers import line
-
-CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+from exporter.web.live import Views
+from exporter.web.live_page import View
 
 
 class Facts(Protocol):
@@ -26,18 +28,35 @@ F = TypeVar("F", bound=Facts)
 class Pages(Generic[F]):
     """Answers requests for the pages from the present status."""
 
-    def __init__(self, status: Callable[[], F], page: Callable[[F], str], problem: Callable[[], str]) -> None:
-        """`status` returns the status, `page` its HTML, `problem` (cheap) the reason for not being ready."""
+    def __init__(
+        self,
+        status: Callable[[], F],
+        page: Callable[[F, Sequence[View], str], str],
+        problem: Callable[[], str],
+        views: Views,
+        *,
+        has_many_workers: bool = False,
+    ) -> None:
+        """`status` returns the status, `problem` (cheap) why it is not ready.
+
+        `page` returns its HTML with engine views: of the worker whose address is the third argument; of all if empty.
+        """
+        self._views = views
+        self._has_many_workers = has_many_workers
         self._status = status
         self._page = page
         self._problem = problem
         self._thread = DaemonThread()  # one for all requests, however many come
 
-    async def index(self, _request: web.Request) -> web.Response:
-        """Answer with the status page."""
+    async def index(self, request: web.Request) -> web.Response:
+        """Answer with the status page, of one worker where the query says which."""
+        worker = request.query.get("worker", "")
+        found = await self._views.look(worker, math.inf, brief=self._has_many_workers and not worker)
+        if found is None:
+            return line(404, f"no worker {worker!r}; / shows all")
         # In a thread: with thousands of files the page takes too long for the event loop.
-        text = await self._thread.run(lambda: self._page(self._status()))
-        headers = {"Content-Security-Policy": CONTENT_SECURITY_POLICY}
+        text = await self._thread.run(lambda: self._page(self._status(), found["workers"], worker))
+        headers = {"Content-Security-Policy": html.CONTENT_SECURITY_POLICY}
         return web.Response(text=text, content_type="text/html", headers=headers)
 
     async def status_json(self, _request: web.Request) -> web.Response:

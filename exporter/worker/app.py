@@ -35,8 +35,11 @@ def make_app(
     )
     pages = Pages(
         status,
-        lambda facts: render(facts, telemetry_path=telemetry_path, now=time.time()),
+        lambda facts, found, worker: render(
+            facts, found, worker, telemetry_path=telemetry_path, now=time.time()
+        ),
         problem,
+        views,
     )
     # The metrics come last, so that they replace a page with the same path.
     return make_application({**routes(pages, Live(views)), telemetry_path: scrapes.handle}, send_timeout)

@@ -4,15 +4,23 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from exporter import paths
-from exporter.web import html
+from exporter.web import html, live_page
+from exporter.web.live_page import View
 from exporter.worker.status import FILE_STATES, PROCESS_STATES, Status, WorkerStatus
 
 LONGEST_LIST = 200
 """Rows of a list; beyond, a count. The whole lists are in /status.json."""
+_EXAMPLES = 3
+"""Names of skipped files that are shown with their reason."""
 
 
-def render(status: Status, *, telemetry_path: str, now: float) -> str:
-    """Return the page at the time `now`, in Unix seconds. Every value is escaped."""
+def render(
+    status: Status, views: Sequence[View], chosen: str = "", *, telemetry_path: str, now: float
+) -> str:
+    """Return the page at the time `now`, in Unix seconds, with the engine `views`. Every value is escaped.
+
+    `chosen` is the address of the only worker in `views`; empty if all are.
+    """
     is_lone = len(status.workers) == 1
     state = _state(status.workers[0]) if is_lone else _common_state(status.workers)
     addresses = dict.fromkeys(worker.worker_addr for worker in status.workers if worker.worker_addr)
@@ -24,6 +32,8 @@ def render(status: Status, *, telemetry_path: str, now: float) -> str:
         version=status.version,
         started=status.started,
         now=now,
+        engine=live_page.engine(views, chosen),
+        is_single=live_page.is_single(views, chosen),
         details={
             "Worker": html.text(", ".join(addresses) or "no address"),
             "Directory": "<br>".join(
@@ -65,7 +75,7 @@ def _state(worker: WorkerStatus) -> html.State:
             if count
             else "No process has written metrics yet."
         )
-        return html.State("unknown", "Liveness unknown", remark)
+        return html.State("unknown", "Liveness unknown" if count else "Waiting for a worker", remark)
     fate = "its only process has died" if count == 1 else f"all {count} processes have died"
     headline = f"Worker is down: {fate}" if count else "Worker is down"
     return html.State("down", headline, "The worker's counters are still served.")
@@ -127,8 +137,21 @@ def _skipped(worker: WorkerStatus, of_it: str) -> str:
     skipped = [file for file in worker.files if file.state == "skipped"]
     if not skipped:
         return ""
-    rows = [html.row(html.code(file.name), html.text(file.reason)) for file in skipped[:LONGEST_LIST]]
-    return html.section(f"Skipped files{of_it}", html.table(rows) + html.rest(len(skipped), LONGEST_LIST))
+    by_reason: dict[str, list[str]] = {}
+    for file in skipped:
+        by_reason.setdefault(file.reason, []).append(file.name)
+    rows = [
+        html.row(
+            html.text(reason), f"{len(names):,}", " ".join(map(html.code, names[:_EXAMPLES])) + _more(names)
+        )
+        for reason, names in sorted(by_reason.items(), key=lambda item: -len(item[1]))[:LONGEST_LIST]
+    ]
+    table = html.table(rows, "reason", "files", "names")
+    return html.section(f"Skipped files{of_it}", table + html.rest(len(by_reason), LONGEST_LIST))
+
+
+def _more(names: Sequence[str]) -> str:
+    return f" and {len(names) - _EXAMPLES:,} more" if len(names) > _EXAMPLES else ""
 
 
 def _also(status: Status) -> str:
@@ -170,19 +193,19 @@ def _phases(status: Status) -> str:
     total = sum(status.scrape_durations.values())
     longest = max(status.scrape_durations.values())
     rows = [
-        f"<tr><th>{html.text(phase)}</th>"
-        f'<td class="bar"><i style="width:{100 * seconds / longest if longest else 0:.0f}%"></i></td>'
+        f'<tr><th scope="row">{html.text(phase)}</th>'
+        f'<td class="phase">{html.bar(seconds / longest if longest else 0)}</td>'
         f'<td class="number">{html.duration(seconds)}</td></tr>'
         for phase, seconds in status.scrape_durations.items()
     ]
-    rows.append(f'<tr><th>total</th><td></td><td class="number">{html.duration(total)}</td></tr>')
+    rows.append(f'<tr><th scope="row">total</th><td></td><td class="number">{html.duration(total)}</td></tr>')
     return html.table(rows)
 
 
 def _errors(status: Status) -> str:
     errors = sum((Counter(worker.file_errors) for worker in status.workers), Counter())
     rows = [
-        f'<tr><th>{html.text(reason)}</th><td class="number">{count:,}</td></tr>'
+        f'<tr><th scope="row">{html.text(reason)}</th><td class="number">{count:,}</td></tr>'
         for reason, count in sorted(errors.items())
     ]
     if not rows:

@@ -1,5 +1,6 @@
 """Builds the parts of a worker's exporter from its options, and connects them."""
 
+import asyncio
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -16,11 +17,12 @@ from exporter.multiproc.engine import Engine
 from exporter.multiproc.fileset import FileSet, Liveness
 from exporter.multiproc.span import Span
 from exporter.options import DumpOptions, ServeOptions
-from exporter.service.engine_views import EngineViews
+from exporter.service.engine_views import EngineViews, Reads
 from exporter.values import Directory
 from exporter.worker.also import Also
 from exporter.worker.found import FoundWorker, SharedNamespaces
 from exporter.worker.looks import Looks
+from exporter.worker.reads import asked
 from exporter.worker.room import Room
 from exporter.worker.scrape import Scraper
 from exporter.worker.seek import Seeker, nobody
@@ -76,7 +78,7 @@ class Parts:
             after=lambda: self.views.offer(),  # noqa: PLW0108 - made below
             guests=also,
         )
-        self.views = EngineViews(self.room.read, self.room.last_reads)
+        self.views = EngineViews(self._read, self._last_reads)
         self._also = also
         self._also_telemetry = AlsoTelemetry(self._also_statuses, labels)
         self._combiner = Combiner()
@@ -115,6 +117,18 @@ class Parts:
     def _own_metrics(self) -> Snapshot:
         of_workers = self._combiner.combine(self.room.tell())
         return sorted(chain(self.telemetry.tell(), self._also_telemetry.tell(), of_workers), key=_name)
+
+    async def _read(self) -> None:
+        """Read all workers, and what is served too."""
+        await asyncio.gather(self.room.read(), *(asked(one.ask) for one in self._also))
+
+    def _last_reads(self) -> Reads:
+        """Return what the last read of each worker gave; to a lone worker belongs what is served too."""
+        reads = self.room.last_reads()
+        more = [one.snapshot for one in self._also]
+        if len(reads) > 1 or not more:
+            return reads
+        return {key: read.with_more(more) for key, read in reads.items()}
 
     def _also_statuses(self) -> tuple[AlsoStatus, ...]:
         return tuple(one.status for one in self._also)

@@ -1,14 +1,23 @@
 """The reads of one worker's files: those who ask before a read begins share it; later ones get the next."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
 from typing import TypeAlias
 
-from exporter.threads import DaemonThread, outcome_of
+from exporter.threads import DaemonThread, outcome_of, settle
 
 Then: TypeAlias = Callable[[BaseException | None], object]
 """Called after a read with its error, None if it succeeded, in the reading thread."""
+
+
+async def asked(ask: Callable[[Then], object]) -> None:
+    """Have a read begin after this call, and wait until it has ended; an error is ignored."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+    ask(lambda _: loop.call_soon_threadsafe(settle, done, None, None))
+    await done
 
 
 class Reads:

@@ -1,6 +1,5 @@
 """One worker: its directory watched, its files read when asked, and what is known of it."""
 
-import asyncio
 import logging
 import time
 from collections import Counter
@@ -16,9 +15,8 @@ from exporter.multiproc.engine import Progress
 from exporter.multiproc.faults import Fault
 from exporter.multiproc.fileset import FileSet
 from exporter.service import engine_views
-from exporter.threads import settle
 from exporter.worker.journal import Journal
-from exporter.worker.reads import Reads, Then
+from exporter.worker.reads import Reads, Then, asked
 from exporter.worker.scrape import REASONS
 from exporter.worker.status import PROCESS_STATES, FileStatus, ProcessStatus, Summary, WorkerStatus, problem
 from exporter.worker.telemetry import WorkerTelemetry
@@ -153,11 +151,8 @@ class Worker:
         await self.refresh()
 
     async def refresh(self) -> None:
-        """Read the files, in a read that begins after this call. An error is ignored: the next scrape meets it too."""
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-        self.ask(lambda _: loop.call_soon_threadsafe(settle, done, None, None))
-        await done
+        """Read the files, in a read that begins after this call."""
+        await asked(self.ask)
 
     def last_read(self) -> engine_views.Read:
         """Return what the last read gave, for the engine view."""

@@ -17,8 +17,8 @@ def take(gauges: Gauges, families: Sequence[FamilyValues]) -> Gauges:
     return gauges
 
 
-def running(gauges: Gauges, only: Rank | None = None) -> dict[Rank, float]:
-    return gauges.find(GAUGES["running"], sum, only)
+def running(gauges: Gauges) -> dict[Rank, float]:
+    return gauges.find(GAUGES["running"], sum)
 
 
 def test_values_are_those_of_the_last_read() -> None:
@@ -26,7 +26,6 @@ def test_values_are_those_of_the_last_read() -> None:
     for value in (3, 4, 4):
         take(gauges, snapshots.of(gauge(RUNNING, {'tp_rank="0"': value, 'tp_rank="1"': 1})))
     assert running(gauges) == {Rank(tp="0"): 4, Rank(tp="1"): 1}
-    assert running(gauges, Rank(tp="1")) == {Rank(tp="1"): 1}
     take(gauges, snapshots.of(gauge(RUNNING, {'tp_rank="1"': 7})))
     assert running(gauges) == {Rank(tp="1"): 7}
     take(gauges, [])
@@ -54,6 +53,13 @@ def test_the_first_source_with_a_value_counts() -> None:
     assert take(Gauges(9), snapshot(both)).find(GAUGES["kv_cache_usage"], max) == {Rank(): 0.2}
     old = snapshot(gauge("vllm:gpu_cache_usage_perc", {"": 0.1}))
     assert take(Gauges(9), old).find(GAUGES["kv_cache_usage"], max) == {Rank(): 0.1}
+
+
+def test_each_rank_has_the_first_source_that_has_it() -> None:
+    both = gauge("vllm:gpu_cache_usage_perc", {'engine="0"': 0.1, 'engine="1"': 0.3})
+    both += gauge("vllm:kv_cache_usage_perc", {'engine="0"': 0.2})
+    found = take(Gauges(9), snapshot(both)).of_each_rank(GAUGES["kv_cache_usage"], max)
+    assert found == {Rank("0"): 0.2, Rank("1"): 0.3}
 
 
 def test_families_beyond_the_bound_are_unknown() -> None:

@@ -156,7 +156,9 @@ def test_reads_that_are_further_apart_than_the_window_are_a_window() -> None:
         worker.requests(time, time)
     assert (worker.seconds, worker.increase) == (600, {Rank(): 600})
     worker.requests(1202, 1210)
-    assert (worker.seconds, worker.increase) == (2, {Rank(): 10})
+    assert (worker.seconds, worker.increase) == (602, {Rank(): 610})
+    worker.requests(1210, 1300)
+    assert (worker.seconds, worker.increase) == (10, {Rank(): 100})
 
 
 @pytest.mark.parametrize("most_reads", [4, 12, 32])

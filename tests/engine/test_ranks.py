@@ -23,6 +23,14 @@ def test_ranks_are_ordered_as_numbers() -> None:
     assert ranks.in_order(some) == [Rank(), rank(0, 9), rank(0, 10), rank(1, 0)]
 
 
+def test_ranks_are_called_by_what_tells_them_apart() -> None:
+    assert ranks.names([Rank("0", "0", "0"), Rank("0", "1", "0")]) == ["tp 0", "tp 1"]
+    assert ranks.names([rank(0, 0), rank(1, 1)]) == ["dp 0, tp 0", "dp 1, tp 1"]
+    assert ranks.names([rank(0, 0)]) == ["tp 0"]
+    assert ranks.names([Rank("3")]) == ["dp 3"]
+    assert ranks.names([]) == []
+
+
 def test_of_tensor_ranks_the_greatest_counts_and_data_parallel_groups_add_up() -> None:
     assert ranks.total({rank(0, 0): 21, rank(0, 1): 20, rank(1, 0): 3, rank(1, 1): 5}) == 26
 

@@ -32,6 +32,7 @@ def leaves(figures: Any) -> list[Any]:
 def test_an_empty_read_tells_nothing() -> None:
     found = view("", "")
     assert (found.pop("up"), found.pop("time"), found.pop("window_seconds")) == (True, 1010, 10)
+    assert found.pop("condition")["state"] == "unknown"
     assert found.pop("ranks") == []
     assert found.pop("history")["times"] == [1000, 1010]
     assert set(leaves(found)) == {None}
@@ -82,7 +83,9 @@ def test_sglang() -> None:
     assert latency["queue"] == {"p50": None, "p95": None, "p99": None}  # nothing came
     assert latency["inter_token"] == {"p50": None, "p95": None, "p99": None}  # no such family
     assert found["speculative"] is found["disaggregation"] is None
-    assert found["ranks"] == [{"tp_rank": "0", "running": 21, "queued": 3, "kv_cache_usage": 0.5}]
+    assert found["ranks"] == [
+        {"rank": "tp 0", "tp_rank": "0", "running": 21, "queued": 3, "kv_cache_usage": 0.5}
+    ]
 
 
 def test_schedulers_alone_tell_of_tokens() -> None:

@@ -181,6 +181,28 @@ async def test_one_worker_can_be_chosen_and_the_history_since_a_time(workers: Wo
     assert worker["ranks"] == []
 
 
+async def test_workers_with_the_same_labels_are_told_apart(workers: Workers) -> None:
+    same = Read({"worker_addr": "grpc://a:1"}, None, up=None)
+    other = Read({"directory": "/run/c"}, None, up=None)
+    workers.views._reads = lambda: {"/run/a": same, "/run/b": same, "/run/c": other}
+    view = await workers.look()
+    assert [worker["name"] for worker in view["workers"]] == [
+        "grpc://a:1 /run/a",
+        "grpc://a:1 /run/b",
+        "/run/c",
+    ]
+    (worker,) = (await workers.look("grpc://a:1 /run/b"))["workers"]
+    assert worker["worker_addr"] == "grpc://a:1"
+
+
+async def test_what_another_exposition_says_of_a_worker_belongs_to_it(workers: Workers) -> None:
+    more = Snapshots().of(gauge("sglang:num_queue_reqs", {"": 7}))
+    reads = workers._reads
+    workers.views._reads = lambda: {name: read.with_more([more]) for name, read in reads().items()}
+    (worker,) = (await workers.look())["workers"]
+    assert (worker["requests"]["running"], worker["requests"]["queued"]) == (1, 7)
+
+
 async def test_a_worker_that_cannot_be_read_is_unknown_and_costs_the_others_nothing(workers: Workers) -> None:
     workers.names = ["a", "b"]
     workers.failing = {"a"}

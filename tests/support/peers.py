@@ -7,6 +7,7 @@ import pytest
 
 _WAYS = {
     "bash": "Debian and Ubuntu have it in the package bash",
+    "chromium": "Debian has it in the package chromium",
     "fish": "Debian and Ubuntu have it in the package fish",
     "gunicorn": "pip install -r requirements-peers.lock",
     "kubectl": "Debian and Ubuntu have it in the package kubernetes-client",

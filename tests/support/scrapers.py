@@ -6,24 +6,12 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlencode
 
-from tests.support.daemon import free_port
+from tests.support.daemon import Daemon, free_port
 from tests.support.peers import program
 from tests.support.waiting import DEADLINE, eventually
-
-
-class Target(Protocol):
-    """What a scraper is pointed at."""
-
-    @property
-    def host(self) -> str:
-        """The address that it listens on."""
-
-    @property
-    def port(self) -> int:
-        """The port that it listens on."""
 
 
 class Scraper:
@@ -70,7 +58,7 @@ class Scraper:
 
 @contextmanager
 def prometheus(
-    directory: Path, targets: Mapping[str, Target], **options: Mapping[str, Any]
+    directory: Path, targets: Mapping[str, Daemon], **options: Mapping[str, Any]
 ) -> Iterator[Scraper]:
     """Run a Prometheus that scrapes each target in a job of that name, five times a second.
 
@@ -82,7 +70,7 @@ def prometheus(
 
 @contextmanager
 def prometheus_with_rules(
-    rules: Sequence[Path], directory: Path, targets: Mapping[str, Target], **options: Mapping[str, Any]
+    rules: Sequence[Path], directory: Path, targets: Mapping[str, Daemon], **options: Mapping[str, Any]
 ) -> Iterator[Scraper]:
     """Run a Prometheus that scrapes as `prometheus` does, and evaluates the rules of these files as often."""
     port = free_port()
@@ -99,7 +87,7 @@ def prometheus_with_rules(
 
 @contextmanager
 def victoria_metrics(
-    directory: Path, targets: Mapping[str, Target], **options: Mapping[str, Any]
+    directory: Path, targets: Mapping[str, Daemon], **options: Mapping[str, Any]
 ) -> Iterator[Scraper]:
     """Run a VictoriaMetrics that scrapes as `prometheus` does."""
     port = free_port()
@@ -117,7 +105,7 @@ def victoria_metrics(
 
 def _config(
     directory: Path,
-    targets: Mapping[str, Target],
+    targets: Mapping[str, Daemon],
     options: Mapping[str, Mapping[str, Any]],
     rules: Sequence[Path] = (),
 ) -> Path:

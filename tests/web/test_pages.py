@@ -1,6 +1,9 @@
 """Everything but the metrics: readiness, the facts as JSON, the status page."""
 
+import base64
+import hashlib
 import json
+import math
 
 import aiohttp
 import pytest
@@ -39,5 +42,20 @@ async def test_status_json_holds_every_fact_even_of_names_that_are_no_text() -> 
 async def test_the_page_is_html_that_may_load_nothing() -> None:
     async with serving() as served, aiohttp.ClientSession() as client, client.get(served.url) as answer:
         assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
-        assert answer.headers["Content-Security-Policy"] == "default-src 'none'; style-src 'unsafe-inline'"
-        assert "Worker is up" in await answer.text()
+        policy = answer.headers["Content-Security-Policy"].split("; ")
+        text = await answer.text()
+        assert "Worker is up" in text
+        for name in ("style", "script"):
+            content = text.partition(f"<{name}>")[2].partition(f"</{name}>")[0]
+            digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+            assert f"{name}-src 'sha256-{digest}'" in policy
+        assert {"default-src 'none'", "connect-src 'self'", "base-uri 'none'"} <= set(policy)
+        assert len(text) < 60_000
+
+
+async def test_the_page_of_a_worker_that_is_not_there() -> None:
+    async with serving() as served, aiohttp.ClientSession() as client:
+        served.views.view = None
+        async with client.get(f"{served.url}/?worker=x") as answer:
+            assert (answer.status, await answer.text()) == (404, "no worker 'x'; / shows all\n")
+        assert served.views.looks == [("x", math.inf, False)]

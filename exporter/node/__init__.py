@@ -1,1 +1,0 @@
-"""Many workers of this host: discovered, each served from its directory, in one answer."""

@@ -1,0 +1,128 @@
+"""The engine view as HTML: figures as text, sections where there is something to show, workers in order."""
+
+import re
+from typing import Any
+
+import pytest
+
+from exporter.engine.condition import STATES
+from exporter.engine.tracker import FIGURES, Tracker
+from exporter.web import live_page
+from tests.support.snapshots import Snapshots, counter, gauge
+
+
+def view(
+    address: str = "grpc://h:1", running: float = 3, ranks: int = 2, *, up: bool = True
+) -> dict[str, Any]:
+    """Return the view of a worker after two reads."""
+    tracker, snapshots = Tracker(), Snapshots()
+    for number in (0, 1):
+        lines = gauge(
+            "sglang:num_running_reqs", {f'tp_rank="{rank}"': running - rank for rank in range(ranks)}
+        )
+        lines += gauge("sglang:token_usage", {"": 0.042}) + counter(
+            "sglang:generation_tokens", {"": 123456 * number}
+        )
+        tracker.take(1000 + number, snapshots.of(lines), up=up)
+    return {"name": address, "worker_addr": address, **tracker.view()}
+
+
+def test_each_figure_that_is_shown_is_in_the_view() -> None:
+    html = live_page.worker(view())
+    rank = view()["ranks"][0] | {
+        "queued": 0,
+        "generated_per_second": 0,
+        "latency_seconds": {"queue": {"p95": 0}},
+    }
+    paths = set(re.findall(r'data-(?:path|bar)="([^"]*)"', html))
+    assert len(paths) > 15
+    for path in paths - {"share"}:
+        found: Any = view() if path.split(".")[0] in view() else rank
+        for name in path.split("."):
+            assert name in found, path
+            found = found[name]
+
+
+def test_each_line_of_a_chart_has_a_history() -> None:
+    lines = {
+        name
+        for names in re.findall(r'data-series="([^"]*)"', live_page.worker(view()))
+        for name in names.split()
+    }
+    assert len(lines) > 10
+    assert lines <= FIGURES.keys()
+
+
+@pytest.mark.parametrize(
+    ("value", "format_", "text"),
+    [
+        (None, "rate", "\N{EN DASH}"),
+        (21.0, "count", "21"),
+        (1520.0, "count", "1,520"),
+        (1.5, "count", "1.5"),
+        (0.0, "rate", "0"),
+        (0.034, "rate", "0.03"),
+        (6.66, "rate", "6.7"),
+        (1520.4, "rate", "1,520"),
+        (123456.0, "rate", "123.5k"),
+        (0.0, "ratio", "0 %"),
+        (0.042, "ratio", "4.2 %"),
+        (0.56, "ratio", "56 %"),
+        (0.0042, "seconds", "4.2 ms"),
+        (0.09, "seconds", "90 ms"),
+        (1.25, "seconds", "1.25 s"),
+        (12.5, "seconds", "12.5 s"),
+        (125.0, "seconds", "125 s"),
+    ],
+)
+def test_figures_as_text(value: float | None, format_: str, text: str) -> None:
+    assert live_page.shown(value, format_) == text
+
+
+def test_ranks_are_shown_where_there_are_several() -> None:
+    assert '<section id="ranks">' in live_page.worker(view(ranks=2))
+    assert '<section id="ranks" hidden>' in live_page.worker(view(ranks=1))
+
+
+def test_sections_are_there_where_they_have_something_to_show() -> None:
+    html = live_page.worker(view())
+    assert "Speculative" not in html
+    assert "Prefill and decode" not in html
+    speculating = view() | {"speculative": {"accept_rate": 0.5, "accept_length": 2.0}}
+    assert "Speculative decoding" in live_page.worker(speculating)
+    prefilling = view() | {"disaggregation": {"queues": {}}}
+    assert "Prefill and decode" in live_page.worker(prefilling)
+
+
+def test_no_worker_is_waited_for() -> None:
+    html = live_page.worker(live_page.NOTHING)
+    assert "Waiting for a worker" in html
+    assert 'data-state="unknown"' in html
+
+
+def test_workers_in_trouble_come_first() -> None:
+    views = [
+        view("grpc://b:1"),
+        view("grpc://a:1"),
+        view("grpc://c:1", up=False),
+        view("grpc://d:1", running=0),
+    ]
+    html = live_page.workers(views)
+    body = html[html.index("<tbody>") : html.index("</tbody>")]
+    assert re.findall(r'data-key="([^"]*)"', body) == [f"grpc://{name}:1" for name in "cabd"]
+    assert "1 down, 2 serving, 1 idle" in html
+    assert 'href="./?worker=grpc%3A%2F%2Fa%3A1"' in html
+
+
+def test_what_others_say_is_escaped() -> None:
+    evil = "<script>\"'&"
+    for html in (
+        live_page.worker(view(evil) | {"model": evil}, is_one_of_several=True),
+        live_page.workers([view(evil)]),
+    ):
+        assert "<script" not in html
+        assert "&lt;script&gt;" in html
+
+
+def test_states_are_those_of_the_engine_view() -> None:
+    assert live_page._TROUBLE_FIRST == STATES
