@@ -9,6 +9,8 @@ MAX_PORT = 65535
 METRICS_PORT_OFFSET = 10_000
 FLEET_PORT = 29010
 """Default port of the fleet exporter."""
+NODE_PORT = 29011
+"""Default port of the node exporter."""
 
 _URL = re.compile(
     r"([a-z]+)://(\[[^\[\]]*\]|[^\[\]:/?#@]*)(?::([0-9]{1,5}))?(/[^?#\s]*)?(\?[^#\s]*)?", re.IGNORECASE

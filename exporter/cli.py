@@ -24,6 +24,7 @@ from exporter.options import (
     DumpOptions,
     FleetOptions,
     HealthcheckOptions,
+    NodeOptions,
     Option,
     Options,
     ServeOptions,
@@ -95,6 +96,12 @@ COMMANDS = {
         FleetOptions,
         "exporter.fleet.serve:serve",
         ["fleet --worker grpc://10.0.0.1:8001 --worker grpc://10.0.0.2:8001"],
+    ),
+    "node": Command(
+        "serve every worker of this host, found by itself, in one answer",
+        NodeOptions,
+        "exporter.node.serve:serve",
+        ["node", "node --match sglang --kubernetes-labels"],
     ),
     "healthcheck": Command(
         "ask the exporter on this machine whether it serves; exit code 0 if it does, else 1",

@@ -18,7 +18,9 @@ from exporter.values import (
     Collector,
     Directories,
     Directory,
+    Duration,
     File,
+    ForgetAfter,
     Format,
     Host,
     Hosts,
@@ -26,6 +28,9 @@ from exporter.values import (
     Liveness,
     LogFormat,
     LogLevel,
+    MostSeries,
+    MostWorkers,
+    Pattern,
     Port,
     Ranks,
     Refresh,
@@ -175,7 +180,14 @@ class StaticLabels(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileOptions(Options):
+class FileSize(Options):
+    """How large a worker's files may be."""
+
+    max_file_size: Bytes = option("limits", "skip larger .db files", "SIZE", default=Size(256 << 20))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileOptions(FileSize):
     """Which of a worker's files are merged."""
 
     liveness: Liveness = option(
@@ -186,7 +198,6 @@ class FileOptions(Options):
     when_worker_down: WhenDown = option(
         "metrics", "what to do with gauges once all writers are dead", default="drop-gauges"
     )
-    max_file_size: Bytes = option("limits", "skip larger .db files", "SIZE", default=Size(256 << 20))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -297,7 +308,8 @@ class Listening(Options):
         "listening",
         "port to listen on",
         "PORT",
-        shown=f"gRPC port + 10000; - 10000 where that passes 65535; fleet: {addresses.FLEET_PORT}",
+        shown=f"gRPC port + 10000; - 10000 where that passes 65535; fleet: {addresses.FLEET_PORT}; "
+        f"node: {addresses.NODE_PORT}",
     )
 
     def local_url(self, port: int, path: str = "/") -> str:
@@ -564,6 +576,44 @@ class FleetOptions(StaticLabels, TargetTrust, Serving):
 
 
 @dataclass(frozen=True, kw_only=True)
+class NodeOptions(StaticLabels, FileSize, Serving):
+    """Options of `node`."""
+
+    node_name: Text | None = option(
+        "worker",
+        "host in the worker_addr label of workers that listen on no address of their own",
+        "NAME",
+        shown="the host's name",
+    )
+    match: Pattern | None = option(
+        "workers", "serve only workers whose command line matches", "REGEX", shown="all"
+    )
+    ignore: Pattern | None = option(
+        "workers", "do not serve workers whose command line matches", "REGEX", shown="none"
+    )
+    kubernetes_labels: Switch = option(
+        "workers", "add the labels pod, namespace and container_id of workers in containers", default=False
+    )
+    forget_after: ForgetAfter = option(
+        "workers", "how long an ended worker's counters stay", "DURATION", default=Duration(300)
+    )
+    max_workers: MostWorkers = option("limits", "most workers that are served", "N", default=256)
+    max_series: MostSeries = option(
+        "limits", "most series of one worker; further ones are left out", "N", default=200_000
+    )
+
+    @property
+    def metrics_port(self) -> int:
+        """The port to listen on."""
+        return self.listen_port or addresses.NODE_PORT
+
+    @property
+    def port_rule(self) -> str:
+        """How `metrics_port` was chosen, as a phrase."""
+        return f"chosen by {flag('listen_port')}" if self.listen_port else "the default of node"
+
+
+@dataclass(frozen=True, kw_only=True)
 class HealthcheckOptions(Credentials, DerivedPort):
     """Options of `healthcheck`."""
 
@@ -642,6 +692,7 @@ ALL: Mapping[str, Option] = {
         DumpOptions,
         VerifyOptions,
         FleetOptions,
+        NodeOptions,
         HealthcheckOptions,
         TopOptions,
     )

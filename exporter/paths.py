@@ -10,6 +10,7 @@ PAGES = (INDEX, STATUS, ENGINE, *HEALTHY, *READY)
 
 WORKER_METRICS = "/metrics"
 """The default of `--telemetry-path`."""
+NODE_METRICS = "/metrics"
 FLEET_METRICS = "/engine_metrics"
 FLEET_OWN_METRICS = "/metrics"
 SERVICE_DISCOVERY = "/sd"

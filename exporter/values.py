@@ -22,6 +22,19 @@ class Size(int):
         return f"{self // SIZE_UNITS[unit]}{unit}"
 
 
+_DURATION_UNITS = {"h": 3600, "m": 60, "s": 1, "": 1}
+
+
+class Duration(float):
+    """A number of seconds. Its str uses the largest unit that divides it: `5m`."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        unit = next(unit for unit, factor in _DURATION_UNITS.items() if self % factor == 0)
+        return f"{self // _DURATION_UNITS[unit]:g}{unit}"
+
+
 @dataclass(frozen=True)
 class Parser:
     """Annotation of a type whose values pydantic makes with `parse`, and does not validate itself.
@@ -148,6 +161,26 @@ def _decimal(low: float, high: float, what: str = "a number of seconds") -> Pars
     return Parser(parse)
 
 
+def _pattern(value: object) -> str:
+    try:
+        re.compile(_text(value))
+    except re.error as error:
+        raise ValueError(f"{value!r} is not a regular expression: {error}") from None
+    return str(value)
+
+
+def _duration(low: float, high: float) -> Parser:
+    def parse(value: object) -> Duration:
+        match = re.fullmatch(r"([0-9]{1,9})(s|m|h|)", str(value))
+        if match and low <= (number := int(match[1]) * _DURATION_UNITS[match[2]]) <= high:
+            return Duration(number)
+        raise ValueError(
+            f"{value!r} is not a duration from {Duration(low)} to {Duration(high)}, such as 90s or 5m"
+        )
+
+    return Parser(parse)
+
+
 def _user(value: object) -> str:
     if ":" in _text(value):
         raise ValueError(f"{value!r} is not a user's name: it has a colon")
@@ -195,6 +228,10 @@ Speed = Annotated[float, _decimal(0.1, 10, "a number")]
 TargetTimeout = Annotated[float, _decimal(0.1, 60)]
 Refresh = Annotated[float, _decimal(1, 3600)]
 Window = Annotated[float, _decimal(1, 600)]
+Pattern = Annotated[str, Parser(_pattern)]
+ForgetAfter = Annotated[Duration, _duration(1, 86400)]
+MostSeries = Annotated[int, _whole(1, 100_000_000)]
+MostWorkers = Annotated[int, _whole(1, 10_000)]
 Rounds = Annotated[int, _whole(1, 1_000_000)]
 Liveness = Annotated[Literal["auto", "on", "off"], Parser(_liveness)]
 WhenDown = Literal["drop-gauges", "keep-gauges"]

@@ -111,7 +111,7 @@ def test_logs_are_set_up_as_asked(commands: Commands, monkeypatch: pytest.Monkey
 
 # --- What is refused ---
 
-WORDS = "serve, demo, dump, verify, check, fleet, healthcheck, top, completion, help"
+WORDS = "serve, demo, dump, verify, check, fleet, node, healthcheck, top, completion, help"
 BAD = [
     ("--grpc-port abc", "--grpc-port: 'abc' is not a port from 1 to 65535"),
     ("--grpc-port -5", "--grpc-port: '-5' is not a port from 1 to 65535"),
@@ -136,7 +136,7 @@ BAD = [
     ("--rounds 3", "--rounds: not an option of serve, but of verify"),
     (
         "dump --listen-port 1",
-        "--listen-port: not an option of dump, but of serve, demo, check, check fleet, fleet, healthcheck, top",
+        "--listen-port: not an option of dump, but of serve, demo, check, check fleet, fleet, node, healthcheck, top",
     ),
     (
         "check fleet --grpc-port 1",

@@ -13,6 +13,7 @@ from exporter.options import (
     DumpOptions,
     FleetOptions,
     HealthcheckOptions,
+    NodeOptions,
     Option,
     ServeOptions,
     VerifyOptions,
@@ -283,6 +284,7 @@ def test_the_example_files_show_every_option_at_its_default(name: str) -> None:
         (DumpOptions, WORKER),
         (VerifyOptions, {"multiproc_dir": "/d"}),
         (FleetOptions, {"worker": ["http://h"]}),
+        (NodeOptions, {}),
         (HealthcheckOptions, {}),
     ):
         loaded = load(options, {**needed, "config": str(file)})

@@ -18,6 +18,7 @@ from exporter.options import (
     DumpOptions,
     FleetOptions,
     HealthcheckOptions,
+    NodeOptions,
     Options,
     ServeOptions,
     TopOptions,
@@ -36,6 +37,7 @@ EVERY = (
     DumpOptions,
     VerifyOptions,
     FleetOptions,
+    NodeOptions,
     HealthcheckOptions,
     TopOptions,
 )

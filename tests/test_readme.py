@@ -13,6 +13,8 @@ from exporter.addresses import derived_metrics_port
 from exporter.demo import catalogue
 from exporter.fleet.telemetry import target_metrics
 from exporter.model import Format, family_name
+from exporter.node.telemetry import Facts
+from exporter.node.telemetry import Telemetry as NodeTelemetry
 from exporter.options import ALL, described, flag
 from exporter.paths import PAGES
 from exporter.worker.status import AlsoStatus
@@ -89,7 +91,8 @@ def test_each_own_metric_is_named_and_no_other() -> None:
     also = AlsoTelemetry(lambda: [AlsoStatus("http://localhost:1/metrics")])
     of_worker = WorkerTelemetry(a_worker, among_several=True)
     of_process = Telemetry(dict, conflicts=int)
-    told = (one.family for each in (of_process, of_worker, also) for one in each.tell())
+    of_node = NodeTelemetry(Facts())
+    told = (one.family for each in (of_process, of_worker, also, of_node) for one in each.tell())
     own = {family_name(one.name, one.type, Format.TEXT_0_0_4) for one in told if "process_" not in one.name}
     of_fleet = {one.family.name for one in target_metrics((), {})}
     assert set(re.findall("smg_exporter_[a-z_]+", README)) <= own | of_fleet

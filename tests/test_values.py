@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from exporter.errors import SettingsError
 from exporter.option_sources import load
-from exporter.options import ServeOptions
-from exporter.values import Directory
+from exporter.options import NodeOptions, ServeOptions
+from exporter.values import Directory, Duration
 from tests.support.settings import WORKER, given, problem, setenv
 
 
@@ -167,3 +168,28 @@ def test_a_bad_value_in_the_environment(
     variable = f"SMG_EXPORTER_{name.upper()}"
     setenv(monkeypatch, PROMETHEUS_MULTIPROC_DIR="/d", **{"SMG_EXPORTER_GRPC_PORT": "1", variable: value})
     assert problem({}, given(name, value)[0]).startswith(expected(variable, value, allowed))
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds", "shown"),
+    [("90", 90, "90s"), ("90s", 90, "90s"), ("5m", 300, "5m"), ("2h", 7200, "2h")],
+)
+def test_a_duration_has_a_unit_or_is_in_seconds(text: str, seconds: float, shown: str) -> None:
+    found = load(NodeOptions, {"forget_after": text}).forget_after
+    assert (found, str(found)) == (seconds, shown)
+    assert isinstance(found, Duration)
+
+
+@pytest.mark.parametrize("text", ["5x", "0", "25h", "-1m", "1.5m"])
+def test_a_bad_duration(text: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(NodeOptions, {"forget_after": text})
+    assert (
+        str(caught.value) == f"--forget-after: {text!r} is not a duration from 1s to 24h, such as 90s or 5m"
+    )
+
+
+def test_a_pattern_is_a_regular_expression() -> None:
+    assert load(NodeOptions, {"match": "sglang|vllm"}).match == "sglang|vllm"
+    with pytest.raises(SettingsError, match="is not a regular expression"):
+        load(NodeOptions, {"ignore": "("})

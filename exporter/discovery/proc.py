@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from exporter.discovery import parsing
 from exporter.discovery.parsing import OpenFiles, Socket, Stat, Status
-from exporter.discovery.rooted import open_directory
+from exporter.discovery.rooted import open_directory, read_beginning
 
 _MAX_TEXT = 1 << 20
 """Bytes of a command line or environment that are read at most."""
@@ -109,6 +109,13 @@ class Proc:
     def open_directory(self, pid: int, path: str) -> int:
         """Return an O_PATH descriptor of a directory as the process sees it; OSError if that fails."""
         return open_directory(f"{self.path}/{pid}/root", path)
+
+    def text(self, pid: int, path: str) -> str:
+        """Return the beginning of a regular file as the process sees it; an empty text if there is none."""
+        try:
+            return read_beginning(f"{self.path}/{pid}/root", path).decode(errors="replace")
+        except OSError:
+            return ""
 
     def _is_writable(self, link: str) -> bool:
         """Whether a descriptor is open for writing: exporters and collectors only read the files."""

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from exporter.multiproc.budget import TOO_MANY, Budget
 from exporter.multiproc.faults import FILE_REASONS, SAMPLE_REASONS, Fault
 from exporter.multiproc.fileset import File, FileSet, Plan
 from exporter.multiproc.kind import Change, Findings, Kind
@@ -46,17 +47,21 @@ class Engine:
         keep_gauges: bool = False,
         max_file_size: int = DEFAULT_MAX_FILE_SIZE,
         reserved_names: Collection[str] = (),
+        max_series: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Merge, at each update, the files of the file set that `file_set` returns.
 
         `labels` are added to every series, and a `pid` label where `per_process` leaves processes unmerged.
         `keep_gauges` exports gauges even if every writer is dead. `max_file_size` is in bytes. `reserved_names` are
-        metric names that the same exposition has from elsewhere. `clock` gives seconds, for all that depends on time.
+        metric names that the same exposition has from elsewhere. Series beyond `max_series` are left out. `clock` gives
+        seconds, for all that depends on time.
         """
         self.snapshot: Snapshot = ()
         self.errors: Counter[str] = Counter(dict.fromkeys((*FILE_REASONS, *SAMPLE_REASONS), 0))
         """How many files and samples were left out since the start, by reason."""
+        if max_series is not None:
+            self.errors[TOO_MANY.reason] = 0
         self.refused: Mapping[str, Fault] = {}
         """Why files of the file set cannot be read, by file name; the cells of their last good read still count."""
         self.left_out: Mapping[str, Fault] = {}
@@ -75,6 +80,7 @@ class Engine:
         self._keep_gauges = keep_gauges
         self._max_file_size = max_file_size
         self._reserved_names = reserved_names
+        self._max_series = sys.maxsize if max_series is None else max_series
         self._clock = clock
         self._scratch = bytearray()
         open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -137,6 +143,7 @@ class Engine:
         self._files = FileSet(directory)
         self._kinds = {}
         self._names = Names(self._reserved_names)
+        self._budget = Budget(self._max_series)
         self._refusals = Refusals(directory, self._clock)
         self._handovers = 0
         self._exported = ()
@@ -182,6 +189,7 @@ class Engine:
                 per_process=self._per_process,
                 max_file_size=self._max_file_size,
                 scratch=self._scratch,
+                budget=self._budget,
             )
         return self._kinds[name]
 

@@ -1,13 +1,15 @@
 """All families of one kind of file, and the series and column of each entry."""
 
+import sys
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from itertools import chain
 from math import inf
 from typing import TypeAlias
 from weakref import WeakValueDictionary
 
 from exporter.model import Labels, add_labels
+from exporter.multiproc.budget import TOO_MANY, Budget
 from exporter.multiproc.faults import BadKeyError, Fault
 from exporter.multiproc.keys import SUM, read_key
 from exporter.multiproc.merge import RULES
@@ -34,14 +36,19 @@ class Families:
         *,
         labels: Collection[tuple[str, str]],
         per_process: bool,
+        budget: Budget | None = None,
     ) -> None:
-        """Add `labels` to every series, and a `pid` label if `per_process`; count entries left out in `errors`."""
+        """Add `labels` to every series, and a `pid` label if `per_process`; count entries left out in `errors`.
+
+        `budget` limits how many series there are.
+        """
         self.dirty: set[Series] = set()
         """Series that must be laid out again: they came, went, or are in other files than before."""
         self._kind = kind
         self._rule = RULES[kind]
         self._names = names
         self._errors = errors
+        self._budget = budget or Budget(sys.maxsize)
         self._labels = labels
         self._tells_processes_apart = per_process or self._rule.per_process
         self._families: dict[str, Family] = {}
@@ -71,12 +78,19 @@ class Families:
         held = set(placement.series)
         columns: defaultdict[Series, set[float]] = defaultdict(set)
         known_faults = Counter(fault.reason for fault in self.faults(placement))
+        room = self._budget.left
         for key in keys:
             slot = self._slot(key, pid)
             if isinstance(slot, Fault):
                 placement.leave_out(slot)
                 continue
             family, series, column = slot
+            if column not in series.columns and column not in columns.get(series, ()):
+                if room <= 0:
+                    placement.leave_out(TOO_MANY)
+                    self._forget_unused(key, family, series, columns)
+                    continue
+                room -= 1
             if series not in held:
                 held.add(series)
                 series.holders += 1
@@ -85,7 +99,9 @@ class Families:
             self.dirty.add(series)
         for series, some in columns.items():
             # A histogram caught half-written gets its sum and +Inf bucket: an exposition without them is not valid.
+            before = len(series.columns)
             series.add_columns(*some, *((SUM, inf) if series.is_histogram else ()))
+            self._budget.left -= len(series.columns) - before
         self._errors.update(Counter(fault.reason for fault in self.faults(placement)) - known_faults)
 
     def grown(self, placement: Placement, keys: Iterable[bytes], pid: str) -> Placement:
@@ -105,11 +121,22 @@ class Families:
                 series.holders -= 1
                 if not series.holders and not series.outlives:
                     family.remove(series)
+                    self._budget.left += len(series.columns)
                     self.dirty.add(series)
                     self._slots.clear()  # some may lead to the series that is gone
-            if not family:
-                del self._families[family.name]
-                self._names.release(family)
+            self._forget_empty(family)
+
+    def _forget_unused(self, key: bytes, family: Family, series: Series, used: Container[Series]) -> None:
+        """Remove a series that was made for an entry that is left out, unless other entries have it too."""
+        if not series.columns and series not in used:
+            family.remove(series)
+            self._slots.pop(key, None)
+            self._forget_empty(family)
+
+    def _forget_empty(self, family: Family) -> None:
+        if not family:
+            del self._families[family.name]
+            self._names.release(family)
 
     def clear(self) -> None:
         """Remove all series from their families, which they refer back to."""

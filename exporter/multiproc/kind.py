@@ -18,6 +18,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from exporter.multiproc.blocks import Block, Layout
+from exporter.multiproc.budget import Budget
 from exporter.multiproc.dbfile import DbFile, Fingerprint, Found, read_once
 from exporter.multiproc.dead import Dead
 from exporter.multiproc.families import Families
@@ -118,6 +119,7 @@ class Kind:
         per_process: bool,
         max_file_size: int,
         scratch: bytearray,
+        budget: Budget | None = None,
     ) -> None:
         self.rule = RULES[name]
         self.values: dict[Family, FamilyValues] = {}
@@ -131,7 +133,7 @@ class Kind:
         self._scratch = scratch
         self._per_process = per_process
         self._shapes = Shapes(stamped=self.rule.stamped)
-        self._families = Families(name, names, errors, labels=labels, per_process=per_process)
+        self._families = Families(name, names, errors, labels=labels, per_process=per_process, budget=budget)
         self._dead = Dead(self.rule, self._families)
         self._followed: dict[str, Followed] = {}
         """All followed files, by name."""

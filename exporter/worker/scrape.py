@@ -148,11 +148,13 @@ class Scraper:
         *,
         after: Callable[[], None] = lambda: None,
         guests: Sequence[Guest] = (),
+        thread: DaemonThread | None = None,
     ) -> None:
         """Serve the parts that `parts` returns at each scrape, in their order, with `guests`, then `own_metrics`.
 
         `observe` gets the seconds that a scrape took, by phase. `own_names` are all names that `own_metrics` may use.
         `after` is called in the event loop after each answer.
+        `thread` is where answers are made, by default one of its own.
         """
         self.durations: dict[str, float] = {}
         """Seconds that the last scrape took, by phase; those of the workers' reads added up."""
@@ -166,7 +168,7 @@ class Scraper:
         self._after = after
         self._combiner = Combiner()
         self._outputs: OrderedDict[tuple[Format, Escaping], _Output] = OrderedDict()
-        self._thread = DaemonThread()
+        self._thread = thread or DaemonThread()
         self._batches = Coalescer(_Batch, self._begin)
         self._running: _Batch | None = None
         self._timer: asyncio.TimerHandle | None = None

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import yaml
 
-from exporter.addresses import FLEET_PORT, derived_metrics_port
+from exporter.addresses import FLEET_PORT, NODE_PORT, derived_metrics_port
 from exporter.options import ALL, ENV_PREFIX
 from exporter.paths import FLEET_METRICS, FLEET_OWN_METRICS
 from tests.support.daemon import ROOT, Daemon, check_log
@@ -30,13 +30,14 @@ from tests.support.writers import writer
 
 FOLDER = ROOT / "config" / "kubernetes"
 KUSTOMIZATION = "kustomization.yaml"
-OVERLAYS = ["sidecar", "separate-pids", "fleet"]
-WORKER, FLEET = "base/worker.yaml", "overlays/fleet/fleet.yaml"
+OVERLAYS = ["sidecar", "separate-pids", "fleet", "node"]
+WORKER, FLEET, NODE = "base/worker.yaml", "overlays/fleet/fleet.yaml", "overlays/node/node.yaml"
 RULES = "base/prometheusrule.yaml"
 OLDEST, NEWEST = "1.29", "1.37"
 """Kubernetes' versions; native sidecars are on by default since the first."""
 
 POD_IP = "127.0.0.1"
+FIELDS = {"status.podIP": POD_IP, "spec.nodeName": "gpu-1"}
 OPERATORS_LABEL = "release: kube-prometheus-stack"
 """What the Helm chart kube-prometheus-stack has its operator select by, under the chart's usual name."""
 
@@ -76,8 +77,9 @@ def rendered(folder: str) -> Sequence[Manifest]:
 
 
 def pod(objects: Iterable[Manifest], name: str = "sglang-worker") -> Manifest:
-    """Return the pod that the Deployment of this name makes."""
-    deployments = [it for it in objects if it["kind"] == "Deployment" and it["metadata"]["name"] == name]
+    """Return the pod that the Deployment or DaemonSet of this name makes."""
+    kinds = ("Deployment", "DaemonSet")
+    deployments = [it for it in objects if it["kind"] in kinds and it["metadata"]["name"] == name]
     (deployment,) = deployments
     template: Manifest = deployment["spec"]["template"]
     return template
@@ -96,15 +98,14 @@ def environment(container: Manifest) -> dict[str, str]:
     for each in container["env"]:
         source = each.get("valueFrom", {})
         if "secretKeyRef" not in source:
-            values[each["name"]] = (
-                each.get("value") or {"status.podIP": POD_IP}[source["fieldRef"]["fieldPath"]]
-            )
+            values[each["name"]] = each.get("value") or FIELDS[source["fieldRef"]["fieldPath"]]
     return values
 
 
 OURS = {
     WORKER: sidecar(documents(WORKER)),
     FLEET: pod(documents(FLEET), "smg-exporter-fleet")["spec"]["containers"][0],
+    NODE: pod(documents(NODE), "smg-exporter-node")["spec"]["containers"][0],
 }
 """Our container, by file."""
 
@@ -162,6 +163,8 @@ def test_prometheus_scrapes_the_workers_or_the_fleet() -> None:
     assert names(rendered("overlays/separate-pids")) == names(rendered("overlays/sidecar"))
     kinds = ["Deployment", "NetworkPolicy", "Service", "ServiceMonitor"]
     assert names(rendered("overlays/fleet")) - base == {(kind, "smg-exporter-fleet") for kind in kinds}
+    kinds = ["DaemonSet", "NetworkPolicy", "PodMonitor"]
+    assert names(rendered("overlays/node")) == {(kind, "smg-exporter-node") for kind in kinds}
 
 
 @pytest.mark.peer
@@ -233,8 +236,10 @@ def test_the_rules_are_those_of_prometheus(pytestconfig: pytest.Config) -> None:
 
 @pytest.mark.parametrize("kind", ["PodMonitor", "ServiceMonitor", "PrometheusRule"])
 def test_the_operator_finds_what_is_for_it(kind: str) -> None:
-    (it,) = of_kind(kind)
-    assert [f"{name}: {value}" for name, value in it["metadata"]["labels"].items()] == [OPERATORS_LABEL]
+    found = of_kind(kind)
+    assert found
+    for it in found:
+        assert [f"{name}: {value}" for name, value in it["metadata"]["labels"].items()] == [OPERATORS_LABEL]
     assert OPERATORS_LABEL in (ROOT / "docs" / "deploy.md").read_text("utf-8")
 
 
@@ -243,7 +248,7 @@ def test_the_operator_finds_what_is_for_it(kind: str) -> None:
 
 def chosen_by(labels: dict[str, str]) -> list[Manifest]:
     """Return the pods that have these labels."""
-    pods = [deployment["spec"]["template"] for deployment in of_kind("Deployment")]
+    pods = [it["spec"]["template"] for it in (*of_kind("Deployment"), *of_kind("DaemonSet"))]
     return [it["spec"] for it in pods if labels.items() <= it["metadata"]["labels"].items()]
 
 
@@ -253,8 +258,8 @@ def ports(specs: list[Manifest]) -> dict[str, int]:
     return {port["name"]: port["containerPort"] for container in containers for port in container["ports"]}
 
 
-def test_the_pod_monitor_finds_its_pods_and_their_port() -> None:
-    (monitor,) = of_kind("PodMonitor")
+@pytest.mark.parametrize("monitor", of_kind("PodMonitor"), ids=lambda it: it["metadata"]["name"])
+def test_the_pod_monitor_finds_its_pods_and_their_port(monitor: Manifest) -> None:
     labels = monitor["spec"]["selector"]["matchLabels"]
     (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
     assert monitor["spec"]["jobLabel"] in labels
@@ -354,11 +359,13 @@ def size(text: str) -> int:
 @pytest.mark.parametrize("name", OURS)
 def test_it_is_as_restricted_as_can_be(name: str) -> None:
     context = OURS[name]["securityContext"]
-    assert context["runAsNonRoot"] is True
-    assert context["runAsUser"] > 0
+    looks_into_others = name == NODE
+    added = {"add": ["SYS_PTRACE", "DAC_READ_SEARCH"]} if looks_into_others else {}
+    assert context.get("runAsNonRoot", False) is not looks_into_others
+    assert (context["runAsUser"] == 0) is looks_into_others, "only root gets capabilities"
     assert context["readOnlyRootFilesystem"] is True
     assert context["allowPrivilegeEscalation"] is False
-    assert context["capabilities"] == {"drop": ["ALL"]}
+    assert context["capabilities"] == {"drop": ["ALL"], **added}
     assert context["seccompProfile"] == {"type": "RuntimeDefault"}
     assert OURS[name]["resources"]["limits"].keys() == {"memory"}
 
@@ -393,6 +400,11 @@ def test_it_shares_the_directory_in_memory_and_knows_the_port() -> None:
 
 def test_the_fleets_port_is_its_default() -> None:
     assert OURS[FLEET]["ports"] == [{"name": "metrics", "containerPort": FLEET_PORT}]
+
+
+def test_the_nodes_exporter_sees_other_pods_at_its_default_port() -> None:
+    assert OURS[NODE]["ports"] == [{"name": "metrics", "containerPort": NODE_PORT}]
+    assert pod(documents(NODE), "smg-exporter-node")["spec"]["hostPID"] is True
 
 
 # --- The sidecar as a process ---

@@ -105,3 +105,11 @@ def test_a_kernel_without_ipv6_has_no_table_of_it(tmp_path: Path) -> None:
     (tmp_path / "1" / "net").mkdir(parents=True)
     (tmp_path / "1" / "net" / "tcp").write_text("  sl  local_address\n")
     assert Proc(str(tmp_path)).listeners(1) == {}
+
+
+def test_a_text_as_the_process_sees_it(tmp_path: Path) -> None:
+    (tmp_path / "name").write_bytes(b"inference\xff\n")
+    proc = Proc()
+    assert proc.text(OWN, str(tmp_path / "name")) == "inference\ufffd\n"
+    assert not proc.text(OWN, str(tmp_path / "none"))
+    assert not proc.text(ended(), str(tmp_path / "name"))

@@ -115,3 +115,20 @@ def test_a_directory_made_anew_has_another_birth(root: Path) -> None:
 
 def test_what_is_not_open_has_no_birth() -> None:
     assert rooted.birth(-1) == 0
+
+
+@pytest.mark.usefixtures("opens")
+def test_the_beginning_of_a_file_inside_the_root(root: Path) -> None:
+    (root / "run" / "name").write_bytes(b"x" * 5000)
+    assert rooted.read_beginning(str(root), "/run/name") == b"x" * 1024
+
+
+@pytest.mark.usefixtures("opens")
+def test_only_regular_files_are_read_and_none_outside(root: Path) -> None:
+    os.mkfifo(root / "pipe")
+    (root.parent / "outside" / "secret").write_text("secret")
+    (root / "link").symlink_to(root.parent / "outside" / "secret")
+    (root / "up").symlink_to("../outside/secret")
+    for path in ("/pipe", "/run", "/link", "/up", "/nowhere"):
+        with pytest.raises(OSError, match=path.lstrip("/")):
+            rooted.read_beginning(str(root), path)

@@ -859,3 +859,15 @@ def test_more_files_than_may_be_open(tmp_path: Path, monkeypatch: pytest.MonkeyP
         write(tmp_path / "counter_30.db", {counter("a"): value})
         assert sums(engine) == {"a_total": 29.0 + value}
         assert descriptors() <= before + 10
+
+
+def test_one_worker_may_have_so_many_series_of_all_kinds_together(tmp_path: Path) -> None:
+    write(tmp_path / "counter_7.db", {counter("a", n=str(number)): 1.0 for number in range(3)})
+    write(tmp_path / "gauge_all_7.db", {gauge("b", n=str(number)): 1.0 for number in range(3)})
+    files = FileSet(str(tmp_path))
+    engine = Engine(lambda: decide(files, list_directory(str(tmp_path)), None, Liveness.OFF), max_series=4)
+    assert engine.errors["too_many_series"] == 0
+    engine.update()
+    assert sum(len(block) for one in engine.snapshot for block in one.values) == 4
+    assert engine.errors["too_many_series"] == 2
+    assert [fault.reason for fault in engine.left_out.values()] == ["too_many_series"]

@@ -3,6 +3,7 @@ from collections import Counter
 
 import pytest
 
+from exporter.multiproc.budget import TOO_MANY, Budget
 from exporter.multiproc.dbfile import Contents
 from exporter.multiproc.families import Families
 from exporter.multiproc.keys import SUM
@@ -22,9 +23,14 @@ class Kind:
         names: Names | None = None,
         *labels: tuple[str, str],
         per_process: bool = False,
+        most: int = 1000,
     ) -> None:
         self.errors: Counter[str] = Counter()
-        self.families = Families(kind, names or Names(), self.errors, labels=labels, per_process=per_process)
+        self.names = names or Names()
+        self.budget = Budget(most)
+        self.families = Families(
+            kind, self.names, self.errors, labels=labels, per_process=per_process, budget=self.budget
+        )
 
     def slot(self, *keys: str, pid: str = "7", file: Contents | None = None) -> Placement:
         """Place a file of a dead writer that has these keys."""
@@ -171,3 +177,50 @@ def test_a_placement_that_was_let_go_is_made_anew() -> None:
     assert second is not first
     (family,) = second.families
     assert list(family) == second.series
+
+
+# --- The most series ---
+
+
+def test_series_beyond_the_budget_are_left_out_and_counted() -> None:
+    kind = Kind(most=2)
+    placement = kind.slot(*(counter("a", n=str(number)) for number in range(5)))
+    assert [labels["n"] for labels in labels_of(placement)] == ["0", "1"]
+    assert placement.bad_keys == [TOO_MANY] * 3
+    assert kind.errors == {"too_many_series": 3}
+    assert labels_of(kind.slot(counter("a", n="1"), counter("a", n="7"))) == [{"n": "1"}]
+
+
+def test_a_family_none_of_whose_series_fits_takes_no_name() -> None:
+    names = Names()
+    kind = Kind("counter", names, most=1)
+    kind.slot(counter("a"), counter("b"))
+    other = Kind("gauge_all", names)
+    other.slot(gauge("b"))
+    assert not names.refused
+
+
+def test_series_that_went_make_room() -> None:
+    kind = Kind(most=2)
+    placement = kind.slot(counter("a"), counter("b"))
+    kind.let_go(placement)
+    assert kind.budget.left == 2
+    assert len(labels_of(kind.slot(counter("c"), counter("d")))) == 2
+
+
+def test_each_bucket_counts_and_a_histogram_is_completed_all_the_same() -> None:
+    kind = Kind("histogram", most=3)
+    placement = kind.slot(*(bucket("a", f"{bound}.0") for bound in range(10)))
+    (series,) = {series for series in placement.series if series}
+    assert series.columns == (SUM, 0.0, 1.0, 2.0, INF)
+    assert kind.budget.left == -2
+    assert len(placement.bad_keys) == 7
+
+
+def test_a_file_that_grows_past_the_budget_keeps_what_it_had() -> None:
+    kind = Kind(most=2)
+    short = contents(counter("a"))
+    placement = kind.slot(file=short)
+    longer = kind.families.grown(placement, [key.encode() for key in (counter("b"), counter("c"))], "7")
+    assert [series.family.name for series in longer.series if series] == ["a", "b"]
+    assert longer.series[2] is None

@@ -6,12 +6,24 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlencode
 
-from tests.support.daemon import Daemon, free_port
+from tests.support.daemon import free_port
 from tests.support.peers import program
 from tests.support.waiting import DEADLINE, eventually
+
+
+class Target(Protocol):
+    """What a scraper is pointed at."""
+
+    @property
+    def host(self) -> str:
+        """The address that it listens on."""
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
 
 
 class Scraper:
@@ -58,7 +70,7 @@ class Scraper:
 
 @contextmanager
 def prometheus(
-    directory: Path, targets: Mapping[str, Daemon], **options: Mapping[str, Any]
+    directory: Path, targets: Mapping[str, Target], **options: Mapping[str, Any]
 ) -> Iterator[Scraper]:
     """Run a Prometheus that scrapes each target in a job of that name, five times a second.
 
@@ -70,7 +82,7 @@ def prometheus(
 
 @contextmanager
 def prometheus_with_rules(
-    rules: Sequence[Path], directory: Path, targets: Mapping[str, Daemon], **options: Mapping[str, Any]
+    rules: Sequence[Path], directory: Path, targets: Mapping[str, Target], **options: Mapping[str, Any]
 ) -> Iterator[Scraper]:
     """Run a Prometheus that scrapes as `prometheus` does, and evaluates the rules of these files as often."""
     port = free_port()
@@ -87,7 +99,7 @@ def prometheus_with_rules(
 
 @contextmanager
 def victoria_metrics(
-    directory: Path, targets: Mapping[str, Daemon], **options: Mapping[str, Any]
+    directory: Path, targets: Mapping[str, Target], **options: Mapping[str, Any]
 ) -> Iterator[Scraper]:
     """Run a VictoriaMetrics that scrapes as `prometheus` does."""
     port = free_port()
@@ -105,7 +117,7 @@ def victoria_metrics(
 
 def _config(
     directory: Path,
-    targets: Mapping[str, Daemon],
+    targets: Mapping[str, Target],
     options: Mapping[str, Mapping[str, Any]],
     rules: Sequence[Path] = (),
 ) -> Path:

@@ -1,0 +1,1 @@
+"""Many workers of this host: discovered, each served from its directory, in one answer."""

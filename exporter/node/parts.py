@@ -1,0 +1,286 @@
+"""Builds the parts of a node's exporter from its options, and connects them: discovery, workers, answers."""
+
+import asyncio
+import logging
+import re
+import socket
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import chain
+from operator import attrgetter
+from typing import NamedTuple
+
+from exporter import __version__
+from exporter.discovery.finder import Finder, Findings
+from exporter.discovery.workers import Identity
+from exporter.discovery.workers import Worker as Finding
+from exporter.exposition.combine import Combiner
+from exporter.logs import fields, some
+from exporter.model import Labels, Snapshot
+from exporter.multiproc.engine import Engine
+from exporter.multiproc.fileset import FileSet
+from exporter.node import kubernetes
+from exporter.node.members import ADDRESS, Choice, Member, Members, decide
+from exporter.node.status import MemberStatus, NodeStatus
+from exporter.node.telemetry import Facts, Telemetry, all_own_names
+from exporter.options import NodeOptions
+from exporter.printable import printable
+from exporter.service.engine_views import EngineViews, Reads
+from exporter.threads import DaemonThread
+from exporter.worker.found import FoundWorker, SharedNamespaces, open_directory
+from exporter.worker.looks import Looks
+from exporter.worker.room import Room
+from exporter.worker.scrape import Scraper
+from exporter.worker.seek import user_name
+
+_PERIOD = 2.0
+"""Seconds between two looks."""
+
+_name = attrgetter("family.name")
+_logger = logging.getLogger(__name__)
+
+
+class _Look(NamedTuple):
+    """What a look leads to."""
+
+    members: Members
+    descriptors: Mapping[Identity, int]
+    """The directories of newcomers, open."""
+    unreadable: Mapping[str, str]
+    """Why directories cannot be opened, by path."""
+    findings: Findings
+
+
+class Node:
+    """The parts: `room` holds the workers, `scraper` serves all of them, `telemetry` counts."""
+
+    def __init__(
+        self,
+        options: NodeOptions,
+        make_finder: Callable[..., Finder] = Finder,
+        *,
+        quiet: bool = False,
+    ) -> None:
+        """Build and connect the parts. `make_finder` makes what looks at processes. `quiet`: log nothing."""
+        self.node_name = options.node_name or socket.gethostname()
+        self.members = Members()
+        """The workers that are served, as of the last look."""
+        self.room = Room()
+        self.facts = Facts()
+        self.telemetry = Telemetry(self.facts, lambda: self.scraper.durations)
+        self._thread = DaemonThread()
+        self._names = all_own_names()
+        self.scraper = Scraper(
+            lambda: self.room.workers,
+            lambda: self._own_metrics(self.room.tell()),
+            observe=self.telemetry.observe,
+            own_names=self._names,
+            after=lambda: self.views.offer(),  # noqa: PLW0108 - made below
+            thread=self._thread,
+        )
+        self.views = EngineViews(self.room.read, self._last_reads)
+        self._options = options
+        self._quiet = quiet
+        self._choice = Choice(
+            re.compile(options.match) if options.match else None,
+            re.compile(options.ignore) if options.ignore else None,
+            options.max_workers,
+            options.forget_after,
+        )
+        self._looks = Looks(lambda avoided: make_finder(avoided=avoided))
+        self._namespaces = SharedNamespaces(self._looks.finder.proc)
+        self._workers: dict[Identity, FoundWorker] = {}
+        self._last: _Look | None = None
+        self._has_told_denied = False
+        self._combiner = Combiner()
+        self._telling = threading.Lock()
+        self._started = time.time()
+
+    # --- Over time ---
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            await asyncio.sleep(_PERIOD)
+            await self.look()
+
+    async def look(self) -> None:
+        """Look once; serve the workers that came, and close those that ended."""
+        look = await self._looks.look(self._decide)
+        if look is None:
+            return
+        for identity, member in look.members.served.items():
+            if identity in look.descriptors:
+                self._workers[identity] = self._make(member, look.descriptors[identity])
+                self._log("found a worker", member)
+            elif member.ended is not None and not self._workers[identity].is_ended:
+                self._workers[identity].retire("its last process has ended")
+                self._log("a worker has ended", member)
+        for identity in self._workers.keys() - look.members.served.keys():
+            del self._workers[identity]
+        self.room.replace([self._workers[identity] for identity in look.members.served])
+        self.members, self._last = look.members, look
+        self._note(look)
+
+    def _decide(self, finder: Finder) -> _Look:
+        """Decide whom to serve, and open their directories, in the thread of the look."""
+        findings, before = finder.findings, self.members
+        members = decide(
+            before, findings.workers, time.monotonic(), self._choice, partial(self._labels, finder)
+        )
+        descriptors: dict[Identity, int] = {}
+        unreadable = dict(findings.unreadable)
+        served = dict(members.served)
+        for identity, member in members.served.items():
+            known = before.served.get(identity)
+            if known is not None and known.labels is member.labels:
+                continue
+            try:
+                finder.at = member.finding.pids[0]
+                descriptors[identity] = open_directory(member.finding, finder.proc)
+            except OSError as error:
+                unreadable[member.finding.path] = error.strerror or str(error)
+                del served[identity]
+        return _Look(Members(served, members.left_out), descriptors, unreadable, findings)
+
+    def _labels(self, finder: Finder, finding: Finding) -> Mapping[str, str]:
+        address = finder.address(finding, self.node_name)
+        labels = {ADDRESS: address} if address else {}
+        if self._options.kubernetes_labels:
+            labels |= kubernetes.labels_of(finding.pids[0], finder.proc)
+        return labels | self._options.label
+
+    def _make(self, member: Member, descriptor: int) -> FoundWorker:
+        labels = tuple(member.labels.items())
+        make_engine = partial(self._make_engine, labels)
+        return FoundWorker(
+            member.finding,
+            descriptor,
+            self._namespaces,
+            make_engine,
+            labels,
+            among_several=True,
+            quiet=self._quiet,
+        )
+
+    def _make_engine(self, labels: Labels, file_set: Callable[[], FileSet]) -> Engine:
+        return Engine(
+            file_set,
+            labels=labels,
+            max_file_size=self._options.max_file_size,
+            reserved_names=self._names,
+            max_series=self._options.max_series,
+        )
+
+    # --- Answers ---
+
+    def worker(self, name: str) -> FoundWorker | None:
+        """Return the worker that `?worker=` calls by that name; None if there is none."""
+        served = self.members.served.items()
+        return next((self._workers.get(key) for key, member in served if member.name == name), None)
+
+    def scraper_of(self, worker: FoundWorker) -> Scraper:
+        """Return what serves one worker, without keeping it from being forgotten."""
+        weakly = weakref.ref(worker)
+
+        def alive() -> list[FoundWorker]:
+            return [one] if (one := weakly()) else []
+
+        return Scraper(
+            alive,
+            lambda: self._own_metrics([one.tell() for one in alive()]),
+            observe=lambda _: None,
+            own_names=self._names,
+            thread=self._thread,
+        )
+
+    def _last_reads(self) -> Reads:
+        served = self.members.served.items()
+        return {member.name: self._workers[key].last_read() for key, member in served if key in self._workers}
+
+    def _own_metrics(self, of_workers: Sequence[Snapshot]) -> Snapshot:
+        with self._telling:  # answers are made in several threads
+            return sorted(chain(self.telemetry.tell(), self._combiner.combine(of_workers)), key=_name)
+
+    # --- What is known ---
+
+    @property
+    def problem(self) -> str:
+        """Why no worker can be found; empty if nothing stands in the way."""
+        if self._last is None:
+            return "no look at this host's processes has ended yet"
+        if self._last.findings.is_alone:
+            return (
+                "only the exporter's own processes can be seen: run it in the host's pid namespace "
+                "(Kubernetes: hostPID: true), with a /proc that hides no processes"
+            )
+        return ""
+
+    def status(self) -> NodeStatus:
+        """Return the status of the exporter and of its workers."""
+        findings = self._last.findings if self._last else Findings()
+        return NodeStatus(
+            version=__version__,
+            node_name=self.node_name,
+            started=self._started,
+            problem=self.problem,
+            workers=tuple(self._status(key, member) for key, member in self.members.served.items()),
+            left_out=self.members.left_out,
+            processes=findings.processes,
+            denied={user_name(uid): count for uid, count in findings.denied.items()},
+            unreadable=dict(self._last.unreadable) if self._last else {},
+            discovery_seconds=findings.seconds,
+            last_scrape=self.scraper.last_scrape,
+            scrape_durations=self.scraper.durations,
+        )
+
+    def _status(self, identity: Identity, member: Member) -> MemberStatus:
+        worker = self._workers.get(identity)
+        summary = worker.summary() if worker else None
+        finding = member.finding
+        others = [str(server.port) for server in finding.others]
+        shared = f"ports {', '.join(others)} write into the same directory" if others else ""
+        return MemberStatus(
+            name=member.name,
+            state="live" if member.ended is None else "down",
+            directory=printable(finding.path),
+            labels=member.labels,
+            pids=finding.pids,
+            command=printable(" ".join(finding.command)),
+            problem=(summary.problem if summary else "") or shared,
+            series=summary.series if summary else 0,
+            process_counts=summary.process_counts if summary else {},
+            file_counts=summary.file_counts if summary else {},
+            last_update=summary.last_update if summary else None,
+        )
+
+    def _note(self, look: _Look) -> None:
+        """Renew what own metrics tell, and log once what may not be looked into."""
+        live = len(look.members.live)
+        self.facts.workers = {
+            "live": live,
+            "down": len(look.members.served) - live,
+            "unreadable": len(look.unreadable),
+            "left_out": look.members.left_out,
+        }
+        self.facts.denied = sum(look.findings.denied.values())
+        self.facts.seconds = look.findings.seconds
+        if look.findings.denied and not self._has_told_denied and not self._quiet:
+            self._has_told_denied = True
+            users = [user_name(uid) for uid in look.findings.denied]
+            _logger.warning(
+                "some processes may not be looked into",
+                extra=fields(
+                    processes=self.facts.denied,
+                    users=some(users),
+                    hint="run as root, or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
+                ),
+            )
+
+    def _log(self, message: str, member: Member) -> None:
+        if not self._quiet:
+            about = fields(worker=member.name, directory=member.finding.path, pid=member.finding.pids[0])
+            _logger.info(message, extra=about)

@@ -1,0 +1,32 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.node.running import host, served
+from tests.support.waiting import eventually
+
+
+def test_command_lines_choose(tmp_path: Path) -> None:
+    with host(tmp_path / "chosen", tmp_path / "other", options=("--match=directory=.*chosen",)) as it:
+        eventually(lambda: served(it, 1), "one worker")
+        (worker,) = json.loads(it.get("/status.json")[1])["workers"]
+        assert worker["directory"] == str(tmp_path / "chosen")
+
+
+def test_a_host_without_workers_is_no_failure() -> None:
+    with host() as it:
+        eventually(lambda: served(it, 0), "an answer")
+        assert it.get("/readyz") == (200, "ok\n")
+        assert it.get("/metrics")[0] == 200
+
+
+@pytest.mark.parametrize("option", ["--match=(", "--forget-after=never", "--max-series=0"])
+def test_a_bad_option_is_one_error(option: str) -> None:
+    command = [sys.executable, "-m", "exporter", "node", option]
+    out = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert out.returncode == 2
+    assert out.stderr.startswith(f"smg-exporter: error: {option.partition('=')[0]}: ")
+    assert len(out.stderr.splitlines()) == 1
