@@ -36,7 +36,11 @@ _logger = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def fetching(
-    urls: Sequence[str], labels: Labels, reserved_names: Collection[str] = (), *, quiet: bool = False
+    urls: Sequence[str],
+    labels: Callable[[], Labels],
+    reserved_names: Collection[str] = (),
+    *,
+    quiet: bool = False,
 ) -> AsyncIterator[list["Also"]]:
     """Make an `Also` for each URL, for as long as the context lasts."""
     if not urls:
@@ -56,19 +60,19 @@ class Also:
         self,
         url: str,
         get: Callable[[str], Awaitable[Answer]],
-        labels: Labels,
+        labels: Callable[[], Labels],
         reserved_names: Collection[str] = (),
         *,
         patience: float = _PATIENCE,
         quiet: bool = False,
     ) -> None:
-        """Get the exposition by `get`, which may raise TargetFailure, and add `labels` to every series.
+        """Get the exposition by `get`, which may raise TargetFailure, and add what `labels` returns to every series.
 
         A family that needs one of the `reserved_names` is left out. A fetch may take `patience` seconds. `quiet`: do
         not log when the exposition goes or comes back.
         """
         self.snapshot: Snapshot = ()
-        """All families and values at the last fetch that succeeded."""
+        """All families and values at the last fetch; none if it failed."""
         self.seconds: Mapping[str, float] = {}
         """Seconds that the last answer took to read, as `read`."""
         self.busy_since: float | None = None
@@ -79,11 +83,8 @@ class Also:
         self._get = get
         self._patience = patience
         self._quiet = quiet
-        self._reader = BodyReader(
-            tuple((name, escape(value)) for name, value in labels), keeps_addresses=True
-        )
-        self._reading: Reading | None = None
-        self._snapshots = Snapshots()
+        self._labels = labels
+        self._start_anew(())
         self._admission = Admission(reserved_names)
         self._combiner = Combiner()
         self._thread = DaemonThread()
@@ -147,8 +148,18 @@ class Also:
         finally:
             self._task = self.busy_since = None
 
+    def _start_anew(self, labels: Labels) -> None:
+        """Forget what was read with other labels."""
+        self._added = labels
+        escaped = tuple((name, escape(value)) for name, value in labels)
+        self._reader = BodyReader(escaped, keeps_addresses=True)
+        self._reading: Reading | None = None
+        self._snapshots = Snapshots()
+
     def _read(self, answer: Answer) -> AlsoStatus:
         start = time.perf_counter()
+        if (labels := self._labels()) != self._added:  # a worker that was found has other ones than before
+            self._start_anew(labels)
         self._reading = self._reader.read(answer.body(MAX_BYTES), before=self._reading)
         self.snapshot = self._snapshots.take(self._reading)
         self._left_out.update(self._reading.layout.faults)
@@ -156,6 +167,8 @@ class Also:
         return AlsoStatus(self._url, up=True, samples=self._reading.layout.samples)
 
     def _conclude(self, status: AlsoStatus, waiting: Iterable[Then]) -> None:
+        if not status.up:
+            self.snapshot = ()
         self._note(status)
         for then in waiting:
             then(None if status.up else ScrapeError(f"{self._url}: {status.problem}"))

@@ -68,7 +68,7 @@ def _print(worker: WorkerStatus) -> None:
 
 async def _fetch(options: ServeOptions) -> list[AlsoStatus]:
     """Return what a fetch of each exposition of `--also` brings."""
-    async with fetching(options.also, (), quiet=True) as expositions:
+    async with fetching(options.also, tuple, quiet=True) as expositions:
         await asyncio.gather(*(each.fetch() for each in expositions))
         return [each.status for each in expositions]
 

@@ -80,6 +80,7 @@ class Parts:
         )
         self.views = EngineViews(self._read, self._last_reads)
         self._also = also
+        self._labels = labels
         self._also_telemetry = AlsoTelemetry(self._also_statuses, labels)
         self._combiner = Combiner()
         self._collector = options.collector
@@ -113,6 +114,12 @@ class Parts:
             return FoundWorker(finding, descriptor, namespaces, engine, labels, quiet=quiet)
 
         return Seeker(options.worker_port or 0, socket.gethostname(), self.room, looks, make, quiet=quiet)
+
+    @property
+    def labels(self) -> Labels:
+        """The labels of a lone worker, which may change when it is found; of several, the exporter's."""
+        workers = self.room.workers
+        return workers[0].labels if len(workers) == 1 else self._labels
 
     def _own_metrics(self) -> Snapshot:
         of_workers = self._combiner.combine(self.room.tell())

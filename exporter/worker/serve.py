@@ -12,7 +12,7 @@ from exporter.service.run import run
 from exporter.web.listen import Endpoint
 from exporter.worker.also import Also, fetching
 from exporter.worker.app import make_app
-from exporter.worker.parts import Parts, labels_at_first, reserved_names
+from exporter.worker.parts import Parts, reserved_names
 from exporter.worker.status import common_problem
 
 AMBIGUOUS_ADDRESS = "workers on other hosts may have the same address"
@@ -36,8 +36,9 @@ async def make(options: ServeOptions, *, warn: bool = False) -> AsyncIterator["W
     """Make a worker's daemon; `warn` of an address that workers on other hosts may have too."""
     if warn and options.multiproc_dir and options.has_ambiguous_address:
         _logger.warning(AMBIGUOUS_ADDRESS, extra=fields(worker=options.worker_address, hint=WAY_OUT))
-    async with fetching(options.also, labels_at_first(options), reserved_names(options)) as also:
-        yield WorkerDaemon(options, also)
+    async with fetching(options.also, lambda: daemon.parts.labels, reserved_names(options)) as also:
+        daemon = WorkerDaemon(options, also)
+        yield daemon
 
 
 class WorkerDaemon:
@@ -45,7 +46,7 @@ class WorkerDaemon:
 
     def __init__(self, options: ServeOptions, also: Sequence[Also] = ()) -> None:
         self.metrics_path = options.telemetry_path
-        self._parts = parts = Parts(options, also)
+        self.parts = parts = Parts(options, also)
         self._room = parts.room
         names = ", ".join(worker.watcher.name for worker in parts.room.workers)
         directory = f"to be found through port {options.grpc_port}" if parts.seeker else names
@@ -64,7 +65,7 @@ class WorkerDaemon:
     def tasks(self) -> Mapping[str, Coroutine[Any, Any, None]]:
         """The watch of the directory, and the search for it where it is not given."""
         tasks = {"the watch of the directory": self._room.run()}
-        return tasks | ({"the search for the worker": seeker.run()} if (seeker := self._parts.seeker) else {})
+        return tasks | ({"the search for the worker": seeker.run()} if (seeker := self.parts.seeker) else {})
 
     @property
     def problem(self) -> str:
@@ -78,15 +79,15 @@ class WorkerDaemon:
 
     async def look(self) -> None:
         """Look at the directory, and read its files."""
-        if self._parts.seeker:
-            await self._parts.seeker.look()
+        if self.parts.seeker:
+            await self.parts.seeker.look()
         await self._room.look()
 
     def summary(self, port: int) -> str:
         """Return the workers' state in one line."""
         workers = self._room.summaries
         if problem := common_problem(workers):
-            return f"waiting{':' if self._parts.seeker else ' for'} {problem}"
+            return f"waiting{':' if self.parts.seeker else ' for'} {problem}"
         is_down = all(worker.worker_up is False for worker in workers)
         count = sum(sum(worker.process_counts.values()) for worker in workers)
         what = f"{sum(worker.series for worker in workers)} series of {count} process{'es' * (count != 1)}"
