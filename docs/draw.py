@@ -93,7 +93,14 @@ def draw(axes: Axes, panel: dict[str, Any], series: list[Series]) -> None:
     axes.set_axisbelow(b=True)
     longest = max(len(name) for name, _, _ in series)
     columns = max(1, min(4, 12 * panel["gridPos"]["w"] // (longest + 8)))
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=columns, frameon=False, fontsize=6)
+    axes.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.13),
+        ncols=columns,
+        frameon=False,
+        fontsize=6,
+        labelspacing=0.2,
+    )
 
 
 def draw_number(axes: Axes, title: str, series: list[Series], unit: str) -> None:
@@ -135,7 +142,7 @@ def main(server: str, target: Path) -> None:
             figure.text((left + 0.1) / width, (top - 0.25) / height, title, fontsize=10, weight="bold")
             continue
         number = panel["type"] == "stat"
-        below, above, beside = (0.1 if number else 0.5), 0.3, (0.1 if number else 0.45)
+        below, above, beside = (0.1 if number else 0.6), 0.3, (0.1 if number else 0.45)
         box = (left + beside, top - place["h"] * CELL[1] + below)
         size = (place["w"] * CELL[0] - beside - 0.1, place["h"] * CELL[1] - below - above)
         axes = figure.add_axes((box[0] / width, box[1] / height, size[0] / width, size[1] / height))

@@ -93,6 +93,7 @@ As with SGLang's HTTP server, request metrics are among them; in gRPC mode only 
 
 Try:
   curl -s {exporters[0].metrics_url} | grep sglang:num_running_reqs
+  smg-exporter top {" ".join(exporter.metrics_url for exporter in exporters)}
   smg-exporter verify --multiproc-dir {shlex.quote(str(first.directory))}
   kill -9 {first.pids[0]}    # one rank dies: see the status page
   kill -9 {" ".join(map(str, first.pids))}    # the worker dies: its gauges go, its counters stay

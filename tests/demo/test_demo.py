@@ -106,6 +106,7 @@ def test_run_serves_running_workers_and_cleans_up(
     shown = capsys.readouterr().out
     assert "http://localhost:18001/metrics" in shown
     assert "smg-exporter verify --multiproc-dir /" in shown
+    assert "smg-exporter top http://localhost:18001/metrics" in shown
     assert all(str(pid) in shown for pid in pids)
     assert "scheduler tp_rank=0" in shown
     page = {1: "http://localhost:18001/", 2: "http://localhost:29010/"}[workers]

@@ -21,7 +21,7 @@ from urllib.request import urlopen
 ROOT = Path(__file__).parents[2]
 DEADLINE = 60.0
 """Seconds for a command to end, and for a daemon to be healthy or to stop."""
-WORKER_PORT, SERVE_PORT, FLEET_PORT = 29801, 29802, 29803
+WORKER_PORT, SERVE_PORT, FLEET_PORT, NODE_PORT = 29801, 29802, 29803, 29804
 
 
 class Installed:
@@ -108,6 +108,8 @@ def try_all(it: Installed) -> None:
         assert "targets     1" in it.run("check fleet", *fleet, f"--listen-port={FLEET_PORT}")
         with it.daemon("fleet", FLEET_PORT, *fleet):
             assert "\nsglang:" in fetch(FLEET_PORT, "/engine_metrics")
+        with it.daemon("node", NODE_PORT):
+            assert "\nsglang:" in fetch(NODE_PORT, "/metrics")
 
 
 def fetch(port: int, path: str) -> str:
