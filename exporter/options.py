@@ -591,6 +591,7 @@ class NodeOptions(StaticLabels, FileSize, Serving):
     ignore: Pattern | None = option(
         "workers", "do not serve workers whose command line matches", "REGEX", shown="none"
     )
+    derived_ports: Switch = option("listening", "listen on each worker's derived port as well", default=False)
     kubernetes_labels: Switch = option(
         "workers", "add the labels pod, namespace and container_id of workers in containers", default=False
     )
@@ -611,6 +612,11 @@ class NodeOptions(StaticLabels, FileSize, Serving):
     def port_rule(self) -> str:
         """How `metrics_port` was chosen, as a phrase."""
         return f"chosen by {flag('listen_port')}" if self.listen_port else "the default of node"
+
+    def _problems(self) -> Iterator[Problem]:
+        yield from super()._problems()
+        if self.derived_ports and self.web_config:
+            yield "derived_ports", f"not with {flag('web_config')}, which protects one port only"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -68,6 +68,7 @@ ALLOWED: dict[str, set[str]] = {
         "web",
     },
     "node": {
+        "addresses",
         "discovery",
         "exposition",
         "logs",

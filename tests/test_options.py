@@ -210,6 +210,8 @@ def test_a_size_is_shown_as_it_is_written(size: int, text: str) -> None:
         (TopOptions(grpc_port=1), []),
         (TopOptions(url=("http://h/metrics",), once=True, json=True), ["once"]),
         (TopOptions(listen_port=1, user="u"), ["user"]),
+        (NodeOptions(derived_ports=True), []),
+        (NodeOptions(derived_ports=True, web_config=Path("w")), ["derived_ports"]),
         (HealthcheckOptions(), []),
         (HealthcheckOptions(user="u"), ["user"]),
         (HealthcheckOptions(password_file=Path("f")), ["password_file"]),

@@ -19,6 +19,19 @@ from exporter.web.pages import Pages
 from exporter.worker.found import FoundWorker
 
 
+def make_worker_app(
+    node: Node, worker: FoundWorker, *, max_requests: int, send_timeout: float = SEND_TIMEOUT
+) -> web.Application:
+    """Return the application of one worker's derived port: its metrics, and nothing else."""
+    scrapes = MetricsHandler(
+        node.scraper_of(worker),
+        max_requests=max_requests,
+        send_timeout=send_timeout,
+        on_response=node.telemetry.count_scrape,
+    )
+    return make_application({paths.WORKER_METRICS: scrapes.handle}, send_timeout)
+
+
 def make_app(node: Node, *, max_requests: int, send_timeout: float = SEND_TIMEOUT) -> web.Application:
     """Return the application. Of each endpoint, at most `max_requests` scrapes are in flight."""
     handler = partial(

@@ -1,6 +1,5 @@
 """Builds the parts of a node's exporter from its options, and connects them: discovery, workers, answers."""
 
-import asyncio
 import logging
 import re
 import socket
@@ -14,6 +13,7 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from exporter import __version__
+from exporter.addresses import derived_metrics_port
 from exporter.discovery.finder import Finder, Findings
 from exporter.discovery.workers import Identity
 from exporter.discovery.workers import Worker as Finding
@@ -35,9 +35,6 @@ from exporter.worker.looks import Looks
 from exporter.worker.room import Room
 from exporter.worker.scrape import Scraper
 from exporter.worker.seek import user_name
-
-_PERIOD = 2.0
-"""Seconds between two looks."""
 
 _name = attrgetter("family.name")
 _logger = logging.getLogger(__name__)
@@ -100,12 +97,6 @@ class Node:
         self._started = time.time()
 
     # --- Over time ---
-
-    async def run(self) -> None:
-        """Look until cancelled."""
-        while True:
-            await asyncio.sleep(_PERIOD)
-            await self.look()
 
     async def look(self) -> None:
         """Look once; serve the workers that came, and close those that ended."""
@@ -181,6 +172,15 @@ class Node:
         """Return the worker that `?worker=` calls by that name; None if there is none."""
         served = self.members.served.items()
         return next((self._workers.get(key) for key, member in served if member.name == name), None)
+
+    @property
+    def derived_ports(self) -> Mapping[FoundWorker, int]:
+        """The derived port of each worker that has a port."""
+        return {
+            self._workers[key]: derived_metrics_port(member.finding.port)
+            for key, member in self.members.served.items()
+            if member.finding.port
+        }
 
     def scraper_of(self, worker: FoundWorker) -> Scraper:
         """Return what serves one worker, without keeping it from being forgotten."""

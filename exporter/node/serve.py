@@ -1,16 +1,21 @@
 """`smg-exporter node`: every worker of this host, in one answer."""
 
+import asyncio
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
 from exporter import paths
-from exporter.node.app import make_app
+from exporter.node.app import make_app, make_worker_app
 from exporter.node.parts import Node
+from exporter.node.ports import DerivedPorts
 from exporter.options import NodeOptions
 from exporter.service.run import run
 from exporter.web.listen import Endpoint
+
+_PERIOD = 2.0
+"""Seconds between two looks."""
 
 
 def serve(options: NodeOptions) -> int:
@@ -26,7 +31,14 @@ def endpoint(options: NodeOptions) -> Endpoint:
 @asynccontextmanager
 async def make(options: NodeOptions) -> AsyncIterator["NodeDaemon"]:
     """Make a node's daemon."""
-    yield NodeDaemon(Node(options), options.max_requests)
+    node = Node(options)
+    answers = partial(make_worker_app, node, max_requests=options.max_requests)
+    ports = DerivedPorts(options.listen_host, answers) if options.derived_ports else None
+    try:
+        yield NodeDaemon(node, options.max_requests, ports)
+    finally:
+        if ports:
+            await ports.close()
 
 
 class NodeDaemon:
@@ -34,8 +46,9 @@ class NodeDaemon:
 
     metrics_path = paths.NODE_METRICS
 
-    def __init__(self, node: Node, max_requests: int) -> None:
+    def __init__(self, node: Node, max_requests: int, ports: DerivedPorts | None = None) -> None:
         self._node = node
+        self._ports = ports
         self.app = make_app(node, max_requests=max_requests)
         self.facts = {"node": node.node_name}
 
@@ -43,7 +56,7 @@ class NodeDaemon:
     def tasks(self) -> Mapping[str, Coroutine[Any, Any, None]]:
         """The looks at all processes, and the watches of directories."""
         return {
-            "the looks at all processes": self._node.run(),
+            "the looks at all processes": self._run(),
             "the watch of the directories": self._node.room.run(),
         }
 
@@ -58,8 +71,16 @@ class NodeDaemon:
         return not self._node.problem
 
     async def look(self) -> None:
-        """Look at all processes."""
+        """Look at all processes, and listen for the workers that came."""
         await self._node.look()
+        if self._ports:
+            await self._ports.follow(self._node.derived_ports)
+
+    async def _run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            await asyncio.sleep(_PERIOD)
+            await self.look()
 
     def summary(self, port: int) -> str:
         """Return the node's state in one line."""

@@ -1,7 +1,9 @@
 import errno
 import os
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from unittest.mock import patch
 
@@ -132,3 +134,32 @@ def test_only_regular_files_are_read_and_none_outside(root: Path) -> None:
     for path in ("/pipe", "/run", "/link", "/up", "/nowhere"):
         with pytest.raises(OSError, match=path.lstrip("/")):
             rooted.read_beginning(str(root), path)
+
+
+@pytest.mark.usefixtures("opens")
+def test_a_link_that_is_swapped_in_meanwhile_never_leads_out(root: Path) -> None:
+    """A container may turn its directory into a link at any time, also between two steps of ours."""
+    place, moved, link = root / "run" / "metrics", root / "run" / "moved", root / "run" / "link"
+    outside = identity(root.parent / "outside")
+    link.symlink_to("../../outside")
+    done = threading.Event()
+
+    def swap() -> None:
+        while not done.is_set():
+            place.rename(moved)
+            link.rename(place)
+            place.rename(link)
+            moved.rename(place)
+
+    swapping = threading.Thread(target=swap)
+    swapping.start()
+    found = set()
+    try:
+        for _ in range(3000):
+            with suppress(OSError):
+                found.add(identity_of(root, "/run/metrics"))
+    finally:
+        done.set()
+        swapping.join()
+    assert identity(place) in found
+    assert outside not in found

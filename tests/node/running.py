@@ -34,13 +34,15 @@ class Host:
         self._process = process
         self.port = port
 
-    def get(self, path: str) -> tuple[int, str]:
-        """Return the status code and the text of an answer."""
+    def get(self, path: str, port: int = 0) -> tuple[int, str]:
+        """Return the status code and the text of an answer, by default of node's own port."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port or self.port}{path}", timeout=10) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
+        except OSError:  # nobody listens yet
+            return 0, ""
 
     def targets(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = json.loads(self.get("/sd")[1])
@@ -79,5 +81,5 @@ def served(it: Host, count: int) -> bool:
     """Whether so many workers are served."""
     try:
         return len(it.targets()) == count
-    except (urllib.error.URLError, ConnectionError):
+    except ValueError:
         return False

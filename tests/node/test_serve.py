@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from exporter.addresses import derived_metrics_port
 from tests.node.running import host, served
+from tests.support.expositions import Exposition
 from tests.support.waiting import eventually
 
 
@@ -30,3 +32,14 @@ def test_a_bad_option_is_one_error(option: str) -> None:
     assert out.returncode == 2
     assert out.stderr.startswith(f"smg-exporter: error: {option.partition('=')[0]}: ")
     assert len(out.stderr.splitlines()) == 1
+
+
+def test_each_worker_is_at_its_derived_port_too(tmp_path: Path) -> None:
+    with host(tmp_path / "a", options=("--derived-ports",)) as it:
+        eventually(lambda: served(it, 1), "one worker")
+        (target,) = it.targets()
+        address = target["labels"]["worker_addr"]
+        port = derived_metrics_port(int(address.rpartition(":")[2]))
+        text = eventually(lambda: it.get("/metrics", port)[1], "an answer there")
+        assert Exposition(text).labels("answers_total") == [{"worker_addr": address}]
+        assert it.get("/sd", port)[0] == 404
