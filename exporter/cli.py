@@ -113,7 +113,7 @@ COMMANDS = {
         "show how engines are doing, live in the terminal, from any of their /metrics",
         TopOptions,
         "exporter.top.command:top",
-        ["top --grpc-port 8001", "top http://10.0.0.1:18001 http://10.0.0.2:18001"],
+        ["top", "top --grpc-port 8001", "top http://10.0.0.1:18001 http://10.0.0.2:18001"],
         operands="url",
     ),
 }

@@ -638,7 +638,7 @@ class TopOptions(Credentials, TargetTrust, DerivedPort):
         "exposition to read; on the command line --url can be left out; repeatable",
         "URL",
         default=(),
-        shown="the exporter of --grpc-port on this machine",
+        shown="the exporter on this machine: that of --grpc-port, else node",
     )
     window: Window = option(
         "metrics", "time over which rates and percentiles are taken", "SECONDS", default=5.0
@@ -646,14 +646,13 @@ class TopOptions(Credentials, TargetTrust, DerivedPort):
     once: Switch = option("output", "print a table after one window, and exit", default=False)
     json: Switch = option("output", "print the engine view as JSON after one window, and exit", default=False)
 
+    @property
+    def metrics_port(self) -> int:
+        """The port to ask on this machine: the given or derived one of a worker's exporter, else the node's default."""
+        return super().metrics_port if self.listen_port or self.grpc_port else addresses.NODE_PORT
+
     def _problems(self) -> Iterator[Problem]:
         yield from super()._problems()
-        if not (self.url or self.grpc_port or self.listen_port):
-            name, reason = _missing("url")
-            yield (
-                name,
-                f"{reason}; or {flag('grpc_port')}, to ask the exporter of that worker on this machine",
-            )
         if self.once and self.json:
             yield "once", f"contradicts {flag('json')}"
 

@@ -206,7 +206,7 @@ def test_a_size_is_shown_as_it_is_written(size: int, text: str) -> None:
         (ServeOptions(**WORKER, also=("http://10.0.0.1:9100/metrics",)), ["also"]),
         (ServeOptions(**WORKER, also=2 * ("http://127.0.0.1:9100/metrics",)), ["also", "also"]),
         (ServeOptions(**WORKER, listen_port=9400, also=("http://127.0.0.1:9400/metrics",)), ["also"]),
-        (TopOptions(), ["url"]),
+        (TopOptions(), []),
         (TopOptions(grpc_port=1), []),
         (TopOptions(url=("http://h/metrics",), once=True, json=True), ["once"]),
         (TopOptions(listen_port=1, user="u"), ["user"]),

@@ -17,6 +17,7 @@ from pathlib import Path
 import bcrypt
 import pytest
 
+from exporter.addresses import NODE_PORT
 from exporter.options import TopOptions
 from exporter.top import command
 from tests.support.certificates import Authority
@@ -92,11 +93,10 @@ def test_it_knows_tls_and_users(recorded: dict[str, Path], tmp_path: Path) -> No
     assert json.loads(nobody.stdout)["workers"][0]["problem"] == "answered 401"
 
 
-def test_without_anything_to_read_it_says_what_is_missing() -> None:
-    done = run("top")
-    assert done.returncode == 2
-    assert done.stderr.startswith("smg-exporter: error: --url: required")
-    assert "--grpc-port" in done.stderr
+def test_without_a_url_it_asks_the_workers_exporter_else_the_node() -> None:
+    assert TopOptions(grpc_port=8001).metrics_port == 18001
+    assert TopOptions(listen_port=9400).metrics_port == 9400
+    assert TopOptions().metrics_port == NODE_PORT
 
 
 def test_without_textual_one_line_says_what_to_install(

@@ -1,7 +1,10 @@
 """Reading expositions again and again."""
 
 import asyncio
+import gc
 import time
+import tracemalloc
+from itertools import cycle
 
 import pytest
 
@@ -139,3 +142,35 @@ async def test_it_keeps_reading() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_reads_with_faults_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    faults = cycle(["", "refused", "broken %d x\n", 'sglang:token_usage{x="%d"} 1\n'])
+    reads = 0
+
+    async def answer(_url: str) -> Answer:
+        nonlocal reads
+        reads += 1
+        fault = next(faults)
+        if fault == "refused":
+            raise TargetFailure("connect", fault)
+        body = fault.replace("%d", str(reads % 60)) or sglang(reads, labels='worker_addr="w"')
+        return Answer([body.encode()], compressed=False)
+
+    # The clock is fast, so that the history is soon as long as it gets.
+    monkeypatch.setattr(time, "time", lambda: 1_700_000_000 + 20.0 * reads)
+    it = Source("http://h/metrics", "h", answer, window=5.0)
+
+    async def rounds(number: int) -> int:
+        for _ in range(number):
+            await it.read()
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        before = await rounds(200)
+        assert await rounds(600) - before < 20_000
+    finally:
+        tracemalloc.stop()
+    assert reads == 800
