@@ -20,11 +20,12 @@ from pydantic_core import to_json
 from exporter.exposition.text import Renderer, ending
 from exporter.model import Format, Snapshot
 from exporter.multiproc.dbfile import DbFile
+from exporter.multiproc.dbformat import Shapes
 from exporter.multiproc.engine import DEFAULT_MAX_FILE_SIZE, Engine
-from exporter.multiproc.fileset import FileSet, Liveness, decide, every_file
+from exporter.multiproc.fileset import FileSet, decide, every_file
 from exporter.multiproc.listing import list_directory
+from exporter.multiproc.liveness import Liveness
 from exporter.multiproc.processes import Process
-from exporter.multiproc.shape import Shapes
 
 LABELS = (("worker_addr", "grpc://127.0.0.1:8001"),)
 

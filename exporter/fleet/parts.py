@@ -9,10 +9,12 @@ import aiohttp
 
 from exporter.fleet.fanout import Fanout
 from exporter.fleet.last_reads import LastReads
-from exporter.fleet.sources import FILE_INTERVAL, Discovery, SmgWorkers, Source, WorkersFile, every
+from exporter.fleet.smg import SmgWorkers
+from exporter.fleet.sources import Discovery, Source, every
 from exporter.fleet.status import Observer
 from exporter.fleet.targets import Target, from_option
 from exporter.fleet.telemetry import Telemetry, target_metrics
+from exporter.fleet.workers_file import INTERVAL, WorkersFile
 from exporter.options import FleetOptions
 from exporter.scraping.client import scrape
 from exporter.service.engine_views import EngineViews
@@ -33,7 +35,7 @@ class Fleet:
         self._refreshes: dict[str, tuple[Source, float]] = {}
         """Sources and their refresh intervals in seconds, by task name."""
         if file:
-            self._refreshes["the watch of the workers file"] = file, FILE_INTERVAL
+            self._refreshes["the watch of the workers file"] = file, INTERVAL
         if smg:
             self._refreshes["the refresh of SMG's workers"] = smg, options.smg_refresh
         sources = [source for source in (file, smg) if source]

@@ -1,7 +1,7 @@
 """Targets: which workers to scrape, and at which URLs. Pure decisions."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +34,14 @@ class Target:
     metrics_url: str
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Other facts about the worker, by names that are valid for Prometheus."""
+
+
+def attempt(make: Callable[[], Target]) -> Target | TargetError:
+    """Return what `make` returns, or the TargetError that it raises."""
+    try:
+        return make()
+    except TargetError as error:
+        return error
 
 
 def from_option(text: str) -> Target:

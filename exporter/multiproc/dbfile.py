@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import Any, NamedTuple
 
+from exporter.multiproc.dbformat import HEADER_BYTES, USED, Shape, Shapes
 from exporter.multiproc.faults import BadFileError
-from exporter.multiproc.shape import HEADER_BYTES, USED, Shape, Shapes
 
 _OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 

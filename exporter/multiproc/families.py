@@ -10,13 +10,13 @@ from weakref import WeakValueDictionary
 
 from exporter.model import Labels, add_labels
 from exporter.multiproc.budget import TOO_MANY, Budget
+from exporter.multiproc.dbformat import Shape
 from exporter.multiproc.faults import BadKeyError, Fault
 from exporter.multiproc.keys import SUM, read_key
 from exporter.multiproc.merge import RULES
 from exporter.multiproc.names import Names
 from exporter.multiproc.placement import Placement
 from exporter.multiproc.series import Family, Series
-from exporter.multiproc.shape import Shape
 
 _Slot: TypeAlias = tuple[Family, Series, float]
 """The family, series and column of an entry."""

@@ -1,28 +1,18 @@
 """Which files count, and how each is read: pure decisions from a directory listing and the state of processes."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import Enum, StrEnum
+from enum import Enum
 from functools import cached_property
 from operator import attrgetter, itemgetter
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from exporter.multiproc.faults import Fault
 from exporter.multiproc.listing import Listed, Listing, gone_names, list_directory, new_names
+from exporter.multiproc.liveness import DEAD, UNKNOWN, Evidence, Liveness, State, Writer, are_foreign, look_up
 from exporter.multiproc.merge import RULES, Rule
 from exporter.multiproc.processes import Process
-
-_CLOCK_SLACK = 2.0
-"""Seconds by which a process's start and a file's mtime may disagree: /proc gives the boot time in whole seconds."""
-
-
-class State(StrEnum):
-    """Whether a writer lives, as far as is known."""
-
-    LIVE = "live"
-    DEAD = "dead"
-    UNKNOWN = "unknown"
 
 
 class Plan(Enum):
@@ -31,14 +21,6 @@ class Plan(Enum):
     FOLLOW = "read it at every scrape"
     ONCE = "read it once more, then keep its cells as a constant"
     LEAVE = "leave it out"
-
-
-class Liveness(StrEnum):
-    """Whether a writer's pid is looked up in this pid namespace."""
-
-    AUTO = "auto"
-    ON = "on"
-    OFF = "off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +47,6 @@ class File:
     def rule(self) -> Rule:
         """The rule by which the file is merged."""
         return RULES[self.listed.kind]
-
-
-class Writer(NamedTuple):
-    """What is known of the writer that a file's name names."""
-
-    state: State
-    process: Process | None = None
-    """The process that wrote the writer's files; None if it was never seen alive."""
-    suspect: bool = False
-    """Whether a dead writer's pid is another process's now, which may be a new writer that goes on with the files."""
-
-
-_UNKNOWN = Writer(State.UNKNOWN)
-_DEAD = Writer(State.DEAD)
 
 
 @dataclass(frozen=True)
@@ -145,25 +113,6 @@ class FileSet:
         ]
 
 
-class Evidence(Protocol):
-    """What `decide` asks of processes and files."""
-
-    def pids(self) -> Iterable[str]:
-        """Return the pids of all processes that can be seen."""
-
-    def find_process(self, pid: str) -> Process | None:
-        """Return the process of that pid; None if there is none, or only a zombie or a kernel thread.
-
-        Raises PermissionError if the process exists, but may not be looked into.
-        """
-
-    def is_set_up(self, name: str) -> bool:
-        """Whether a writer has set up the file of that name."""
-
-    def last_write(self, name: str) -> float:
-        """Return a file's mtime in Unix seconds; 0 if the file is gone."""
-
-
 def every_file(before: FileSet) -> FileSet:
     """Return the directory's file set as the stock collector has it, dead writers' files included; raises OSError."""
     return decide(before, list_directory(before.directory, before.listing), None, Liveness.OFF)
@@ -187,12 +136,17 @@ def decide(
         news = _news(before, listing)
     found: Mapping[str, Writer]
     idle: frozenset[str]
-    foreign = before.foreign or (liveness is Liveness.AUTO and _is_foreign(before, moved))
+    foreign = before.foreign or (
+        liveness is Liveness.AUTO and are_foreign(moved, before.watched, seen_alive=before.seen_alive)
+    )
     if evidence is None or foreign or liveness is Liveness.OFF:
         names = news.writers if foreign is before.foreign else {*before.writers, *news.writers}
-        found, idle = dict.fromkeys(names, _UNKNOWN), frozenset()
+        found, idle = dict.fromkeys(names, UNKNOWN), frozenset()
     else:
-        found, idle = _look_up(before, listing, news, evidence, moved)
+        # A dead writer is looked up only if some process has its pid again.
+        again = before.writers.keys() & set(evidence.pids())
+        names = {*before.watched, *before.idle, *news.writers, *again}.difference(news.lost)
+        found, idle = look_up(names, before.writers, listing, evidence, moved)
     changes = {name: writer for name, writer in found.items() if writer != before.writers.get(name)}
     if listing is before.listing and not changes and idle == before.idle:
         return before
@@ -235,7 +189,7 @@ def unreadable(before: FileSet, problem: str) -> FileSet:
 
 def ended(before: FileSet, problem: str) -> FileSet:
     """Return the file set of a worker whose processes have all ended, and whose files are let go."""
-    dead = dict.fromkeys(before.writers, _DEAD)
+    dead = dict.fromkeys(before.writers, DEAD)
     return FileSet(before.directory, before.epoch, problem=problem, writers=dead)
 
 
@@ -281,86 +235,12 @@ def _news(before: FileSet, listing: Listing) -> _News:
     )
 
 
-def _is_foreign(before: FileSet, moved: Collection[str]) -> bool:
-    """Whether files change though no writer was ever seen alive: then the pids are another namespace's."""
-    return bool(moved) and not before.seen_alive and not before.watched
-
-
-def _look_up(
-    before: FileSet, listing: Listing, news: _News, evidence: Evidence, moved: Collection[str]
-) -> tuple[Mapping[str, Writer], frozenset[str]]:
-    """Return all writers whose state may have changed, as they are now, and the names of the idle ones.
-
-    A dead writer is looked up only if some process has its pid again.
-    """
-    known = before.writers
-    names = {*before.watched, *before.idle, *news.writers, *(known.keys() & set(evidence.pids()))}
-    processes, hidden = _find_processes(names.difference(news.lost), evidence)
-    doubtful = {
-        name for name, process in processes.items() if process and not _is_same(before, name, process)
-    }
-    files_of = _files_of(doubtful, listing)
-    idle = {name for name in doubtful - known.keys() if not any(map(evidence.is_set_up, files_of[name]))}
-    found = dict.fromkeys(hidden, _UNKNOWN)
-    for name in processes.keys() - idle:
-        written = max(map(evidence.last_write, files_of[name]), default=0.0)
-        found[name] = _writer(before, name, processes[name], written, moved)
-    return found, frozenset(idle)
-
-
-def _find_processes(
-    names: Iterable[str], evidence: Evidence
-) -> tuple[dict[str, Process | None], Collection[str]]:
-    """Return the process of each writer, None if dead, and the names of writers that cannot be looked up."""
-    processes = {}
-    hidden = []
-    for name in names:
-        if not (name.isascii() and name.isdigit()):  # a text that the application chose
-            hidden.append(name)
-            continue
-        try:
-            processes[name] = evidence.find_process(name)
-        except PermissionError:
-            hidden.append(name)
-    return processes, hidden
-
-
-def _is_same(before: FileSet, name: str, process: Process) -> bool:
-    """Whether the process is the one that is known as the writer of that name."""
-    known = before.writers.get(name, _UNKNOWN).process
-    return known is not None and known.start_ticks == process.start_ticks
-
-
-def _files_of(writers: Collection[str], listing: Listing) -> Mapping[str, list[str]]:
-    files: dict[str, list[str]] = defaultdict(list)
-    for listed in listing.files.values() if writers else ():
-        if listed.writer in writers:
-            files[listed.writer].append(listed.name)
-    return files
-
-
-def _writer(
-    before: FileSet, name: str, process: Process | None, written: float, moved: Collection[str]
-) -> Writer:
-    """Return the writer of that name, given the process that has its pid now and the newest mtime of its files.
-
-    A writer creates its files after it starts. So a process that started after the last change is a stranger that got a
-    dead writer's pid, or a new writer that goes on with the old files; only a further change of the files can tell.
-    """
-    known = before.writers.get(name, _DEAD).process
-    if process is None:
-        return Writer(State.DEAD, known) if known else _DEAD
-    if _is_same(before, name, process) or name in moved or process.started <= written + _CLOCK_SLACK:
-        return Writer(State.LIVE, process)
-    return Writer(State.DEAD, known, suspect=True)
-
-
 def _count(
     concerned: Iterable[Listed], writers: Mapping[str, Writer], *, pids_are_ours: bool
 ) -> Iterator[File]:
     """Yield each listed file with the state of its writer and the plan for reading it."""
     for listed in concerned:
-        writer = writers.get(listed.writer, _UNKNOWN)
+        writer = writers.get(listed.writer, UNKNOWN)
         yield File(
             listed, writer.state, _plan(listed.kind, writer, pids_are_ours=pids_are_ours), writer.process
         )

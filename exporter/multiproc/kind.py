@@ -20,17 +20,18 @@ from typing import TYPE_CHECKING
 from exporter.multiproc.blocks import Block, Layout
 from exporter.multiproc.budget import Budget
 from exporter.multiproc.dbfile import DbFile, Fingerprint, Found, read_once
-from exporter.multiproc.dead import Dead
+from exporter.multiproc.dbformat import Shapes
+from exporter.multiproc.dead_shares import Dead
 from exporter.multiproc.families import Families
 from exporter.multiproc.faults import BadFileError, Fault
-from exporter.multiproc.fileset import File, Plan, State
+from exporter.multiproc.fileset import File, Plan
 from exporter.multiproc.listing import stock_pid
+from exporter.multiproc.liveness import State
 from exporter.multiproc.merge import RULES, Row
 from exporter.multiproc.names import Names
 from exporter.multiproc.placement import Placement
 from exporter.multiproc.refusals import Refusals
 from exporter.multiproc.series import Family, Series
-from exporter.multiproc.shape import Shapes
 
 if TYPE_CHECKING:
     from exporter.model import FamilyValues

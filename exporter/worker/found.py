@@ -12,7 +12,8 @@ from exporter.discovery.rooted import birth
 from exporter.discovery.workers import Worker as Finding
 from exporter.model import Labels, Snapshot
 from exporter.multiproc.evidence import HostEvidence
-from exporter.multiproc.fileset import FileSet, Liveness
+from exporter.multiproc.fileset import FileSet
+from exporter.multiproc.liveness import Liveness
 from exporter.multiproc.processes import Process, find_process
 from exporter.worker.watch import EventsAndTicks, Watcher
 from exporter.worker.worker import Collector, Worker

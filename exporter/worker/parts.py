@@ -14,7 +14,8 @@ from exporter.discovery.workers import Worker as Finding
 from exporter.exposition.combine import Combiner
 from exporter.model import Labels, Snapshot
 from exporter.multiproc.engine import Engine
-from exporter.multiproc.fileset import FileSet, Liveness
+from exporter.multiproc.fileset import FileSet
+from exporter.multiproc.liveness import Liveness
 from exporter.multiproc.span import Span
 from exporter.options import DumpOptions, ServeOptions
 from exporter.service.engine_views import EngineViews, Reads

@@ -12,7 +12,8 @@ from exporter.discovery.waiting import why_waiting
 from exporter.discovery.workers import Worker as Finding
 from exporter.errors import SettingsError
 from exporter.logs import fields
-from exporter.multiproc.fileset import FileSet, Liveness
+from exporter.multiproc.fileset import FileSet
+from exporter.multiproc.liveness import Liveness
 from exporter.worker.found import FoundWorker, open_directory
 from exporter.worker.looks import Looks
 from exporter.worker.room import Room

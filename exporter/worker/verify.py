@@ -20,8 +20,9 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from exporter.multiproc.collector import metrics
 from exporter.multiproc.engine import Engine
 from exporter.multiproc.evidence import HostEvidence
-from exporter.multiproc.fileset import FileSet, Liveness, Plan, decide, unreadable
+from exporter.multiproc.fileset import FileSet, Plan, decide, unreadable
 from exporter.multiproc.listing import list_directory
+from exporter.multiproc.liveness import Liveness
 from exporter.multiproc.span import matches
 from exporter.options import VerifyOptions
 from exporter.printable import printable

@@ -17,8 +17,9 @@ from watchfiles import awatch
 
 from exporter.logs import by_number, fields, some
 from exporter.multiproc.evidence import HostEvidence
-from exporter.multiproc.fileset import Evidence, FileSet, Liveness, decide, ended, unreadable
+from exporter.multiproc.fileset import FileSet, decide, ended, unreadable
 from exporter.multiproc.listing import Lister
+from exporter.multiproc.liveness import Evidence, Liveness
 from exporter.multiproc.processes import alone_in_pid_namespace
 from exporter.multiproc.span import Span
 from exporter.threads import in_thread

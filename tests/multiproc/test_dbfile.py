@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from exporter.multiproc import dbfile
 from exporter.multiproc.dbfile import DbFile, Found, fingerprint, is_set_up, read_once
+from exporter.multiproc.dbformat import Shape, Shapes
 from exporter.multiproc.faults import BadFileError
-from exporter.multiproc.shape import Shape, Shapes
 from tests.support.files import counter, gauge, raw_entry, raw_file, write
 
 MAX_SIZE = 2**20

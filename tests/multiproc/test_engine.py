@@ -17,8 +17,9 @@ from exporter.multiproc import kind as kind_engine
 from exporter.multiproc.collector import metrics
 from exporter.multiproc.dbfile import DbFile, Found
 from exporter.multiproc.engine import Engine
-from exporter.multiproc.fileset import FileSet, Liveness, decide
+from exporter.multiproc.fileset import FileSet, decide
 from exporter.multiproc.listing import list_directory
+from exporter.multiproc.liveness import Liveness
 from exporter.multiproc.processes import Process
 from tests.support.compare import facts, values
 from tests.support.files import (

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.multiproc import shape
+from exporter.multiproc import dbformat
 from exporter.multiproc.collector import IncrementalCollector
 from tests.support.compare import Samples, of_text, rendered, values
 from tests.support.damage import DAMAGES, Damage, flip_bytes, lie_about_a_key, truncate
@@ -27,7 +27,7 @@ class Steps:
         """Entries walked over by (a number of) the walk."""
         self.allowed: dict[int, int] = {}
         self.reads = 0
-        walk, preadv, pread = shape._entries, os.preadv, os.pread
+        walk, preadv, pread = dbformat._entries, os.preadv, os.pread
 
         def counted_walk(data: bytearray, position: int) -> Iterator[tuple[int, int]]:
             number = len(self.allowed)
@@ -45,7 +45,7 @@ class Steps:
             self.reads += 1
             return pread(*args)  # type: ignore[arg-type] # as it was called
 
-        monkeypatch.setattr(shape, "_entries", counted_walk)
+        monkeypatch.setattr(dbformat, "_entries", counted_walk)
         monkeypatch.setattr(os, "preadv", counted_preadv)
         monkeypatch.setattr(os, "pread", counted_pread)
 

@@ -18,8 +18,9 @@ from exporter.exposition.text import Renderer
 from exporter.model import Format, Labels
 from exporter.multiproc.collector import metrics
 from exporter.multiproc.engine import Engine
-from exporter.multiproc.fileset import FileSet, Liveness, decide
+from exporter.multiproc.fileset import FileSet, decide
 from exporter.multiproc.listing import list_directory
+from exporter.multiproc.liveness import Liveness
 from exporter.multiproc.merge import RULES
 from exporter.multiproc.processes import Process
 from tests.support.compare import Facts, facts, of_stock, of_text, rendered, text_of

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from exporter.multiproc import kind
-from exporter.multiproc.fileset import File, Plan, State
+from exporter.multiproc.fileset import File, Plan
 from exporter.multiproc.kind import Change, Findings, Kind
 from exporter.multiproc.listing import Listed
+from exporter.multiproc.liveness import State
 from exporter.multiproc.names import Names
 from exporter.multiproc.refusals import Refusals
 from tests.support.files import counter, gauge, write

@@ -9,8 +9,9 @@ import pytest
 from exporter.multiproc.collector import IncrementalCollector
 from exporter.multiproc.engine import Engine
 from exporter.multiproc.evidence import HostEvidence
-from exporter.multiproc.fileset import FileSet, Liveness, decide
+from exporter.multiproc.fileset import FileSet, decide
 from exporter.multiproc.listing import list_directory
+from exporter.multiproc.liveness import Liveness
 from tests.support.files import counter, looks, write
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND

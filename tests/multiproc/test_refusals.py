@@ -5,8 +5,9 @@ import pytest
 
 from exporter.multiproc import refusals
 from exporter.multiproc.faults import Fault
-from exporter.multiproc.fileset import File, Plan, State
+from exporter.multiproc.fileset import File, Plan
 from exporter.multiproc.listing import Listed
+from exporter.multiproc.liveness import State
 from exporter.multiproc.refusals import Refusals
 
 EMPTY, SHORT = Fault("empty", "is empty"), Fault("truncated", "is short")

@@ -8,8 +8,9 @@ import pytest
 from exporter.exposition.text import Renderer
 from exporter.model import Format
 from exporter.multiproc.engine import Engine
-from exporter.multiproc.fileset import FileSet, Liveness, decide, unreadable
+from exporter.multiproc.fileset import FileSet, decide, unreadable
 from exporter.multiproc.listing import Lister
+from exporter.multiproc.liveness import Liveness
 from exporter.multiproc.span import Span
 from tests.support import files
 from tests.support.compare import text_of

@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry, values
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 
 from exporter.multiproc.dbfile import Contents
+from exporter.multiproc.dbformat import Shapes
 from exporter.multiproc.processes import Process
-from exporter.multiproc.shape import Shapes
 
 HELP = "Some help."
 

@@ -7,8 +7,9 @@ import pytest
 
 from exporter.multiproc.engine import Progress
 from exporter.multiproc.faults import Fault
-from exporter.multiproc.fileset import File, FileSet, Plan, State
+from exporter.multiproc.fileset import File, FileSet, Plan
 from exporter.multiproc.listing import Listed
+from exporter.multiproc.liveness import State
 from exporter.worker.journal import Journal
 
 EMPTY = Fault("empty", "is empty")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from exporter.multiproc.engine import Engine
-from exporter.multiproc.fileset import Liveness
+from exporter.multiproc.liveness import Liveness
 from exporter.worker.room import Room
 from exporter.worker.watch import Watcher
 from exporter.worker.worker import Worker

@@ -18,7 +18,8 @@ from exporter.errors import ScrapeError
 from exporter.exposition.negotiation import Encoding, Escaping, Representation
 from exporter.model import Family, FamilyValues, Format, Snapshot
 from exporter.multiproc.engine import Engine, Progress
-from exporter.multiproc.fileset import FileSet, Liveness, every_file
+from exporter.multiproc.fileset import FileSet, every_file
+from exporter.multiproc.liveness import Liveness
 from exporter.web.listen import open_sockets
 from exporter.web.server import Server
 from exporter.worker.app import make_app

@@ -10,8 +10,9 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from exporter.errors import ScrapeError
 from exporter.exposition.text import Renderer
 from exporter.model import Format
-from exporter.multiproc.fileset import FileSet, Liveness, decide, unreadable
+from exporter.multiproc.fileset import FileSet, decide, unreadable
 from exporter.multiproc.listing import list_directory
+from exporter.multiproc.liveness import Liveness
 from exporter.worker.stock import StockCollector
 from tests.support import files
 from tests.support.compare import facts, text_of

@@ -15,8 +15,9 @@ import pytest
 from watchfiles import awatch
 
 from exporter.multiproc import listing
-from exporter.multiproc.fileset import Evidence, FileSet, Liveness, State, Writer
+from exporter.multiproc.fileset import FileSet
 from exporter.multiproc.listing import Listing, list_directory
+from exporter.multiproc.liveness import Evidence, Liveness, State, Writer
 from exporter.multiproc.processes import Process
 from exporter.worker import watch
 from exporter.worker.watch import Watcher

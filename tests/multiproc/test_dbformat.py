@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.multiproc import shape
+from exporter.multiproc import dbformat
+from exporter.multiproc.dbformat import Shapes
 from exporter.multiproc.faults import BadFileError
-from exporter.multiproc.shape import Shapes
 from tests.support.files import raw_entry, raw_file
 
 
@@ -77,7 +77,7 @@ lengths = st.one_of(st.integers(-40, 40), st.integers(-(2**31), 2**31 - 1))
 def test_walks_end_whatever_the_lengths_say(lies: list[tuple[bytes, int]], used: int | None) -> None:
     data = bytearray(raw_file(*(raw_entry(key, length=length) for key, length in lies), used=used))
     data = data[: max(0, min(len(data), struct.unpack_from("=i", data)[0]))]
-    walk = shape._entries(data, 8)
+    walk = dbformat._entries(data, 8)
     steps = 0
     try:
         for start, skip in walk:

@@ -4,7 +4,7 @@ from collections import Counter
 import pytest
 
 from exporter.multiproc.dbfile import Contents
-from exporter.multiproc.dead import Dead
+from exporter.multiproc.dead_shares import Dead
 from exporter.multiproc.families import Families
 from exporter.multiproc.merge import RULES, Row
 from exporter.multiproc.names import Names
