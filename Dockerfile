@@ -22,7 +22,7 @@ COPY --from=build /opt/smg-exporter /opt/smg-exporter
 ENV PATH=/opt/smg-exporter/bin:$PATH
 USER 65532:65532
 WORKDIR /
-EXPOSE 18001 29010
+EXPOSE 18001 29010 29011
 STOPSIGNAL SIGTERM
 # It asks on the port that the environment says: configure the container by SMG_EXPORTER_... rather than by arguments, which a
 # health check cannot see.

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from exporter import __version__
-from exporter.addresses import FLEET_PORT, derived_metrics_port
+from exporter.addresses import FLEET_PORT, NODE_PORT, derived_metrics_port
 from tests.support.daemon import ROOT, daemon
 
 PREFIX = "/opt/smg-exporter"
@@ -70,7 +70,11 @@ def test_the_last_stage_runs_as_nobody_in_particular_and_can_be_stopped() -> Non
     assert int(group) > 0
     assert only("STOPSIGNAL") == "SIGTERM"
     assert json.loads(only("ENTRYPOINT")) == ["smg-exporter"], "as process 1, with no shell before it"
-    assert [int(port) for port in only("EXPOSE").split()] == [derived_metrics_port(8001), FLEET_PORT]
+    assert [int(port) for port in only("EXPOSE").split()] == [
+        derived_metrics_port(8001),
+        FLEET_PORT,
+        NODE_PORT,
+    ]
 
 
 def test_the_image_says_its_version() -> None:
@@ -80,7 +84,8 @@ def test_the_image_says_its_version() -> None:
 
 def test_manifests_run_it_as_the_same_user() -> None:
     manifests = "".join(path.read_text("utf-8") for path in (ROOT / "config" / "kubernetes").rglob("*.yaml"))
-    assert set(re.findall(r"runAs(?:User|Group): (\d+)", manifests)) == set(only("USER").split(":"))
+    # The node's exporter is root: Kubernetes gives capabilities to nobody else.
+    assert set(re.findall(r"runAs(?:User|Group): (\d+)", manifests)) == {*only("USER").split(":"), "0"}
     assert set(re.findall(r"smg-exporter:(\d\S*)", manifests)) == {__version__}
 
 
