@@ -10,6 +10,7 @@ import urllib.request
 from pathlib import Path
 
 from tests.support.browser import Browser, browser
+from tests.support.waiting import eventually
 
 DOCS = Path(__file__).parent
 PORT = 8001
@@ -26,7 +27,7 @@ def main() -> None:
     command = ["demo", f"--grpc-port={PORT}", "--ranks=4", "--workers=6"]
     demo = subprocess.Popen([sys.executable, "-m", "exporter", *command])
     try:
-        time.sleep(PERIOD * 3)
+        eventually(is_there, "the workers run", within=60)
         end = time.monotonic() + SECONDS
         while time.monotonic() < end:
             for page in (f"{WORKER}metrics", f"{FLEET}engine_metrics"):
@@ -38,6 +39,15 @@ def main() -> None:
     finally:
         demo.terminate()
         demo.wait()
+
+
+def is_there() -> bool:
+    """Return whether the fleet answers: it starts after its workers."""
+    try:
+        urllib.request.urlopen(FLEET).close()
+    except OSError:
+        return False
+    return True
 
 
 def take(chromium: Browser, url: str, name: str, *, height: int = HEIGHT) -> None:

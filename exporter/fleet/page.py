@@ -71,16 +71,18 @@ def _figures(status: FleetStatus, now: float) -> Sequence[tuple[str, str]]:
     return [
         (f"{sum(target.samples for target in status.targets):,}", "samples"),
         (html.ago(status.last_scrape, now), "last scrape"),
-        *((html.duration(seconds), phase) for phase, seconds in status.scrape_durations.items()),
+        *((html.duration(seconds), phase) for phase, seconds in status.scrape_durations.items() if seconds),
     ]
 
 
 def _targets(status: FleetStatus) -> str:
     trouble_first = sorted(status.targets, key=lambda target: _TROUBLE_FIRST[target.state])
     rows = map(_target, trouble_first[:LONGEST_LIST])
-    return html.table(rows, "target", "labels", "state", "took", "samples") + html.rest(
-        len(status.targets), LONGEST_LIST
-    )
+    count = len(status.targets)
+    table = html.table(rows, "target", "labels", "state", "took", "samples") + html.rest(count, LONGEST_LIST)
+    if count <= _SHORT_LIST:
+        return table
+    return f"<details><summary>{html.count(count, 'target', 'targets')}</summary>{table}</details>"
 
 
 def _target(target: TargetStatus) -> str:
@@ -92,7 +94,7 @@ def _target(target: TargetStatus) -> str:
         f'<span class="faint">{html.text(labels)}</span>',
         f'<span class="{"down" if target.state == "dead" else target.state} number">{target.state}</span>',
         "" if target.seconds is None else html.duration(target.seconds),
-        f"{target.samples:,} samples",
+        f"{target.samples:,}",
     )
 
 

@@ -212,7 +212,7 @@ def workers(views: Iterable[View]) -> str:
         f'<section id="engine"><div class="bench"><h2>Workers</h2><p id="summary" class="faint">{counts}</p>'
         '<input id="filter" type="search" placeholder="Filter" aria-label="Filter workers"></div>'
         f'<table id="workers" class="sheet"><thead><tr>{head}'
-        '<th scope="col" class="minor">tokens/s, last half hour</th></tr></thead>'
+        '<th scope="col" class="medium">tokens/s, last half hour</th></tr></thead>'
         f"<tbody>{rows}</tbody><template>{_worker_row(NOTHING)}</template></table></section>"
     )
 
@@ -262,7 +262,7 @@ def _worker_row(view: View) -> str:
         f'href="./?worker={html.query(view["name"])}">{label}</a></th>'
         f'<td><span class="pill" data-state="{view["condition"]["state"]}" data-path="condition.state">'
         f"{view['condition']['state']}</span></td>{_cells(_WORKER_CELLS, view)}"
-        '<td class="minor"><svg class="spark" aria-hidden="true"></svg></td></tr>'
+        '<td class="medium"><svg class="spark" aria-hidden="true"></svg></td></tr>'
     )
 
 

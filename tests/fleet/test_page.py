@@ -90,3 +90,8 @@ def test_a_source_has_its_problem_beside_it() -> None:
     assert "&lt;no port&gt;" in html
     assert "3 targets, 2 skipped" in html
     assert "read 1 min ago" in html
+
+
+@pytest.mark.parametrize("count", [20, 21])
+def test_many_targets_are_folded_up(count: int) -> None:
+    assert ("<summary>21 targets</summary>" in page(*["up"] * count)) == (count == 21)
