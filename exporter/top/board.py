@@ -7,7 +7,7 @@ from textwrap import wrap
 from exporter import PROGRAM
 from exporter.top.detail import detail
 from exporter.top.overview import LEGEND, NAME, Order, fitting, table
-from exporter.top.poll import View
+from exporter.top.poll import Key, View, key
 from exporter.top.texts import Line
 
 _LIST_KEYS = (("↑↓", "choose"), ("enter", "open"), ("s", "sort"), ("r", "reverse"))
@@ -24,7 +24,7 @@ class Board:
         self._window = window
         self._views: Sequence[View] = ()
         self._order = Order()
-        self._chosen: str | None = None
+        self._chosen: Key | None = None
         self._is_open = False
         self._is_untouched = True
         """Whether no key has chosen between the table and one worker: a lone worker is opened."""
@@ -39,8 +39,8 @@ class Board:
             return
         self._views = self._order.sort(views)
         self._time = time.time()
-        if self._chosen not in self._names and self._views:
-            self._chosen = self._names[0]
+        if self._chosen not in self._keys and self._views:
+            self._chosen = self._keys[0]
         if self._is_untouched:
             self._is_open = len(views) == 1
 
@@ -55,8 +55,8 @@ class Board:
         if self._is_open:
             self._first += lines
         elif self._views:
-            place = self._names.index(self._chosen) if self._chosen in self._names else 0
-            self._chosen = self._names[min(max(place + lines, 0), len(self._names) - 1)]
+            place = min(max(self._place + lines, 0), len(self._views) - 1)
+            self._chosen = self._keys[place]
 
     def open(self) -> None:
         """Show the chosen worker."""
@@ -70,7 +70,7 @@ class Board:
 
     def sort(self) -> None:
         """Sort the table by the next column, figures from the greatest down, and choose its first worker."""
-        _, shown = fitting(self._names, self._width)
+        _, shown = fitting((view["worker_addr"] for view in self._views), self._width)
         titles = [NAME, *(column.title for column in shown)]
         place = titles.index(self._order.title) if self._order.title in titles else -1
         title = titles[(place + 1) % len(titles)]
@@ -87,13 +87,18 @@ class Board:
     def _set_order(self, order: Order) -> None:
         self._order = order
         self._views = order.sort(self._views)
-        self._chosen = self._names[0] if self._views else None
+        self._chosen = self._keys[0] if self._views else None
 
     # --- Lines ---
 
     @property
-    def _names(self) -> list[str]:
-        return [view["worker_addr"] for view in self._views]
+    def _keys(self) -> list[Key]:
+        return [*map(key, self._views)]
+
+    @property
+    def _place(self) -> int:
+        """The number of the chosen worker; 0 if there is none."""
+        return self._keys.index(self._chosen) if self._chosen in self._keys else 0
 
     def lines(self) -> list[Line]:
         """Return as many lines as fit, the last one with the keys."""
@@ -109,18 +114,16 @@ class Board:
         if len(legend) > left:
             legend = []
         filler: list[Line] = [[] for _ in range(left - len(legend))]
-        return [self._head(), [], *body, *filler, *legend, self._keys()]
+        return [self._head(), [], *body, *filler, *legend, self._bar()]
 
     def _worker(self, room: int) -> tuple[list[Line], list[Line], None]:
-        view = self._views[self._names.index(self._chosen or "")]
-        return [], detail(view, self._width, room), None
+        return [], detail(self._views[self._place], self._width, room), None
 
     def _table(self) -> tuple[list[Line], list[Line], int | None]:
         if not self._views:
             return [], [[("reading ...", "dim")]], None
         titles, *rows = table(self._views, self._width, self._order, self._chosen)
-        chosen = self._names.index(self._chosen) if self._chosen in self._names else None
-        return [titles], rows, chosen
+        return [titles], rows, self._place
 
     def _head(self) -> Line:
         up = sum(view["up"] is True for view in self._views)
@@ -132,11 +135,11 @@ class Board:
         right = f"{state}{clock}"
         return [(left, "title"), (right.rjust(max(self._width - len(left), len(right) + 1)), "")]
 
-    def _keys(self) -> Line:
+    def _bar(self) -> Line:
         keys = (*(_WORKER_KEYS if self._is_open else _LIST_KEYS), *_KEYS)
         line: Line = []
-        for key, meaning in keys:
-            line += [(f" {key} ", "key"), (f" {meaning}  ", "")]
+        for name, meaning in keys:
+            line += [(f" {name} ", "key"), (f" {meaning}  ", "")]
         return line
 
     def _legend(self) -> list[Line]:

@@ -84,7 +84,7 @@ async def _sources(options: TopOptions) -> AsyncIterator[Sequence[Source]]:
     """Yield what is to be read; SettingsError if the password or the CA file cannot be used."""
     user = (options.user, password(options.password_file)) if options.user and options.password_file else None
     tls = trusting(options.target_ca_file)
-    urls = options.url
+    urls = tuple(dict.fromkeys(options.url))
     if not urls:
         urls = (await asyncio.to_thread(_of_this_machine, options),)
         # Not verified: the certificate names this machine as scrapers know it; no data leaves the machine.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from exporter.top import texts
-from exporter.top.poll import View
+from exporter.top.poll import Key, View, key
 from exporter.top.texts import Line, Span
 
 NAME = "WORKER"
@@ -71,7 +71,7 @@ class Order(NamedTuple):
 
     def sort(self, views: Iterable[View]) -> list[View]:
         """Return the views in this order, those with an unknown figure last."""
-        by_name = sorted(views, key=lambda view: str(view["worker_addr"]))
+        by_name = sorted(views, key=key)
         column = next((each for each in COLUMNS if each.title == self.title), None)
         if column is None:
             return by_name[::-1] if self.descending else by_name
@@ -94,7 +94,7 @@ def fitting(names: Iterable[str], width: int) -> tuple[int, list[Column]]:
     return name_width, [column for column in COLUMNS if column in chosen]
 
 
-def table(views: Sequence[View], width: int, order: Order, chosen: str | None = None) -> list[Line]:
+def table(views: Sequence[View], width: int, order: Order, chosen: Key | None = None) -> list[Line]:
     """Return the titles, and a line for each of `views`, which are in that order; that of `chosen` is marked."""
     name_width, shown = fitting((view["worker_addr"] for view in views), width)
     extras = _extras(width - _MARGIN - name_width - sum(column.width + 1 for column in shown))
@@ -109,7 +109,7 @@ def table(views: Sequence[View], width: int, order: Order, chosen: str | None = 
     titles += [(f"  {extra.title:{extra.width}}", "title") for extra in extras]
     lines = [titles]
     for view in views:
-        is_chosen = view["worker_addr"] == chosen
+        is_chosen = key(view) == chosen
         line = [
             ("> " if is_chosen else "  ", "chosen"),
             (texts.cut(view["worker_addr"], name_width), "chosen" if is_chosen else ""),

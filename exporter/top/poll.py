@@ -33,6 +33,8 @@ _FORGET = 60.0
 
 View: TypeAlias = Mapping[str, Any]
 """A worker in `/engine.json`, and its `url` and `problem`: why nothing is known of it, or an empty text."""
+Key: TypeAlias = tuple[str, str]
+"""A worker's name and the URL it was read from: several expositions may tell of one worker."""
 Get = Callable[[str], Awaitable[Answer]]
 """Fetches a URL; may raise TargetFailure."""
 
@@ -126,6 +128,11 @@ class Source:
             {"worker_addr": name, "url": self._url, "problem": worker.problem, **worker.tracker.view()}
             for name, worker in self._workers.items()
         ]
+
+
+def key(view: View) -> Key:
+    """Return what tells a view from all others."""
+    return view["worker_addr"], view["url"]
 
 
 @dataclass

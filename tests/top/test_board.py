@@ -124,3 +124,12 @@ def test_titles_are_explained_where_there_is_room() -> None:
     for width in (80, 250):
         assert "95th percentiles" in " ".join(text(board(view(), down(), width=width)).split())
     assert "95th" not in text(board(*MANY))
+
+
+def test_a_worker_that_two_expositions_tell_of_is_there_twice() -> None:
+    it = board(view(), {**view(), "url": "http://fleet/metrics"}, down())
+    places = []
+    for _ in range(3):
+        places.append([line[:2] for line in text(it).splitlines()[3:6]].index("> "))
+        it.move(1)
+    assert places == [0, 1, 2]

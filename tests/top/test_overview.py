@@ -3,6 +3,7 @@
 import pytest
 
 from exporter.top.overview import COLUMNS, NAME, Order, fitting, table
+from exporter.top.poll import key
 from exporter.top.texts import length, plain
 from tests.top.engines import down, view
 
@@ -11,7 +12,7 @@ VIEWS = Order().sort([TWO, GONE, ONE])
 
 
 def test_a_line_says_how_a_worker_does() -> None:
-    titles, one, gone, _ = (plain(line) for line in table(VIEWS, 100, Order(), ONE["worker_addr"]))
+    titles, one, gone, _ = (plain(line) for line in table(VIEWS, 100, Order(), key(ONE)))
     assert dict(zip(titles.split(), one.removeprefix("> ").replace(" ms", "ms").split(), strict=True)) == {
         "WORKER↑": "grpc://10.0.0.7:8001",
         "STATE": "up",
@@ -31,7 +32,7 @@ def test_a_line_says_how_a_worker_does() -> None:
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 132, 200, 300])
 def test_it_fits_the_terminal(width: int) -> None:
-    lines = table(VIEWS, width, Order("RUN", descending=True), ONE["worker_addr"])
+    lines = table(VIEWS, width, Order("RUN", descending=True), key(ONE))
     assert max(map(length, lines)) <= width
     assert "STATE" in plain(lines[0])
 
