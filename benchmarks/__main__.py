@@ -1,6 +1,7 @@
 """Measure side by side with the alternatives: `python -m benchmarks [--quick] [--repeats N] [PART ...]`.
 
-A run of all parts without --quick also measures the fleet, and writes tables and plots into docs/.
+A run of all parts without --quick also measures the fleet, and writes tables and plots into docs/. The part `node` is
+measured alone, in a pid namespace of its own.
 """
 
 import argparse
@@ -8,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import engine, fleet, growth, serving, transitions, watching
+from benchmarks import engine, fleet, growth, node, serving, transitions, watching
 from benchmarks.directories import recorded, workspace
 from benchmarks.report import DOCS, HEADINGS, PAGE, Row, cells, markdown, setting, write_into
 
@@ -111,15 +112,21 @@ _PARTS = {
 def main() -> int:
     """Measure the parts that the command line names; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(_PARTS)}; or fleet, alone")
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help=f"{', '.join(_PARTS)}; or fleet or node, alone"
+    )
     parser.add_argument("--repeats", type=int, default=_REPEATS, metavar="N", help="default: %(default)s")
     parser.add_argument("--quick", action="store_true", help="small cases, to see whether the benchmarks run")
     words = parser.parse_args()
     if words.parts == ["fleet"]:
         fleet.main()
         return 0
+    if words.parts == ["node"]:
+        return node.run()
     if unknown := set(words.parts) - set(_PARTS):
-        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(_PARTS)}, and fleet")
+        parser.error(
+            f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(_PARTS)}, fleet, and node"
+        )
     with workspace() as parent:
         run = _Run(parent, words.repeats, quick=words.quick)
         rows: list[Row] = []

@@ -9,14 +9,20 @@ from dataclasses import dataclass, field, replace
 from exporter.discovery.parsing import DIRECTORY_VARIABLE, OpenFiles, Socket, is_multiprocess_file
 from exporter.discovery.proc import Proc
 from exporter.discovery.rooted import birth
-from exporter.discovery.servers import Host, Process, ancestors, worker_address
+from exporter.discovery.servers import Host, Process, worker_address
 from exporter.discovery.workers import Clue, Worker, find_workers
 
 _FIRST_PAUSE = 2.0
 """Seconds after which a new process is inspected again; it may have run another program meanwhile."""
 
 _LONGEST_PAUSE = 600.0
-"""Seconds between two inspections of an old process, to which the pause doubles each time."""
+"""Seconds between two inspections of an old process, to which the pause grows."""
+
+_GROWTH = 4
+"""How many times as long each pause is as the one before."""
+
+_LAUNCHERS = {"bash", "busybox", "dash", "env", "ksh", "sh", "tini", "zsh"}
+"""Programs that may become another one at any time, such as a container's entry script that ends in `exec python`."""
 
 _LONGEST_KNOWN_PAUSE = 60.0
 """The same for a process of a worker, which may go over to another directory."""
@@ -35,13 +41,15 @@ class _Seen:
     """A process, what was found in it, and when to inspect it again."""
 
     process: Process
-    pause: float = _FIRST_PAUSE / 2
+    pause: float = _FIRST_PAUSE / _GROWTH
     due: float = 0.0
     files: OpenFiles = _NOTHING
     named: str = ""
     """The directory that its environment names."""
     may_write: bool = False
     """Whether it is looked at again in every look: a Python program that has no metrics file open yet."""
+    launcher: bytes = b""
+    """The name of a process that may become another program at any time; empty for all others."""
     is_denied: bool = False
     """Whether we may not look into it."""
     clues: tuple[Clue, ...] = ()
@@ -123,13 +131,12 @@ class Finder:
         self._list()
         self._doubt_moved()
         self._inspect()
-        processes = self.processes
         self.findings = Findings(
-            self._find_workers(processes),
+            self._find_workers(),
             Counter(seen.process.uid for seen in self._seen.values() if seen.is_denied),
             {path: why for seen in self._seen.values() for path, why in seen.unreadable.items()},
-            len(processes),
-            self._is_alone(processes),
+            len(self._seen),
+            self._is_alone(),
             time.perf_counter() - start,
         )
         return self.findings
@@ -195,18 +202,31 @@ class Finder:
     def _inspect(self) -> None:
         """Look into the processes that are due, and into those that may open a metrics file at any time."""
         now = self._clock()
-        new = [pid for pid, seen in self._seen.items() if not seen.due]
-        # The youngest first: they change most. The rest waits for the next look.
-        due = sorted((seen.pause, pid) for pid, seen in self._seen.items() if 0 < seen.due <= now)
-        whole = {*new, *(pid for _, pid in due[:_MOST_INSPECTIONS])}
-        for pid, seen in list(self._seen.items()):
-            self.at = pid
-            if pid in self._avoided:
-                seen.is_denied = True
-            elif pid in whole:
-                self._inspect_whole(pid, seen, now)
-            elif seen.clues or seen.may_write:
-                self._inspect_again(pid, seen)
+        new: list[int] = []
+        due: list[tuple[float, int]] = []
+        again: list[int] = []
+        for pid, seen in self._seen.items():  # one pass: there may be thousands
+            if seen.due > now:
+                if seen.clues or seen.may_write or seen.launcher:
+                    again.append(pid)
+            elif seen.due:
+                due.append((seen.pause, pid))
+            else:
+                new.append(pid)
+        due.sort()  # the youngest first: they change most; what is too much waits for the next look
+        for pid in (*new, *(pid for _, pid in due[:_MOST_INSPECTIONS])):
+            if self._may_look_into(pid):
+                self._inspect_whole(pid, self._seen[pid], now)
+        for pid in again:
+            if self._may_look_into(pid):
+                self._inspect_again(pid, self._seen[pid])
+
+    def _may_look_into(self, pid: int) -> bool:
+        """Note the process that is looked into next; return False if it made a look hang before."""
+        self.at = pid
+        if pid in self._avoided:
+            self._seen[pid].is_denied = True
+        return pid not in self._avoided
 
     def _inspect_whole(self, pid: int, seen: _Seen, now: float) -> None:
         process = self._process(pid)
@@ -216,14 +236,20 @@ class Finder:
         if process.start_ticks != seen.process.start_ticks:
             seen = self._seen[pid] = _Seen(process)
         seen.process = process
-        seen.pause = min(2 * seen.pause, _LONGEST_KNOWN_PAUSE if seen.clues else _LONGEST_PAUSE)
+        seen.pause = min(_GROWTH * seen.pause, _LONGEST_KNOWN_PAUSE if seen.clues else _LONGEST_PAUSE)
         # Not all at once: processes that were there at the first look would stay in step.
         seen.due = now + seen.pause * (1 + pid % 16 / 16)
         try:
             seen.process = self._with_namespaces(process)
             seen.named = self.proc.variable(pid, DIRECTORY_VARIABLE)
-            seen.may_write = "python" in os.path.basename(self.proc.executable(pid)) or bool(seen.named)  # noqa: PTH119 - a plain string
-            seen.files = self._files(pid, thorough=True)
+            stat = self.proc.stat(
+                pid
+            )  # before the program: a change between the two is seen in the next look
+            program = os.path.basename(self.proc.executable(pid))  # noqa: PTH119 - a plain string
+            is_python = "python" in program
+            seen.may_write = is_python or bool(seen.named)
+            seen.launcher = stat.name if stat and program in _LAUNCHERS else b""
+            seen.files = self._files(pid, thorough=is_python)
             seen.is_denied = False
         except PermissionError:
             seen.is_denied, seen.may_write, seen.files, seen.named = True, False, _NOTHING, ""
@@ -234,6 +260,11 @@ class Finder:
         stat = self.proc.stat(pid)
         if stat is None or stat.start_ticks != seen.process.start_ticks:
             del self._seen[pid]  # the next listing finds the process that has its pid now
+        elif seen.launcher and stat.name != seen.launcher:
+            seen.pause = _FIRST_PAUSE / _GROWTH
+            self._inspect_whole(pid, seen, self._clock())
+        elif not (seen.clues or seen.may_write):
+            return
         elif not any(clue.is_writer for clue in seen.clues):
             try:
                 files = self._files(pid, thorough=False)
@@ -295,7 +326,7 @@ class Finder:
         finally:
             os.close(descriptor)
 
-    def _find_workers(self, processes: Mapping[int, Process]) -> Sequence[Worker]:
+    def _find_workers(self) -> Sequence[Worker]:
         """Return the workers; the same as at the last look if what they depend on is as it was.
 
         A server may begin to listen long after its processes open their files. Tables of sockets are slow to read, so
@@ -304,11 +335,11 @@ class Finder:
         now = self._clock()
         clues = [clue for seen in self._seen.values() for clue in seen.clues]
         servers = [worker.server for worker in self.findings.workers]
-        is_same = clues == self._clues and all(server.pid in processes for server in servers if server)
+        is_same = clues == self._clues and all(server.pid in self._seen for server in servers if server)
         if is_same and now < self._decide_again:
             return self.findings.workers
         self._clues = clues
-        workers = find_workers(clues, Host(processes, self._sockets, self._listeners()))
+        workers = find_workers(clues, Host(self.processes, self._sockets, self._listeners()))
         self._decide_pause = min(2 * self._decide_pause, self._longest_wait) if is_same else _FIRST_PAUSE / 2
         is_decided = all(worker.server for worker in workers)
         self._decide_again = now + (_LONGEST_KNOWN_PAUSE if is_decided else self._decide_pause)
@@ -331,11 +362,14 @@ class Finder:
 
         return listeners
 
-    def _is_alone(self, processes: Mapping[int, Process]) -> bool:
+    def _is_alone(self) -> bool:
         """Whether only our own processes can be seen: this one, its ancestors and its children."""
-        own = os.getpid()
-        family = {process.pid for process in ancestors(own, processes)}
-        return all(pid in family or process.parent == own for pid, process in processes.items())
+        pid = own = os.getpid()
+        family = {own}
+        while pid in self._seen and (pid := self._seen[pid].process.parent) not in family:
+            family.add(pid)
+        # Mostly over at the first strangers.
+        return all(pid in family or seen.process.parent == own for pid, seen in self._seen.items())
 
 
 def _holds_metrics(descriptor: int) -> bool:

@@ -26,6 +26,8 @@ class Stat(NamedTuple):
     """The process group."""
     start_ticks: int
     """Clock ticks from boot to the start of the process: together with the pid, they identify the process."""
+    name: bytes = b""
+    """The name, which is another one once the process runs another program."""
 
 
 class Status(NamedTuple):
@@ -61,10 +63,11 @@ class OpenFiles(NamedTuple):
 def stat(text: bytes) -> Stat | None:
     """Parse `/proc/PID/stat`; None if the process has ended or is a kernel thread."""
     # The name in parentheses may hold anything; what follows its last ")" are the fields from the third on.
-    state, parent, group, *rest = text[text.rindex(b")") + 2 :].decode().split()
+    end = text.rindex(b")")
+    state, parent, group, *rest = text[end + 2 :].decode().split()
     if state in _ENDED or int(rest[3]) & _KERNEL_THREAD:
         return None
-    return Stat(int(parent), int(group), int(rest[16]))
+    return Stat(int(parent), int(group), int(rest[16]), text[text.index(b"(") + 1 : end])
 
 
 def status(text: bytes) -> Status:

@@ -25,7 +25,7 @@ class Proc:
 
     def pids(self) -> set[int]:
         """Return the pids of all processes that can be seen, kernel threads included."""
-        return {int(name) for name in os.listdir(self.path) if name.isdigit()}  # noqa: PTH208 - plain strings
+        return set(map(int, filter(str.isdigit, os.listdir(self.path))))  # noqa: PTH208 - plain strings
 
     def stat(self, pid: int) -> Stat | None:
         """Return parent, group and start; None if the process has ended or is a kernel thread."""

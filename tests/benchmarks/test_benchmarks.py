@@ -2,6 +2,8 @@
 
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +18,8 @@ from benchmarks.contenders import Steps
 from benchmarks.measuring import measure
 from benchmarks.report import Row
 from benchmarks.traffic import ALL, NOTHING, SOME, Traffic, changed_lines
+from tests.support.daemon import ROOT
+from tests.support.hosts import container
 
 
 @pytest.fixture
@@ -125,3 +129,13 @@ def test_results_go_between_their_markers(tmp_path: Path) -> None:
     assert page.read_text() == "a\n<!-- results: begin -->\n\nnew\n\n<!-- results: end -->\nb\n"
     with pytest.raises(AssertionError, match="no place for profile"):
         report.write_into(page, "profile", "new\n")
+
+
+def test_the_nodes_figures() -> None:
+    counts = "node.WORKERS = node.GPU_PROCESSES = 1; node.SCRAPES = 2; node.IDLE = 20"
+    small = f"{counts}; node.SETTLE_SECONDS = node.LOOK_SECONDS = 0.5"
+    command = [*container(), sys.executable, "-c", f"from benchmarks import node; {small}; node.main()"]
+    out = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    _, _, *rows = out.strip().splitlines()
+    assert len(rows) == 5
+    assert all(re.search(r"\d", row.split("|")[2]) for row in rows)

@@ -47,7 +47,8 @@ class WrittenProc(Proc):
 
     def stat(self, pid: int) -> Stat | None:
         one = self._of("stat", pid)
-        return Stat(one.parent, 1, one.start_ticks) if one else None
+        name = one.executable.rpartition("/")[2].encode() if one else b""
+        return Stat(one.parent, 1, one.start_ticks, name) if one else None
 
     def status(self, pid: int) -> Status | None:
         one = self._of("status", pid)
@@ -160,6 +161,16 @@ def test_old_processes_never_hold_up_young_ones(looks: Looks, metrics: str) -> N
     looks.proc.processes[7] = Written({metrics})  # the shell has become a Python program
     looks.after(2)
     assert looks.after(2).workers
+
+
+def test_a_script_that_becomes_a_program_after_an_hour_is_found_at_once(looks: Looks, metrics: str) -> None:
+    looks.proc.processes[7] = Written(executable="/usr/bin/dash", command=("sh", "entrypoint.sh"))
+    assert looks.often(1800) < 1800 * 1.1
+    looks.proc.processes[7] = Written(
+        {metrics}, command=("python", "-m", "server")
+    )  # exec: pid and start stay
+    (worker,) = looks.after(2).workers
+    assert worker.command == ("python", "-m", "server")
 
 
 def test_a_known_worker_costs_next_to_nothing(looks: Looks, metrics: str) -> None:

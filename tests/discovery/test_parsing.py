@@ -41,7 +41,7 @@ fe800000000000000000000000000001 02 40 20 80     eth0
 
 
 def test_a_process_s_name_may_hold_what_the_format_is_made_of() -> None:
-    assert parsing.stat(SLEEPING) == Stat(parent=12, group=11, start_ticks=8088)
+    assert parsing.stat(SLEEPING) == Stat(parent=12, group=11, start_ticks=8088, name=b"a) (odd) R 1")
 
 
 @pytest.mark.parametrize(
