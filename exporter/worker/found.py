@@ -80,10 +80,15 @@ class FoundWorker(Worker):
         make_engine: Callable[[Callable[[], FileSet]], Collector],
         labels: Labels,
         *,
+        may_judge: bool = True,
+        keep_gauges: bool = False,
         among_several: bool = False,
         quiet: bool = False,
     ) -> None:
-        """Serve the directory that is open as `descriptor`, which is closed at the end."""
+        """Serve the directory that is open as `descriptor`, which is closed at the end.
+
+        `may_judge`: look up which writers live. `keep_gauges`: gauges stay with the last counters.
+        """
         self.finding = finding
         self._descriptor = descriptor
         self._last: Snapshot = ()
@@ -93,7 +98,8 @@ class FoundWorker(Worker):
         self._ended = asyncio.Event()
         path = f"/proc/self/fd/{descriptor}"
         evidence = self._evidence(path, namespaces)
-        is_known = len(finding.pid_namespaces) == 1
+        self._keeps_gauges = keep_gauges
+        is_known = may_judge and len(finding.pid_namespaces) == 1
         watcher = Watcher(
             path,
             Liveness.ON if is_known else Liveness.OFF,
@@ -116,7 +122,9 @@ class FoundWorker(Worker):
             self._last, self._kept = current, None
             return current
         if self._kept is None:
-            self._kept = [values for values in self._last if values.family.type != "gauge"]
+            self._kept = [
+                values for values in self._last if self._keeps_gauges or values.family.type != "gauge"
+            ]
         return self._kept
 
     async def watch(self) -> None:

@@ -112,7 +112,16 @@ class Parts:
         def make(finding: Finding, address: str, descriptor: int) -> FoundWorker:
             labels = tuple(options.labels_of(options.found_address(address)).items())
             engine = partial(make_engine, options, labels, names)
-            return FoundWorker(finding, descriptor, namespaces, engine, labels, quiet=quiet)
+            return FoundWorker(
+                finding,
+                descriptor,
+                namespaces,
+                engine,
+                labels,
+                may_judge=options.liveness != "off",
+                keep_gauges=options.when_worker_down == "keep-gauges",
+                quiet=quiet,
+            )
 
         return Seeker(options.worker_port or 0, socket.gethostname(), self.room, looks, make, quiet=quiet)
 

@@ -163,6 +163,16 @@ async def test_options_name_the_worker(port: int, tmp_path: Path) -> None:
     assert answer.value("answers_total", worker_addr=f"grpc://gpu-7:{port}", cluster="a") == 1
 
 
+async def test_options_keep_gauges_and_judge_nobody(port: int, tmp_path: Path) -> None:
+    it = Parts(ServeOptions(grpc_port=port, when_worker_down="keep-gauges", liveness="off"))
+    with gone(it):
+        with hosted(tmp_path, port=port):
+            await until(it, "")
+            assert (await scrape(it)).value("smg_exporter_processes", state="unknown") == 1
+        await until(it, f"no process listens on port {port}")
+        assert (await scrape(it)).value("load") == 3
+
+
 async def test_the_daemon_looks_by_itself(port: int, tmp_path: Path) -> None:
     daemon = WorkerDaemon(ServeOptions(grpc_port=port))
     await daemon.look()
