@@ -300,7 +300,7 @@ class Finder:
     def _note_clues(self, pid: int, seen: _Seen) -> None:
         """Find out which directories a process's paths are."""
         clues = []
-        unreadable = {}
+        unreadable = dict.fromkeys(seen.files.deleted - seen.files.directories, "its files were deleted")
         for path in {*seen.files.directories, *([seen.named] if seen.named.startswith("/") else [])}:
             is_writer = path in seen.files.directories
             try:

@@ -375,13 +375,14 @@ def test_a_container_that_goes_leaves_nothing_behind(
 
 
 def test_a_directory_that_is_deleted_while_it_is_mapped_is_no_worker(
-    find: Callable[[int], list[Worker]], tmp_path: Path
+    finder: Finder, find: Callable[[int], list[Worker]], tmp_path: Path
 ) -> None:
     directory = tmp_path / "metrics"
     directory.mkdir()
     with hosted(directory):
         shutil.rmtree(directory)
         assert find(0) == []
+        assert finder.findings.unreadable == {str(directory): "its files were deleted"}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
