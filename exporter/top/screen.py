@@ -89,6 +89,7 @@ class Screen(App[None]):
         """End reading."""
         for task in self._reading:
             task.cancel()
+        await asyncio.wait(self._reading)
 
     def on_resize(self, event: Resize) -> None:
         """Fit the terminal's size."""
