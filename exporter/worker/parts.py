@@ -137,7 +137,7 @@ class Parts:
 
     async def _read(self) -> None:
         """Read all workers, and what is served too."""
-        await asyncio.gather(self.room.read(), *(asked(one.ask) for one in self._also))
+        await asyncio.gather(self.room.read(), *(asked(one) for one in self._also))
 
     def _last_reads(self) -> Reads:
         """Return what the last read of each worker gave; to a lone worker belongs what is served too."""

@@ -4,20 +4,38 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
+from exporter.errors import ScrapeError
 from exporter.threads import DaemonThread, outcome_of, settle
 
 Then: TypeAlias = Callable[[BaseException | None], object]
 """Called after a read with its error, None if it succeeded, in the reading thread."""
 
 
-async def asked(ask: Callable[[Then], object]) -> None:
+class Readable(Protocol):
+    """Something that is read when asked."""
+
+    def ask(self, then: Then) -> None:
+        """Have a read begin after this call, and call `then` after it."""
+
+    def withdraw(self, then: Then) -> None:
+        """Do not call `then`, unless its read has begun."""
+
+
+async def asked(readable: Readable) -> None:
     """Have a read begin after this call, and wait until it has ended; an error is ignored."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
-    ask(lambda _: loop.call_soon_threadsafe(settle, done, None, None))
-    await done
+
+    def then(_: BaseException | None) -> None:
+        loop.call_soon_threadsafe(settle, done, None, None)
+
+    readable.ask(then)
+    try:
+        await done
+    finally:
+        readable.withdraw(then)
 
 
 class Reads:
@@ -31,14 +49,22 @@ class Reads:
         self._lock = threading.Lock()
         self._waiting: list[Then] = []
         self._is_queued = False
+        self._is_ended = False
 
     def ask(self, then: Then | None = None) -> None:
-        """Have a read begin after this call, and call `then` after it. Any thread may ask."""
+        """Have a read begin after this call, and call `then` after it; at once, with an error, after the end.
+
+        Any thread may ask.
+        """
         with self._lock:
-            if then:
+            is_ended = self._is_ended
+            if then and not is_ended:
                 self._waiting.append(then)
             is_queued, self._is_queued = self._is_queued, True
-        if not is_queued:  # without the lock, which the thread needs at once
+        if is_ended:
+            if then:
+                then(ScrapeError("the worker is no longer served"))
+        elif not is_queued:  # without the lock, which the thread needs at once
             self._thread.put(self._run)
 
     def withdraw(self, then: Then) -> None:
@@ -53,6 +79,8 @@ class Reads:
 
     def end(self, last: Callable[[], object]) -> None:
         """Do `last`, and end the thread, after the reads that were asked for."""
+        with self._lock:
+            self._is_ended = True
         self._thread.put(last)
         self._thread.end()
 

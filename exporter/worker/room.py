@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 from exporter.logs import fields
 from exporter.model import Snapshot
@@ -12,6 +13,8 @@ from exporter.worker.worker import Worker
 
 _PAUSE = 1.0
 """Seconds until a watch that failed begins anew."""
+_PATIENCE = 2.0
+"""Seconds that the engine views wait for reads: a worker whose read takes longer keeps nobody from the others."""
 
 _logger = logging.getLogger(__name__)
 
@@ -68,8 +71,11 @@ class Room:
         await asyncio.gather(*(worker.look() for worker in self.workers))
 
     async def read(self) -> None:
-        """Read the files of all workers, of none twice at a time."""
-        await asyncio.gather(*(worker.refresh() for worker in self.workers))
+        """Read the files of all workers; a read that takes long goes on, but is not waited for."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE):
+                free = (worker for worker in self.workers if worker.busy_for <= _PATIENCE)
+                await asyncio.gather(*(worker.refresh() for worker in free))
 
     def last_reads(self) -> Reads:
         """Return what the last read of each worker gave, by its directory."""

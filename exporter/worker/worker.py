@@ -22,6 +22,9 @@ from exporter.worker.status import PROCESS_STATES, FileStatus, ProcessStatus, Su
 from exporter.worker.telemetry import WorkerTelemetry
 from exporter.worker.watch import Watcher
 
+_LONGEST_READ = 10.0
+"""Seconds of a running read after which the engine view no longer shows the figures of the read before."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -116,6 +119,12 @@ class Worker:
         """When the running read began, in seconds of the monotonic clock; None if none is running."""
         return self._reads.busy_since
 
+    @property
+    def busy_for(self) -> float:
+        """Seconds since the running read began; 0 if none is running."""
+        since = self.busy_since
+        return 0.0 if since is None else time.monotonic() - since
+
     def ask(self, then: Then | None = None) -> None:
         """Have a read begin after this call, and call `then` after it, in the worker's thread."""
         self._reads.ask(then)
@@ -152,13 +161,14 @@ class Worker:
 
     async def refresh(self) -> None:
         """Read the files, in a read that begins after this call."""
-        await asked(self.ask)
+        await asked(self)
 
     def last_read(self) -> engine_views.Read:
-        """Return what the last read gave, for the engine view."""
+        """Return what the last read gave, for the engine view; nothing if a read hangs."""
         summary, snapshot = self.summary(), self.snapshot
         labels = summary.labels or {"directory": summary.directory}
-        return engine_views.Read(labels, (lambda: snapshot) if summary.ready else None, summary.worker_up)
+        is_known = summary.ready and self.busy_for <= _LONGEST_READ
+        return engine_views.Read(labels, (lambda: snapshot) if is_known else None, summary.worker_up)
 
     def after_look(self, changed: bool) -> bool:  # noqa: FBT001 - called by the watcher
         """Start a read if a look found changes or refused files are due; return whether to look again soon."""

@@ -3,6 +3,7 @@
 import queue
 import threading
 
+from exporter.errors import ScrapeError
 from exporter.worker.reads import Reads
 from tests.support.waiting import DEADLINE
 
@@ -96,3 +97,13 @@ def test_it_ends_after_what_was_asked_for() -> None:
     it.result()
     assert ended.wait(DEADLINE)
     assert threading.active_count() <= before
+
+
+def test_who_asks_after_the_end_is_told_at_once() -> None:
+    it = Gated()
+    it.reads.end(lambda: None)
+    it.ask("late")
+    it.reads.ask()
+    name, number, error = it.results.get_nowait()
+    assert (name, number) == ("late", 0)
+    assert isinstance(error, ScrapeError)

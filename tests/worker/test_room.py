@@ -1,6 +1,7 @@
 """Workers that come and go."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,11 +9,12 @@ import pytest
 
 from exporter.multiproc.engine import Engine
 from exporter.multiproc.liveness import Liveness
+from exporter.service.engine_views import EngineViews
 from exporter.worker.room import Room
 from exporter.worker.watch import Watcher
 from exporter.worker.worker import Worker
 from tests.support.files import counter, write
-from tests.support.waiting import eventually
+from tests.support.waiting import DEADLINE, eventually
 
 
 def worker_on(directory: Path) -> Worker:
@@ -96,3 +98,33 @@ async def test_it_is_stuck_once_all_are(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(second, "stuck", lambda _longest: "listing 2")
     assert room.stuck(60) == "listing 1"
     assert Room().stuck(60) == ""
+
+
+async def test_a_worker_that_hangs_costs_the_engine_views_of_the_others_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exporter.worker.room._PATIENCE", 0.01)
+    monkeypatch.setattr("exporter.worker.worker._LONGEST_READ", 0.0)
+    hanging, other = worker_on(tmp_path / "1"), worker_on(tmp_path / "2")
+    room = Room([hanging, other])
+    await room.look()
+    gate = threading.Event()
+    monkeypatch.setattr(hanging.engine, "update", lambda: gate.wait(DEADLINE))
+    for value in (2, 3):  # in the second round, it has been hanging for long
+        write(tmp_path / "2" / "counter_1.db", {counter("x"): value})
+        async with asyncio.timeout(DEADLINE):
+            view = await EngineViews(room.read, room.last_reads).look()
+        assert view is not None
+        assert [worker["rank"] for worker in view["workers"]] == ["1", "2"]
+        await until(lambda value=value: other.snapshot[0].values[0][0] == value)  # type: ignore[misc]
+        reads = room.last_reads()
+        assert reads[f"{tmp_path}/1"].snapshot is None, "old figures say nothing of it now"
+        assert reads[f"{tmp_path}/2"].snapshot is not None
+    gate.set()
+
+
+async def test_a_worker_that_has_ended_keeps_nobody_waiting(tmp_path: Path) -> None:
+    worker = worker_on(tmp_path / "1")
+    worker.end()
+    async with asyncio.timeout(DEADLINE):
+        await worker.look()
