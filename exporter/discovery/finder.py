@@ -4,6 +4,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from exporter.discovery.parsing import DIRECTORY_VARIABLE, OpenFiles, Socket, is_multiprocess_file
@@ -163,10 +164,11 @@ class Finder:
         for pid in self._seen.keys() - pids:
             del self._seen[pid]
         for pid in pids - self._seen.keys() - self._ignored:
-            if (process := self._process(pid)) is None:
-                self._ignored.add(pid)
-            else:
-                self._seen[pid] = _Seen(process)
+            with suppress(Exception):  # no process may end a look; the next one tries again
+                if (process := self._process(pid)) is None:
+                    self._ignored.add(pid)
+                else:
+                    self._seen[pid] = _Seen(process)
 
     def _process(self, pid: int) -> Process | None:
         """Return what is known of a process from files that anybody may read; None if it has ended."""
@@ -216,10 +218,12 @@ class Finder:
         due.sort()  # the youngest first: they change most; what is too much waits for the next look
         for pid in (*new, *(pid for _, pid in due[:_MOST_INSPECTIONS])):
             if self._may_look_into(pid):
-                self._inspect_whole(pid, self._seen[pid], now)
+                with suppress(Exception):  # no process may end a look
+                    self._inspect_whole(pid, self._seen[pid], now)
         for pid in again:
             if self._may_look_into(pid):
-                self._inspect_again(pid, self._seen[pid])
+                with suppress(Exception):
+                    self._inspect_again(pid, self._seen[pid])
 
     def _may_look_into(self, pid: int) -> bool:
         """Note the process that is looked into next; return False if it made a look hang before."""
@@ -348,7 +352,7 @@ class Finder:
     def _sockets(self, pid: int) -> frozenset[int]:
         try:
             return self.proc.open_files(pid).sockets
-        except PermissionError:
+        except (OSError, ValueError):
             return frozenset()
 
     def _listeners(self) -> Callable[[Process], Mapping[int, Socket]]:

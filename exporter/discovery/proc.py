@@ -1,5 +1,6 @@
 """A thin reader of /proc: values of one process at a time. It only reads, and decides nothing."""
 
+import errno
 import os
 import stat as modes
 from collections.abc import Iterator, Mapping
@@ -12,12 +13,14 @@ _MAX_TEXT = 1 << 20
 """Bytes of a command line or environment that are read at most."""
 _CHUNK = 1 << 16
 
-_PROBLEMS = (FileNotFoundError, ProcessLookupError)
-"""A process that has ended, at two stages."""
+_SHORTAGES = {errno.EMFILE, errno.ENFILE}
 
 
 class Proc:
-    """The processes of /proc. A process that has ended gives None or nothing; PermissionError says: not for us."""
+    """The processes of /proc. A process that has ended gives None or nothing; PermissionError says: not for us.
+
+    Whatever else a process makes fail gives nothing, too: it can open a file whose path is too long to be read.
+    """
 
     def __init__(self, path: str = "/proc") -> None:
         """Read the processes of the /proc that is mounted at `path`."""
@@ -45,7 +48,8 @@ class Proc:
         """Return the path of the program that the process runs, which it cannot change as it can its command line."""
         try:
             return os.readlink(f"{self.path}/{pid}/exe")  # noqa: PTH115 - as above
-        except _PROBLEMS:
+        except OSError as error:
+            _pass_over(error)
             return ""
 
     def variable(self, pid: int, name: bytes) -> str:
@@ -56,7 +60,8 @@ class Proc:
         """Return the number of a process's namespace of a kind: `pid`, `net`; 0 if the process has ended."""
         try:
             return os.stat(f"{self.path}/{pid}/ns/{kind}").st_ino  # noqa: PTH116 - as above
-        except _PROBLEMS:
+        except OSError as error:
+            _pass_over(error)
             return 0
 
     def open_files(self, pid: int) -> OpenFiles:
@@ -65,7 +70,8 @@ class Proc:
         directory = f"{self.path}/{pid}/fd"
         try:
             names = os.listdir(directory)  # noqa: PTH208 - as above
-        except _PROBLEMS:
+        except OSError as error:
+            _pass_over(error)
             names = []
         for name in names:
             try:
@@ -74,7 +80,8 @@ class Proc:
                     sockets.add(inode)
                 elif ".db" in link and self._is_writable(f"{directory}/{name}"):
                     paths.add(link)
-            except _PROBLEMS:
+            except OSError as error:
+                _pass_over(error)
                 continue
         return OpenFiles(*parsing.directories(paths), frozenset(sockets))
 
@@ -83,7 +90,8 @@ class Proc:
         try:
             with open(f"{self.path}/{pid}/maps", "rb") as lines:  # noqa: PTH123 - as above
                 return OpenFiles(*parsing.mapped(lines), frozenset())
-        except _PROBLEMS:
+        except OSError as error:
+            _pass_over(error)
             return OpenFiles(frozenset(), frozenset(), frozenset())
 
     def listeners(self, pid: int | str = "self") -> Mapping[int, Socket]:
@@ -93,7 +101,7 @@ class Proc:
             try:
                 with open(f"{self.path}/{pid}/net/{table}", encoding="ascii") as lines:  # noqa: PTH123 - as above
                     found.update(parsing.listeners(lines))
-            except (*_PROBLEMS, OSError):  # the process has ended, or this kernel has no IPv6
+            except OSError:  # the process has ended, or this kernel has no IPv6
                 continue
         return found
 
@@ -124,14 +132,22 @@ class Proc:
     def _read(self, pid: int, name: str) -> bytes:
         try:
             descriptor = os.open(f"{self.path}/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
-        except _PROBLEMS:
+        except OSError as error:
+            _pass_over(error)
             return b""
         text = b""
         try:
             while len(text) < _MAX_TEXT and (more := os.read(descriptor, _CHUNK)):
                 text += more
-        except _PROBLEMS:
+        except OSError as error:
+            _pass_over(error)
             return b""
         finally:
             os.close(descriptor)
         return text
+
+
+def _pass_over(error: OSError) -> None:
+    """Raise an error that is not the process's doing: it is not for us, or we have no descriptor left."""
+    if isinstance(error, PermissionError) or error.errno in _SHORTAGES:
+        raise error

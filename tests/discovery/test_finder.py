@@ -1,8 +1,9 @@
+import errno
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +32,7 @@ class Written:
     denied: frozenset[str] = frozenset()
     mapped: set[str] = field(default_factory=set)
     uid: int = 1000
+    faults: Mapping[str, Exception] = field(default_factory=dict)
 
 
 class WrittenProc(Proc):
@@ -92,6 +94,8 @@ class WrittenProc(Proc):
         one = self.processes.get(pid)
         if one and what in one.denied:
             raise PermissionError(what)
+        if one and what in one.faults:
+            raise one.faults[what]
         return one
 
 
@@ -246,6 +250,22 @@ def test_what_may_not_be_looked_into_is_counted_by_user(looks: Looks) -> None:
         denied=frozenset({"maps"})
     )  # of some, root too is refused the mappings
     assert looks.after(2).denied == {0: 3, 1: 2}
+
+
+@pytest.mark.parametrize("what", ["stat", "status", "namespace", "fd", "maps"])
+@pytest.mark.parametrize("fault", [OSError(errno.EMFILE, "Too many open files"), ValueError("no number")])
+def test_no_process_ends_a_look(looks: Looks, metrics: str, what: str, fault: Exception) -> None:
+    looks.proc.processes |= {
+        6: Written(faults={what: fault}),
+        7: Written({metrics}),
+        8: Written(mapped={metrics}),
+    }
+    assert [worker.pids for worker in looks.after(2).workers] == [(7, 8)]
+    looks.proc.processes[6].faults = {}
+    looks.proc.processes[8].faults = {what: fault}
+    looks.proc.processes[6].directories.add(metrics)
+    looks.after(2)
+    assert [worker.pids for worker in looks.after(2).workers] == [(6, 7, 8)], "a fault is no end"
 
 
 def test_a_directory_that_may_not_be_opened_is_told(

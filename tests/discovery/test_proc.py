@@ -1,8 +1,10 @@
 import mmap
 import os
+import resource
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -74,6 +76,30 @@ def test_files_that_are_only_read_are_not(tmp_path: Path) -> None:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ):
         assert str(tmp_path) not in Proc().open_files(OWN).directories
         assert str(tmp_path) not in Proc().mapped(OWN).directories
+
+
+def test_an_open_file_whose_path_is_too_long_hides_no_other(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        top = os.open(tmp_path, os.O_PATH)
+        for _ in range(20):  # 20 * 250 bytes: more than a link of /proc can tell
+            stack.callback(os.close, top)
+            os.mkdir("d" * 250, dir_fd=top)
+            top = os.open("d" * 250, os.O_PATH, dir_fd=top)
+        stack.callback(os.close, top)
+        stack.enter_context((tmp_path / "counter_7.db").open("wb"))
+        with pytest.raises(OSError, match="File name too long"):
+            Path(f"/proc/self/fd/{top}").readlink()
+        assert str(tmp_path) in Proc().open_files(OWN).directories
+
+
+def test_that_no_descriptor_is_left_is_no_sign_that_a_process_has_ended() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            Proc().stat(OWN)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
