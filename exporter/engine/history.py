@@ -57,5 +57,5 @@ class History:
 
 
 def _rounded(value: float) -> float | None:
-    """Return a value with the digits that single precision holds; None if it is unknown."""
-    return None if math.isnan(value) else float(f"{value:.6g}")
+    """Return a value with the digits that single precision holds; None if it is unknown, or beyond that precision."""
+    return float(f"{value:.6g}") if math.isfinite(value) else None

@@ -7,6 +7,7 @@ Of each read one number a cell is kept, the sum of the cell's increases since th
 two reads is a difference. A cell is a counter's or a bucket's sum over all series of one rank.
 """
 
+import math
 from array import array
 from collections import ChainMap, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -240,12 +241,13 @@ def _samples(family: FamilyValues) -> Iterator[tuple[int, int, str, Labels]]:
 
 
 def _bound(labels: Labels) -> float | None:
-    """Return a bucket's upper bound; None if there is none."""
+    """Return a bucket's upper bound, which may be infinite; None if there is none."""
     text = next((value for name, value in labels if name == "le"), "")
     try:
-        return float(text)
+        bound = float(text)
     except ValueError:
         return None
+    return bound if bound > -math.inf else None  # NaN is not
 
 
 def _group(meaning: Meaning, labels: Labels, bounds: Sequence[float]) -> _Group:

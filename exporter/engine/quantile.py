@@ -16,9 +16,9 @@ def quantile(q: float, buckets: Mapping[float, float]) -> float | None:
     if len(bounds) < 2 or bounds[-1] != math.inf:  # noqa: PLR2004 - +Inf and one more
         return None
     counts = list(accumulate((buckets[bound] for bound in bounds), max))  # rounding may have broken the order
-    if not counts[-1] > 0:
-        return None
     rank = q * counts[-1]
+    if not rank > 0:
+        return None
     at = bisect_left(counts, rank, hi=len(counts) - 1)
     if at == len(counts) - 1:
         return bounds[-2]

@@ -1,6 +1,6 @@
 """The figures of one worker at one moment: its gauges and what increased over the window, as the engine view has them.
 
-What is unknown is None, never 0.
+What is unknown, or beyond what a float holds, is None: never 0, infinite or NaN.
 """
 
 import math
@@ -38,7 +38,7 @@ class _Read(NamedTuple):
     def number(self, gauge: str) -> float | None:
         """Return a gauge that counts something."""
         found = self.gauges.find(GAUGES[gauge], sum)
-        return ranks.total(found) if found else None
+        return _finite(ranks.total(found)) if found else None
 
     def ratio(
         self, gauge: str, weight: str = "", worst: Callable[[Iterable[float]], float] = max
@@ -48,7 +48,7 @@ class _Read(NamedTuple):
         if not found:
             return _UNKNOWN
         weights = self.gauges.find(GAUGES.get(weight, ()), max)
-        return _Ratio(ranks.ratio(found, weights), worst(found.values()))
+        return _Ratio(_finite(ranks.ratio(found, weights)), _finite(worst(found.values())))
 
     def increases(self, counter: str) -> dict[Rank, float]:
         """Return the increase of a counter over the window, by rank."""
@@ -156,21 +156,19 @@ def of_ranks(gauges: Gauges, window: Window) -> list[Figures]:
         known = {gauge: of.get(rank) for gauge, of in (numbers | ratios).items()}
         for count, figure in _RANK_COUNTERS.items():
             if figure and count in increases:
-                known[figure] = _finite(increases[count] / window.seconds)
+                known[figure] = increases[count] / window.seconds
         if increases.get("queried_tokens"):
-            known["cache_hit_ratio"] = _finite(
-                increases.get("cached_tokens", 0.0) / increases["queried_tokens"]
-            )
+            known["cache_hit_ratio"] = increases.get("cached_tokens", 0.0) / increases["queried_tokens"]
         latencies = {latency: _percentiles(of[rank]) for latency, of in histograms.items() if rank in of}
         more = {"latency_seconds": latencies} if latencies else {}
-        present = {figure: value for figure, value in known.items() if value is not None}
+        present = {figure: value for figure, value in known.items() if _finite(value) is not None}
         figures.append({"rank": name, **rank.labels, **present, **more})
     return figures
 
 
 def _percentiles(buckets: Mapping[float, float]) -> Figures:
-    return {name: quantile(q, buckets) for name, q in PERCENTILES.items()}
+    return {name: _finite(quantile(q, buckets)) for name, q in PERCENTILES.items()}
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

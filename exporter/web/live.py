@@ -47,4 +47,4 @@ class Live:
 
 
 def _encoded(views: dict[str, Any]) -> bytes:
-    return f"{json.dumps(views, separators=(',', ':'))}\n".encode()
+    return f"{json.dumps(views, separators=(',', ':'), allow_nan=False)}\n".encode()

@@ -63,6 +63,43 @@ def test_a_failed_read_makes_all_unknown_and_counters_go_on_after_it() -> None:
     assert tracker.view()["requests"]["per_second"] == pytest.approx(40 / 30)
 
 
+HUGE, INF, NAN, TINY = 1.7e308, float("inf"), float("nan"), 5e-324
+
+
+def odd(value: float, bound: str) -> str:
+    """Return families of two ranks whose values are odd, and whose histogram has an odd bound."""
+    groups = {'dp_rank="0"': value, 'dp_rank="1"': value}
+    buckets = {bound: value, "1e308": value, "1.7e308": value, "+Inf": value}
+    return "".join(
+        [
+            *(gauge(f"sglang:{name}", groups) for name in ("num_running_reqs", "token_usage")),
+            gauge("sglang:max_total_num_tokens", groups),
+            *(
+                counter(f"sglang:{name}", groups)
+                for name in ("num_requests", "prompt_tokens", "cached_tokens")
+            ),
+            histogram("sglang:time_to_first_token_seconds", {'dp_rank="0"': buckets}),
+        ]
+    )
+
+
+@pytest.mark.parametrize("bound", ["-Inf", "NaN", "0.1", "-1.7e308"])
+@pytest.mark.parametrize("value", [1e39, HUGE, INF, NAN, TINY])
+def test_odd_values_and_bounds_become_no_odd_figures(value: float, bound: str) -> None:
+    tracker, snapshots = Tracker(), Snapshots()
+    for number, each in enumerate((0.0, value, value, 2.0)):
+        tracker.take(1000 + 2 * number, snapshots.of(odd(each, bound)), up=True)
+        json.dumps(tracker.view(), allow_nan=False)
+
+
+def test_a_sum_beyond_what_a_float_holds_is_unknown() -> None:
+    tracker = Tracker()
+    tracker.take(1000, snapshot(odd(HUGE, "0.1")), up=True)
+    view = tracker.view()
+    assert view["requests"]["running"] is None
+    assert view["history"]["running"] == [None]
+
+
 def large(random: Random, series: int, most: int) -> list[FamilyValues]:
     """Return a snapshot of families that all mean something, with random ranks and as many series as one likes."""
 

@@ -36,3 +36,11 @@ async def test_a_time_that_is_none_is_refused(since: str) -> None:
         status, _, text = await ask(served, f"?since={since}")
         assert (status, served.views.looks) == (400, [])
         assert text == f"since={since!r} is no time; it takes Unix seconds, such as 1795519944.2\n"
+
+
+async def test_what_is_no_json_is_no_answer() -> None:
+    async with serving() as served:
+        served.views.view = {"time": float("nan"), "workers": []}
+        status, _, text = await ask(served, "")
+        assert status == 500
+        assert "NaN" not in text
