@@ -27,6 +27,9 @@ HEADER_BYTES = 8
 USED = Struct("=i")
 """The header's first field."""
 
+MOST_KEY_BYTES = 1 << 20
+"""The longest key that is read, in bytes. A sparse file takes next to no disk, but all its bytes of memory."""
+
 _LENGTH = Struct("=i")
 _NUMBERS_BYTES = 16
 _GROUP = 64
@@ -176,5 +179,8 @@ def _entries(data: bytearray, position: int) -> Iterator[tuple[int, int]]:
         skip = _LENGTH.size + length + 8 - (length + _LENGTH.size) % 8
         if length <= 0 or position + skip + _NUMBERS_BYTES > end:
             raise BadFileError("corrupt", f"has a key length of {length} at byte {position}")
+        if length > MOST_KEY_BYTES:
+            text = f"has a key of {length} bytes at byte {position}, more than the {MOST_KEY_BYTES} allowed"
+            raise BadFileError("too_large", text)
         yield position, skip
         position += skip + _NUMBERS_BYTES

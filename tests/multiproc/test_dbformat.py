@@ -70,6 +70,19 @@ def test_only_so_many_shapes_are_remembered() -> None:
     assert len(shapes._known) == Shapes.MOST
 
 
+def test_a_key_beyond_all_reason_costs_the_file() -> None:
+    longest = b"k" * dbformat.MOST_KEY_BYTES
+    data = data_of(raw_entry(longest))
+    assert list(Shapes(stamped=False).find(data).keys(data)) == [longest]
+    shapes = Shapes(stamped=False)
+    with pytest.raises(
+        BadFileError, match="has a key of 1048577 bytes at byte 8, more than the 1048576 allowed"
+    ) as caught:
+        shapes.find(data_of(raw_entry(longest + b"k")))
+    assert caught.value.fault.reason == "too_large"
+    assert not shapes._known
+
+
 lengths = st.one_of(st.integers(-40, 40), st.integers(-(2**31), 2**31 - 1))
 
 
