@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 from exporter.engine.meanings import Meaning, Source
-from exporter.engine.ranks import Rank, rank_of
+from exporter.engine.ranks import LONGEST_TEXT, Rank, rank_of
 from exporter.model import FamilyValues, Labels, Samples
 
 _NONE = -1
@@ -252,7 +252,7 @@ def _bound(labels: Labels) -> float | None:
 
 def _group(meaning: Meaning, labels: Labels, bounds: Sequence[float]) -> _Group:
     selected = next((value for name, value in labels if name == meaning.label), "")
-    return _Group(selected, rank_of(labels), _same(tuple(bounds)))
+    return _Group(selected[:LONGEST_TEXT], rank_of(labels), _same(tuple(bounds)))
 
 
 @lru_cache(maxsize=256)

@@ -33,12 +33,16 @@ _PLACES = {"dp_rank": 0, "engine": 0, "tp_rank": 1, "pp_rank": 2, "ep_rank": 3, 
 """Where in a `Rank` the value of a label stands; `engine` is what vLLM calls its data-parallel rank."""
 
 
+LONGEST_TEXT = 64
+"""Characters of a label's value that are kept: longer ones, which no engine has, would take memory without bound."""
+
+
 def rank_of(labels: Labels) -> Rank:
     """Return the rank that labels tell."""
     found = ["", "", "", ""]
     for name, value in labels:
         if name in _PLACES:
-            found[_PLACES[name]] = value
+            found[_PLACES[name]] = value[:LONGEST_TEXT]
     return _rank(*found)
 
 

@@ -161,6 +161,25 @@ def test_memory_is_bounded_whatever_comes(budget: int, series: int, most: int) -
     assert 0 < before - after < budget
 
 
+def test_long_names_of_ranks_that_come_and_go_stay_within_the_budget() -> None:
+    tracemalloc.start()
+    try:
+        tracker = Tracker()
+        for read in range(20):
+            ranks = [f"{read} {number} {'x' * 4000}" for number in range(200)]
+            samples = [("sglang:num_requests_total", (("dp_rank", rank),)) for rank in ranks]
+            family = FamilyValues(
+                Family("sglang:num_requests", "counter", ""), [samples], [[1.0] * len(samples)]
+            )
+            tracker.take(1000 + 2 * read, [family], up=True)
+        del ranks, samples, family
+        gc.collect()
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken < BUDGET
+
+
 def test_a_worker_of_sixteen_ranks_fits_a_fleet_of_five_hundred() -> None:
     tracker = Tracker(FLEET)
     buckets = {str(bound): 1.0 for bound in range(20)} | {"+Inf": 1.0}
