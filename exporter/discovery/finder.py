@@ -129,9 +129,11 @@ class Finder:
     def look(self) -> Findings:
         """Look at what is new or due, and return what there is; blocks."""
         start = time.perf_counter()
+        self.at = None
         self._list()
         self._doubt_moved()
         self._inspect()
+        self.at = None
         self.findings = Findings(
             self._find_workers(),
             Counter(seen.process.uid for seen in self._seen.values() if seen.is_denied),
@@ -171,7 +173,11 @@ class Finder:
                     self._seen[pid] = _Seen(process)
 
     def _process(self, pid: int) -> Process | None:
-        """Return what is known of a process from files that anybody may read; None if it has ended."""
+        """Return what is known of a process from files that anybody may read; None if it has ended.
+
+        A process can make its command line hang: it is not read of those that made a look hang before.
+        """
+        self.at = pid
         try:
             stat, status = self.proc.stat(pid), self.proc.status(pid)
             if stat is None or status is None:
@@ -182,7 +188,7 @@ class Finder:
                 stat.start_ticks,
                 stat.group,
                 status.uid,
-                self.proc.command(pid),
+                () if pid in self._avoided else self.proc.command(pid),
                 status.capabilities,
                 status.pids,
             )

@@ -138,6 +138,7 @@ class Node:
         return _Look(Members(served, members.left_out), descriptors, unreadable, findings)
 
     def _labels(self, finder: Finder, finding: Finding) -> Mapping[str, str]:
+        finder.at = finding.pids[0]
         address = finder.address(finding, self.node_name)
         labels = {ADDRESS: address} if address else {}
         if self._options.kubernetes_labels:

@@ -57,7 +57,8 @@ class WrittenProc(Proc):
         return Status(one.uid, 0, (pid,)) if one else None
 
     def command(self, pid: int) -> tuple[str, ...]:
-        return self.processes[pid].command
+        one = self._of("cmdline", pid)
+        return one.command if one else ()
 
     def executable(self, pid: int) -> str:
         return self.processes[pid].executable
@@ -266,6 +267,28 @@ def test_no_process_ends_a_look(looks: Looks, metrics: str, what: str, fault: Ex
     looks.proc.processes[6].directories.add(metrics)
     looks.after(2)
     assert [worker.pids for worker in looks.after(2).workers] == [(6, 7, 8)], "a fault is no end"
+
+
+def test_the_command_line_of_a_process_that_made_a_look_hang_is_not_read(metrics: str) -> None:
+    at: list[int | None] = []
+
+    class Noting(WrittenProc):
+        def command(self, pid: int) -> tuple[str, ...]:
+            at.append(first.at)
+            return super().command(pid)
+
+    proc = Noting()
+    proc.processes |= {6: Written(), 7: Written({metrics})}
+    first = Finder(proc, lambda: 1000.0)
+    first.look()
+    assert set(at) == {6, 7}, "what hangs is known"
+    assert first.at is None, "no process is to blame for what comes after the look"
+    proc.read.clear()
+    finder = Finder(proc, lambda: 1000.0, avoided={6})
+    (worker,) = finder.look().workers
+    assert worker.pids == (7,)
+    assert ("cmdline", 6) not in proc.read
+    assert 6 in finder.processes
 
 
 def test_a_directory_that_may_not_be_opened_is_told(
