@@ -14,6 +14,8 @@ _MULTIPROCESS_FILE = re.compile(r"(?:counter|gauge_[a-z]+|histogram|summary)_.+\
 _DELETED = " (deleted)"
 _LISTENS = "0A"
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
+_MAX_COMMAND, _MAX_WORDS = 16 << 10, 1024
+"""Bytes and words of a command line that are kept: each process has one, and may make it as long as it likes."""
 _KERNEL_THREAD = 0x00200000  # PF_KTHREAD of linux/sched.h
 _ENDED = "ZXx"
 
@@ -81,8 +83,9 @@ def status(text: bytes) -> Status:
 
 
 def words(text: bytes) -> tuple[str, ...]:
-    """Parse `/proc/PID/cmdline`: its words; undecodable bytes become surrogates."""
-    return tuple(text.rstrip(b"\0").decode(errors="surrogateescape").split("\0")) if text else ()
+    """Parse `/proc/PID/cmdline`: its first words; undecodable bytes become surrogates."""
+    kept = text[:_MAX_COMMAND].rstrip(b"\0").decode(errors="surrogateescape")
+    return tuple(kept.split("\0", _MAX_WORDS)[:_MAX_WORDS]) if text else ()
 
 
 def variable(environment: bytes, name: bytes) -> str:

@@ -132,3 +132,8 @@ def test_options_of_a_command_line_and_of_a_shells_script() -> None:
         "--host": "::1",
         "-m": "x",
     }
+
+
+def test_of_a_command_line_only_the_beginning_is_kept() -> None:
+    assert parsing.words(b"a\0" * 5000) == ("a",) * 1024
+    assert parsing.words(b"x" * 1_000_000) == ("x" * 16384,)
