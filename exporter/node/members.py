@@ -20,7 +20,7 @@ class Choice:
     ignore: re.Pattern[str] | None = None
     """Command lines that are not."""
     most: int = 256
-    """Number of workers that are served at most."""
+    """Number of workers that are served at most; as many ended ones are kept, those that ended last."""
     forget_after: float = 300.0
     """Seconds for which an ended worker's counters stay."""
 
@@ -89,6 +89,7 @@ def decide(
         labels = dict(labels_of(finding))
         _replace_ended(stay, labels.get(ADDRESS))
         stay[identity] = Member(finding, _distinct(labels, finding, stay.values()))
+    _forget_ended(stay, choice.most)
     return Members(stay, max(len(newcomers) - max(room, 0), 0))
 
 
@@ -97,6 +98,13 @@ def _replace_ended(members: dict[Identity, Member], address: str | None) -> None
     for identity, member in list(members.items()):
         if address and member.ended is not None and member.labels.get(ADDRESS) == address:
             del members[identity]
+
+
+def _forget_ended(members: dict[Identity, Member], most: int) -> None:
+    """Remove the ended members beyond `most`: those that ended first."""
+    ended = {identity: member.ended for identity, member in members.items() if member.ended is not None}
+    for identity in sorted(ended, key=ended.__getitem__)[: max(len(ended) - most, 0)]:
+        del members[identity]
 
 
 def _distinct(labels: dict[str, str], finding: Worker, others: Collection[Member]) -> Mapping[str, str]:

@@ -176,11 +176,12 @@ class Node:
 
     @property
     def derived_ports(self) -> Mapping[FoundWorker, int]:
-        """The derived port of each worker that has a port."""
+        """The derived port of each worker that has a port; an ended one leaves it to a live one."""
+        taken = {member.finding.port for member in self.members.live}
         return {
             self._workers[key]: derived_metrics_port(member.finding.port)
             for key, member in self.members.served.items()
-            if member.finding.port
+            if member.finding.port and (member.ended is None or member.finding.port not in taken)
         }
 
     def scraper_of(self, worker: FoundWorker) -> Scraper:

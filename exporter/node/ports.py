@@ -27,23 +27,28 @@ class DerivedPorts:
         """What listens for each worker; None where the port cannot be had."""
 
     async def follow(self, workers: Mapping[FoundWorker, int]) -> None:
-        """Listen for these workers, on these ports, and for no others. A port that is in use is logged once."""
+        """Listen for these workers, on these ports, and for no others.
+
+        A port that is in use is logged once, and tried again each time.
+        """
         for worker in self._servers.keys() - workers:
             if server := self._servers.pop(worker):
                 await server.stop(_GRACE)
-        for worker in workers.keys() - self._servers.keys():
-            self._servers[worker] = await self._listen(worker, workers[worker])
+        for worker, port in workers.items():
+            if self._servers.get(worker) is None:
+                self._servers[worker] = await self._listen(worker, port, quiet=worker in self._servers)
 
     async def close(self) -> None:
         """Stop listening."""
         await self.follow({})
 
-    async def _listen(self, worker: FoundWorker, port: int) -> Server | None:
+    async def _listen(self, worker: FoundWorker, port: int, *, quiet: bool) -> Server | None:
         try:
             sockets = open_sockets(self._hosts, port)
         except ListenError as error:
-            about = fields(worker=dict(worker.labels).get("worker_addr", ""), problem=error)
-            _logger.warning("a worker has no derived port", extra=about)
+            if not quiet:
+                about = fields(worker=dict(worker.labels).get("worker_addr", ""), problem=error)
+                _logger.warning("a worker has no derived port", extra=about)
             return None
         server = Server(self._make_app(worker))
         await server.start(sockets)

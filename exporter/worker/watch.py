@@ -45,6 +45,15 @@ _EVENT_STEP = 400
 _EVENT_TIMEOUT = 60_000
 """Milliseconds after which watchfiles' wait for events restarts; a restart costs some CPU."""
 
+_RETRY = 60.0
+"""Seconds after which a directory is watched after all, if fewer others are by then."""
+
+_MOST_WATCHES = 32
+"""Workers whose events are watched at a time. Each takes an inotify instance, of which a user has 128 by default, and a
+thread of the 40 that watchfiles uses; further workers have the ticks."""
+
+_watches = asyncio.Semaphore(_MOST_WATCHES)
+
 _logger = logging.getLogger(__name__)
 
 
@@ -194,19 +203,28 @@ class EventsAndTicks:
             self._watch.cancel()
 
     async def _pass_events_on(self, directories: Collection[str]) -> None:
-        """Set the event at each change, until a directory itself goes: inotify watches the inode, not the path."""
-        with suppress(OSError, RuntimeError):  # no such directory, or no inotify left: the ticks still wake
-            async for changes in awatch(
-                *directories,
-                watch_filter=None,
-                recursive=False,
-                debounce=100,
-                step=_EVENT_STEP,
-                rust_timeout=_EVENT_TIMEOUT,
-            ):
-                self._event.set()
-                if any(path in directories for _, path in changes):
-                    return
+        """Set the event at each change, until a directory itself goes: inotify watches the inode, not the path.
+
+        Where too many others are watched, end after a while, so that it is tried again; the ticks go on waking.
+        """
+        if _watches.locked():
+            await asyncio.sleep(_RETRY)
+            return
+        async with _watches:  # never waits
+            with suppress(
+                OSError, RuntimeError
+            ):  # no such directory, or no inotify left: the ticks still wake
+                async for changes in awatch(
+                    *directories,
+                    watch_filter=None,
+                    recursive=False,
+                    debounce=100,
+                    step=_EVENT_STEP,
+                    rust_timeout=_EVENT_TIMEOUT,
+                ):
+                    self._event.set()
+                    if any(path in directories for _, path in changes):
+                        return
 
 
 class _Ends:

@@ -102,6 +102,13 @@ def test_the_newest_are_left_out_where_there_are_too_many() -> None:
     assert len(story.members.live) == 2
 
 
+def test_of_too_many_ended_ones_those_stay_that_ended_last() -> None:
+    story = Story(Choice(most=2, forget_after=1000.0))
+    for port in range(1, 6):
+        found = story.look(worker(port, port, f"/{port}"))
+    assert found == [("grpc://n:3", False), ("grpc://n:4", False), ("grpc://n:5", True)]
+
+
 @pytest.mark.parametrize(
     ("choice", "names"),
     [

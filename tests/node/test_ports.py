@@ -66,4 +66,6 @@ async def test_a_port_in_use_is_one_line_and_no_end(caplog: pytest.LogCaptureFix
         for _ in range(3):
             await ports.follow({a: port})
     assert [record.getMessage() for record in caplog.records] == ["a worker has no derived port"]
+    await ports.follow({a: port})
+    assert await get(port) == "a", "the port is free now"
     await ports.close()

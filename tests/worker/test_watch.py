@@ -499,6 +499,20 @@ async def test_without_inotify_the_ticks_alone_will_do(
         await it.until(it.has("counter_1.db"))
 
 
+async def test_where_many_directories_are_watched_another_has_the_ticks(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched: list[object] = []
+    monkeypatch.setattr(watch, "awatch", lambda *_, **__: watched.append(_))
+    monkeypatch.setattr(watch, "_watches", asyncio.Semaphore(0))
+    monkeypatch.setattr(watch, "_TICK", 0.2)
+    async with really_watched(directory) as it:
+        await it.until(it.listed)
+        make(directory, "counter_1.db")
+        await it.until(it.has("counter_1.db"))
+    assert not watched
+
+
 async def test_a_directory_that_appears_is_picked_up_within_a_second(directory: Path) -> None:
     shutil.rmtree(directory)
     async with really_watched(directory) as it:
