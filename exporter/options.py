@@ -205,7 +205,10 @@ class WorkerExposition(WorkerPort, StaticLabels, FileOptions):
     """How a worker's metrics are labelled and merged."""
 
     grpc_host: Host = option(
-        "worker", "the worker's host, used in the worker_addr label", "HOST", default=_LOOPBACK
+        "worker",
+        "the worker's host, used in the worker_addr label; if the directory is found, so is the host",
+        "HOST",
+        default=_LOOPBACK,
     )
     worker_addr: Text | None = option(
         "worker", "value of the worker_addr label", "ADDRESS", shown="grpc://HOST:PORT"
