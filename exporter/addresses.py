@@ -11,6 +11,8 @@ FLEET_PORT = 29010
 """Default port of the fleet exporter."""
 NODE_PORT = 29011
 """Default port of the node exporter."""
+DEMO_GRPC_PORT = 8001
+"""gRPC port of the first simulated worker."""
 
 _URL = re.compile(
     r"([a-z]+)://(\[[^\[\]]*\]|[^\[\]:/?#@]*)(?::([0-9]{1,5}))?(/[^?#\s]*)?(\?[^#\s]*)?", re.IGNORECASE

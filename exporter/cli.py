@@ -12,111 +12,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial
 from pkgutil import resolve_name
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 from exporter import PROGRAM, __version__
 from exporter.errors import SettingsError
 from exporter.forked import in_child
-from exporter.options import (
-    ALL,
-    ENV_PREFIX,
-    DemoOptions,
-    DumpOptions,
-    FleetOptions,
-    HealthcheckOptions,
-    NodeOptions,
-    Option,
-    Options,
-    ServeOptions,
-    Serving,
-    TopOptions,
-    VerifyOptions,
-    described,
-    flag,
-    no_such_option,
-)
+from exporter.options.commands import ALL, COMMANDS, DEFAULT_COMMAND, no_such_option
+from exporter.options.option import ENV_PREFIX, Option, Options, described, flag
+from exporter.options.shared import Serving
 
-DEFAULT_COMMAND = "serve"
 SHELLS = ("bash", "zsh", "fish")
 _MAX_OPEN_FILES = 65536
 
 
-class Command(NamedTuple):
-    """A command of the program."""
-
-    meaning: str
-    options: type[Options]
-    function: str
-    """`module:function`; takes the options, returns the exit code. Imported only to run, so that `--help` is fast."""
-    examples: Sequence[str]
-    """Example command lines, without the program's name."""
-    operands: str = ""
-    """The repeatable option that further words are values of; without one, they are errors."""
-
-
-COMMANDS = {
-    "serve": Command(
-        "serve one worker's metrics (the default)",
-        ServeOptions,
-        "exporter.worker.serve:serve",
-        ["--grpc-port 8001 --multiproc-dir /tmp/prom", "--config smg-exporter.toml"],
-    ),
-    "demo": Command(
-        "run a simulated worker and its exporter",
-        DemoOptions,
-        "exporter.demo:run",
-        ["demo", "demo --ranks 8"],
-    ),
-    "dump": Command(
-        "print one exposition and exit",
-        DumpOptions,
-        "exporter.worker.dump:dump",
-        ["dump --grpc-port 8001 --multiproc-dir /tmp/prom --format openmetrics"],
-    ),
-    "verify": Command(
-        "compare our merge with prometheus_client's own, on live files",
-        VerifyOptions,
-        "exporter.worker.verify:verify",
-        ["verify --multiproc-dir /tmp/prom --rounds 3"],
-    ),
-    "check": Command(
-        "say what serve would do: settings, directory, port; exit code 1 if it could not serve",
-        ServeOptions,
-        "exporter.worker.check:check",
-        ["check --config smg-exporter.toml"],
-    ),
-    "check fleet": Command(
-        "say what fleet would do: settings, workers, port; exit code 1 if it could not serve",
-        FleetOptions,
-        "exporter.fleet.check:check",
-        ["check fleet --workers-file workers.yaml"],
-    ),
-    "fleet": Command(
-        "serve the metrics of many workers in one answer",
-        FleetOptions,
-        "exporter.fleet.serve:serve",
-        ["fleet --worker grpc://10.0.0.1:8001 --worker grpc://10.0.0.2:8001"],
-    ),
-    "node": Command(
-        "serve every worker of this host, found by itself, in one answer",
-        NodeOptions,
-        "exporter.node.serve:serve",
-        ["node", "node --match sglang --kubernetes-labels"],
-    ),
-    "healthcheck": Command(
-        "ask the exporter on this machine whether it serves; exit code 0 if it does, else 1",
-        HealthcheckOptions,
-        "exporter.service.healthcheck:healthcheck",
-        ["healthcheck --grpc-port 8001"],
-    ),
-    "top": Command(
-        "show how engines are doing, live in the terminal, from any of their /metrics",
-        TopOptions,
-        "exporter.top.command:top",
-        ["top", "top --grpc-port 8001", "top http://10.0.0.1:18001 http://10.0.0.2:18001"],
-        operands="url",
-    ),
-}
 DESCRIPTION = "Serve the metrics of an SGLang gRPC worker, merged from the files its processes write."
 OTHERS = {
     "completion SHELL": f"print a script that completes the command line in {', '.join(SHELLS[:-1])} or {SHELLS[-1]}",
@@ -222,7 +130,7 @@ def _run_command(name: str, given: Mapping[str, Any]) -> int:
 
 
 def _load(options: type[Options], given: Mapping[str, Any]) -> Options:
-    from exporter.option_sources import load  # noqa: PLC0415 - heavy; see above
+    from exporter.options.sources import load  # noqa: PLC0415 - heavy; see above
 
     return load(options, given)
 
@@ -333,7 +241,7 @@ class _Formatter(argparse.HelpFormatter):
 def _parser(
     options: Iterable[Option], usage: str = "", description: str = "", epilog: str = ""
 ) -> argparse.ArgumentParser:
-    """Return a parser of these options. Values stay texts: `settings` validates them."""
+    """Return a parser of these options. Values stay texts: `options.sources` validates them."""
     parser = _Parser(
         prog=PROGRAM,
         usage=usage,

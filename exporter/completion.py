@@ -8,7 +8,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from exporter.options import ALL, Option, flag
+from exporter.options.commands import ALL
+from exporter.options.option import Option, flag
 
 Commands = Mapping[str, tuple[str, Sequence[Option]]]
 """Meaning and options of each command, by its name: `check fleet`."""

@@ -10,8 +10,10 @@ from types import ModuleType
 import pytest
 
 from exporter import __version__, cli
-from exporter.options import ALL, Options, ServeOptions, described, flag
-from exporter.values import Directory
+from exporter.options.commands import ALL, COMMANDS
+from exporter.options.option import Options, described, flag
+from exporter.options.values import Directory
+from exporter.options.worker import ServeOptions
 
 ROOT = Path(__file__).parents[1]
 WORKER = ["--grpc-port", "8001", "--multiproc-dir", "/d"]
@@ -42,7 +44,7 @@ class Commands:
 @pytest.fixture(name="commands")
 def _commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
     commands = Commands()
-    for name, command in cli.COMMANDS.items():
+    for name, command in COMMANDS.items():
         module_name, function = command.function.split(":")
         module = ModuleType(module_name)
         setattr(module, function, lambda options, name=name: commands.run(name, options))
@@ -64,7 +66,7 @@ def error(capsys: pytest.CaptureFixture[str], argv: Sequence[str]) -> str:
 # --- Which command, with which settings ---
 
 
-@pytest.mark.parametrize("command", cli.COMMANDS)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_runs_its_function_with_its_options(
     commands: Commands, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
@@ -72,9 +74,7 @@ def test_each_command_runs_its_function_with_its_options(
     for name, value in {"GRPC_PORT": "8001", "MULTIPROC_DIR": "/d", "WORKER": "grpc://h:8001"}.items():
         monkeypatch.setenv(f"SMG_EXPORTER_{name}", value)
     assert cli.main(command.split()) == 7
-    assert [(name, type(options)) for name, options in commands.ran] == [
-        (command, cli.COMMANDS[command].options)
-    ]
+    assert [(name, type(options)) for name, options in commands.ran] == [(command, COMMANDS[command].options)]
 
 
 @pytest.mark.parametrize("place", range(len(WORKER) + 1)[::2])
@@ -191,7 +191,7 @@ def long_help(
 
 
 @pytest.mark.parametrize("columns", [60, 80, 120])
-@pytest.mark.parametrize("command", ["", *cli.COMMANDS])
+@pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_fits_the_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int, command: str
 ) -> None:
@@ -199,12 +199,12 @@ def test_help_fits_the_terminal(
     assert max(map(len, text.splitlines())) <= columns
 
 
-@pytest.mark.parametrize("command", cli.COMMANDS)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_a_commands_help_names_its_options_and_no_other(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     text = long_help(capsys, monkeypatch, 120, *command.split())
-    own = described(cli.COMMANDS[command].options)
+    own = described(COMMANDS[command].options)
     operands = " [URL]..." if command == "top" else ""
     assert text.startswith(f"usage: smg-exporter {command} [OPTION]...{operands}\n")
     for name in ALL:
@@ -212,7 +212,7 @@ def test_a_commands_help_names_its_options_and_no_other(
     words = " ".join(text.split())
     assert words.count("(default: ") == len(own)
     assert words.count("SMG_EXPORTER_<NAME>") == words.count("exit codes:") == 1
-    assert f"smg-exporter {cli.COMMANDS[command].examples[0]}" in words
+    assert f"smg-exporter {COMMANDS[command].examples[0]}" in words
 
 
 def test_the_bare_help_names_every_command_and_serves_options(
@@ -220,7 +220,7 @@ def test_the_bare_help_names_every_command_and_serves_options(
 ) -> None:
     text = long_help(capsys, monkeypatch, 120)
     words = " ".join(text.split())
-    for command, (meaning, *_) in cli.COMMANDS.items():
+    for command, (meaning, *_) in COMMANDS.items():
         assert f" {command} {meaning} " in words
     for command, meaning in cli.OTHERS.items():
         assert f"{command} {meaning}" in words
@@ -339,7 +339,7 @@ def test_what_read_the_settings_does_not_stay(argv: str, tmp_path: Path) -> None
 
 def test_a_defect_in_reading_the_settings_keeps_its_traceback() -> None:
     code = (
-        "import sys; sys.modules['exporter.option_sources'] = None;"
+        "import sys; sys.modules['exporter.options.sources'] = None;"
         "from exporter.cli import main; sys.exit(main(['verify', '--multiproc-dir=/d']))"
     )
     done = subprocess.run(
@@ -352,7 +352,7 @@ def test_a_defect_in_reading_the_settings_keeps_its_traceback() -> None:
         env={},
     )
     assert done.returncode == 1
-    assert "ModuleNotFoundError: import of exporter.option_sources halted" in done.stderr
+    assert "ModuleNotFoundError: import of exporter.options.sources halted" in done.stderr
     assert done.stderr.splitlines()[-1] == "smg-exporter: error: its process ended with 1"
 
 

@@ -6,10 +6,11 @@ from collections.abc import Callable
 import pytest
 
 from exporter import cli, completion
-from exporter.options import Option, described, flag
+from exporter.options.commands import COMMANDS
+from exporter.options.option import Option, described, flag
 from tests.support.peers import program
 
-FLEET = [flag(name) for name in described(cli.COMMANDS["fleet"].options)]
+FLEET = [flag(name) for name in described(COMMANDS["fleet"].options)]
 CASES = [
     ("com", ["completion"]),
     ("--liv", ["--liveness"]),
@@ -98,6 +99,6 @@ def test_fish_offers_files_where_a_file_is_meant() -> None:
 def test_every_option_is_in_every_script() -> None:
     for shell in cli.SHELLS:
         script = cli._completion([shell])
-        for command in cli.COMMANDS.values():
+        for command in COMMANDS.values():
             for name in described(command.options):
                 assert (f"-l {name.replace('_', '-')} " if shell == "fish" else flag(name)) in script

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter import cli
+from exporter.options.commands import COMMANDS
 
 PACKAGE = Path(__file__).parents[1] / "exporter"
 
@@ -29,10 +29,8 @@ ALLOWED: dict[str, set[str]] = {
     "threads": set(),
     # Expositions of other programs, read. It takes plain values, as web does.
     "scraping": {"errors", "model"},
-    # What is on the command line, in environment and file. Only the last two know where from.
-    "values": {"addresses", "model", "paths"},
-    "options": {"addresses", "errors", "paths", "values"},
-    "option_sources": {"errors", "options", "strict_yaml", "values"},
+    # What is on the command line, in environment and file.
+    "options": {"addresses", "errors", "model", "paths", "strict_yaml"},
     "forked": set(),
     # What the daemons share. They take plain values: no settings.
     "web": {"errors", "exposition", "logs", "paths", "printable", "strict_yaml", "threads"},
@@ -64,7 +62,6 @@ ALLOWED: dict[str, set[str]] = {
         "scraping",
         "service",
         "threads",
-        "values",
         "web",
     },
     "node": {
@@ -112,7 +109,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "demo": {"fleet", "logs", "options", "scraping", "service", "web", "worker"},
     "completion": {"options"},
-    "cli": {"completion", "errors", "forked", "logs", "options", "option_sources"},
+    "cli": {"completion", "errors", "forked", "logs", "options"},
     "__main__": {"cli"},
 }
 PURE = ("model", "multiproc", "exposition", "discovery", "engine")
@@ -186,7 +183,7 @@ def test_the_whole_package_is_looked_at() -> None:
     assert looked_at == set(PACKAGE.rglob("*.py")) - {PACKAGE / "__init__.py"}
 
 
-@pytest.mark.parametrize("command", cli.COMMANDS)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_leads_to_a_function(command: str) -> None:
-    module, _, function = cli.COMMANDS[command].function.partition(":")
+    module, _, function = COMMANDS[command].function.partition(":")
     assert callable(getattr(importlib.import_module(module), function))

@@ -15,7 +15,8 @@ from exporter.fleet.telemetry import target_metrics
 from exporter.model import Format, family_name
 from exporter.node.telemetry import Facts
 from exporter.node.telemetry import Telemetry as NodeTelemetry
-from exporter.options import ALL, described, flag
+from exporter.options.commands import ALL, COMMANDS
+from exporter.options.option import described, flag
 from exporter.paths import PAGES
 from exporter.worker.status import AlsoStatus
 from exporter.worker.telemetry import AlsoTelemetry, Telemetry, WorkerTelemetry
@@ -73,7 +74,7 @@ def test_the_table_has_every_option_with_its_default_and_no_other() -> None:
 
 def test_each_command_is_named() -> None:
     named = [cells[0].strip("`").removeprefix("smg-exporter ") for cells in rows("`smg-exporter .*`")]
-    assert sorted(named) == sorted([*cli.COMMANDS, *cli.OTHERS])
+    assert sorted(named) == sorted([*COMMANDS, *cli.OTHERS])
 
 
 def test_the_table_of_ports_is_the_rule() -> None:
@@ -120,7 +121,7 @@ def test_each_command_line_can_be_given(line: str) -> None:
     if rest[:1] == ["completion"]:
         assert cli._completion(rest[1:])
         return
-    taken = described(cli.COMMANDS[cli._command([word for word in rest if word != "help"])].options)
+    taken = described(COMMANDS[cli._command([word for word in rest if word != "help"])].options)
     assert vars(given).keys() - {"help", "version"} <= taken.keys()
 
 

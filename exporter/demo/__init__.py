@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, NoReturn
 from exporter.demo.processes import DemoError, SimulatedWorker, simulated_workers
 
 if TYPE_CHECKING:
-    from exporter.options import DemoOptions
+    from exporter.options.demo import DemoOptions
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """The signals that end the demo. SIGHUP, at which `serve` reloads, is sent when the terminal closes."""

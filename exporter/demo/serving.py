@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from exporter.fleet import serve as fleet
-from exporter.options import DemoOptions, ServeOptions
+from exporter.options.demo import DemoOptions
+from exporter.options.worker import ServeOptions
 from exporter.scraping.client import trusting
 from exporter.service import run
 from exporter.web.listen import Endpoint

@@ -9,7 +9,7 @@ from typing import Any
 from exporter.fleet.parts import Fleet
 from exporter.fleet.serve import endpoint
 from exporter.fleet.status import FleetStatus
-from exporter.options import FleetOptions
+from exporter.options.fleet import FleetOptions
 from exporter.paths import FLEET_METRICS
 from exporter.printable import printable
 from exporter.scraping.client import make_session, trusting

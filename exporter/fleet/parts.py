@@ -15,7 +15,7 @@ from exporter.fleet.status import Observer
 from exporter.fleet.targets import Target, from_option
 from exporter.fleet.telemetry import Telemetry, target_metrics
 from exporter.fleet.workers_file import INTERVAL, WorkersFile
-from exporter.options import FleetOptions
+from exporter.options.fleet import FleetOptions
 from exporter.scraping.client import scrape
 from exporter.service.engine_views import EngineViews
 

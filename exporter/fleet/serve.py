@@ -8,7 +8,7 @@ from typing import Any
 
 from exporter.fleet.app import make_app
 from exporter.fleet.parts import Fleet
-from exporter.options import FleetOptions
+from exporter.options.fleet import FleetOptions
 from exporter.paths import FLEET_METRICS
 from exporter.scraping.client import make_session, trusting
 from exporter.service.run import run

@@ -26,7 +26,7 @@ from exporter.node import kubernetes
 from exporter.node.members import ADDRESS, Choice, Member, Members, decide
 from exporter.node.status import MemberStatus, NodeStatus
 from exporter.node.telemetry import Facts, Telemetry, all_own_names
-from exporter.options import NodeOptions
+from exporter.options.node import NodeOptions
 from exporter.printable import printable
 from exporter.service.engine_views import EngineViews, Reads
 from exporter.threads import DaemonThread

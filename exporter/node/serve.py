@@ -10,7 +10,7 @@ from exporter import paths
 from exporter.node.app import make_app, make_worker_app
 from exporter.node.parts import Node
 from exporter.node.ports import DerivedPorts
-from exporter.options import NodeOptions
+from exporter.options.node import NodeOptions
 from exporter.service.run import run
 from exporter.web.listen import Endpoint
 

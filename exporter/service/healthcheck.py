@@ -4,7 +4,7 @@ from pathlib import Path
 
 from exporter.addresses import local_host
 from exporter.errors import SettingsError
-from exporter.options import HealthcheckOptions
+from exporter.options.healthcheck import HealthcheckOptions
 from exporter.paths import HEALTHY
 from exporter.printable import printable
 from exporter.service.asking import Answer, CertificateWantedError, NoAnswerError, ask

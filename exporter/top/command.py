@@ -15,7 +15,7 @@ from itertools import chain
 
 from exporter import PROGRAM
 from exporter.addresses import local_host, metrics_url
-from exporter.options import TopOptions
+from exporter.options.top import TopOptions
 from exporter.paths import HEALTHY, WORKER_METRICS
 from exporter.scraping.client import make_session, scrape, trusting
 from exporter.service.asking import NoAnswerError, ask

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 from exporter.errors import ScrapeError
-from exporter.options import ServeOptions
+from exporter.options.worker import ServeOptions
 from exporter.printable import printable
 from exporter.service.checking import check_port, urls
 from exporter.service.run import load_access

@@ -6,7 +6,7 @@ import sys
 from exporter.errors import ScrapeError
 from exporter.exposition.negotiation import Encoding, Escaping, Representation
 from exporter.model import Format
-from exporter.options import DumpOptions
+from exporter.options.worker import DumpOptions
 from exporter.printable import printable
 from exporter.worker.parts import Parts
 

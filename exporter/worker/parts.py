@@ -17,9 +17,9 @@ from exporter.multiproc.engine import Engine
 from exporter.multiproc.fileset import FileSet
 from exporter.multiproc.liveness import Liveness
 from exporter.multiproc.span import Span
-from exporter.options import DumpOptions, ServeOptions
+from exporter.options.values import Directory
+from exporter.options.worker import DumpOptions, ServeOptions
 from exporter.service.engine_views import EngineViews, Reads
-from exporter.values import Directory
 from exporter.worker.also import Also
 from exporter.worker.found import FoundWorker, SharedNamespaces
 from exporter.worker.looks import Looks

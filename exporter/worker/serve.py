@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from exporter.logs import fields
-from exporter.options import ServeOptions, WorkerServing
+from exporter.options.worker import ServeOptions, WorkerServing
 from exporter.service.run import run
 from exporter.web.listen import Endpoint
 from exporter.worker.also import Also, fetching

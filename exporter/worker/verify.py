@@ -24,7 +24,7 @@ from exporter.multiproc.fileset import FileSet, Plan, decide, unreadable
 from exporter.multiproc.listing import list_directory
 from exporter.multiproc.liveness import Liveness
 from exporter.multiproc.span import matches
-from exporter.options import VerifyOptions
+from exporter.options.worker import VerifyOptions
 from exporter.printable import printable
 
 Facts: TypeAlias = dict[str, object]

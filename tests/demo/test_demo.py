@@ -15,14 +15,14 @@ from exporter import demo
 from exporter.demo import serving
 from exporter.demo.catalogue import Role
 from exporter.demo.processes import Cast, SimulatedProcess, SimulatedWorker
-from exporter.options import DemoOptions
+from exporter.options.demo import DemoOptions
 from tests.support.waiting import eventually
 
 SCRIPT = """
     import signal, sys
     from exporter import demo
     from exporter.demo import serving
-    from exporter.options import DemoOptions
+    from exporter.options.demo import DemoOptions
 
     def serve(options, directories, stop_on, on_start):
         print("serving", flush=True)

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from exporter.demo import serving
-from exporter.options import DEMO_PORT_STEP, DemoOptions
+from exporter.options.demo import DEMO_PORT_STEP, DemoOptions
 from tests.support.daemon import free_port
 from tests.support.waiting import DEADLINE
 from tests.support.writers import writer

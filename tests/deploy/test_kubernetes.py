@@ -21,7 +21,8 @@ import pytest
 import yaml
 
 from exporter.addresses import FLEET_PORT, NODE_PORT, derived_metrics_port
-from exporter.options import ALL, ENV_PREFIX
+from exporter.options.commands import ALL
+from exporter.options.option import ENV_PREFIX
 from exporter.paths import FLEET_METRICS, FLEET_OWN_METRICS
 from tests.support.daemon import ROOT, Daemon, check_log
 from tests.support.peers import program

@@ -12,8 +12,10 @@ import yaml
 
 from exporter import cli
 from exporter.addresses import derived_metrics_port
-from exporter.option_sources import load
-from exporter.options import ALL, ENV_PREFIX, ServeOptions, described
+from exporter.options.commands import ALL, COMMANDS
+from exporter.options.option import ENV_PREFIX, described
+from exporter.options.sources import load
+from exporter.options.worker import ServeOptions
 from tests.support.daemon import ROOT
 from tests.support.peers import program
 
@@ -121,7 +123,7 @@ def test_the_command_line_can_be_given(name: str, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv(f"{ENV_PREFIX}WORKER", "grpc://localhost:8001")
     known, rest = cli._parser(ALL.values()).parse_known_args(words)
     given = {key: value for key, value in vars(known).items() if key in ALL}
-    options = cli.COMMANDS[cli._command(rest)].options
+    options = COMMANDS[cli._command(rest)].options
     assert given.keys() <= described(options).keys()
     assert getattr(load(options, given), "grpc_port", None) == (int(INSTANCE) if name == WORKER else None)
 

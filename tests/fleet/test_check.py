@@ -9,7 +9,7 @@ from aiohttp import web
 
 from exporter.fleet import check as checking
 from exporter.fleet.check import check
-from exporter.options import FleetOptions
+from exporter.options.fleet import FleetOptions
 from tests.support.checks import by_first_word
 from tests.support.daemon import daemon, free_port, run
 from tests.support.waiting import eventually

@@ -8,7 +8,7 @@ import pytest
 
 from exporter.exposition.negotiation import negotiate
 from exporter.fleet.parts import Fleet
-from exporter.options import FleetOptions
+from exporter.options.fleet import FleetOptions
 from tests.support.targets import answer, reset, serving
 
 

@@ -14,8 +14,8 @@ from exporter.discovery.finder import Finder
 from exporter.exposition.negotiation import Encoding, Escaping, Representation
 from exporter.model import Format
 from exporter.node.parts import Node
-from exporter.options import NodeOptions
-from exporter.values import Duration
+from exporter.options.node import NodeOptions
+from exporter.options.values import Duration
 from exporter.worker.scrape import Scraper
 from tests.support.expositions import Exposition
 from tests.support.files import counter

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.options import HealthcheckOptions
+from exporter.options.healthcheck import HealthcheckOptions
 from exporter.service.healthcheck import healthcheck
 
 

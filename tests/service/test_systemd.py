@@ -17,8 +17,8 @@ import pytest
 
 from exporter.exposition.negotiation import Encoding, Escaping, Representation
 from exporter.model import Format
-from exporter.option_sources import load
-from exporter.options import ServeOptions
+from exporter.options.sources import load
+from exporter.options.worker import ServeOptions
 from exporter.service.run import serve
 from exporter.service.systemd import PassedSocketError, ServiceManager, _listening, take
 from exporter.web.listen import open_sockets

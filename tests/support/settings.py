@@ -6,15 +6,11 @@ from typing import Any
 import pytest
 
 from exporter.errors import SettingsError
-from exporter.option_sources import load
-from exporter.options import (
-    DemoOptions,
-    DumpOptions,
-    HealthcheckOptions,
-    Options,
-    ServeOptions,
-    VerifyOptions,
-)
+from exporter.options.demo import DemoOptions
+from exporter.options.healthcheck import HealthcheckOptions
+from exporter.options.option import Options
+from exporter.options.sources import load
+from exporter.options.worker import DumpOptions, ServeOptions, VerifyOptions
 
 WORKER: Mapping[str, str] = {"grpc_port": "8001", "multiproc_dir": "/tmp/prom"}  # noqa: S108 - only named
 

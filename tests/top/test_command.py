@@ -18,7 +18,7 @@ import bcrypt
 import pytest
 
 from exporter.addresses import NODE_PORT
-from exporter.options import TopOptions
+from exporter.options.top import TopOptions
 from exporter.top import command
 from tests.support.certificates import Authority
 from tests.support.daemon import GRPC_PORT, ROOT, Daemon, daemon, free_port, run

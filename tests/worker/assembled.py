@@ -6,8 +6,8 @@ from pathlib import Path
 
 from exporter.exposition.negotiation import Encoding, Escaping, Representation
 from exporter.model import Format
-from exporter.option_sources import load
-from exporter.options import ServeOptions
+from exporter.options.sources import load
+from exporter.options.worker import ServeOptions
 from exporter.worker.parts import Parts
 from tests.support.expositions import Exposition
 

@@ -21,8 +21,8 @@ from aiohttp import test_utils, web
 
 from exporter.errors import ScrapeError
 from exporter.model import Labels, Snapshot
-from exporter.option_sources import load
-from exporter.options import ServeOptions
+from exporter.options.sources import load
+from exporter.options.worker import ServeOptions
 from exporter.scraping.client import Answer, TargetFailure, make_session, scrape
 from exporter.scraping.reading import BodyReader
 from exporter.scraping.snapshots import Snapshots

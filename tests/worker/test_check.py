@@ -8,8 +8,8 @@ from pathlib import Path
 import bcrypt
 import pytest
 
-from exporter.option_sources import load
-from exporter.options import ServeOptions
+from exporter.options.sources import load
+from exporter.options.worker import ServeOptions
 from exporter.worker.check import check
 from tests.support import files
 from tests.support.certificates import Authority

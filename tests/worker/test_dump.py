@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from exporter.option_sources import load
-from exporter.options import DumpOptions
+from exporter.options.sources import load
+from exporter.options.worker import DumpOptions
 from exporter.worker.dump import dump
 from tests.support import files
 from tests.support.compare import facts

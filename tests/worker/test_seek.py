@@ -15,7 +15,7 @@ from exporter.discovery.finder import Finder
 from exporter.errors import SettingsError
 from exporter.exposition.negotiation import Encoding, Escaping, Representation
 from exporter.model import Format
-from exporter.options import ServeOptions
+from exporter.options.worker import ServeOptions
 from exporter.worker import parts
 from exporter.worker.check import check
 from exporter.worker.parts import Parts

@@ -18,8 +18,8 @@ import pytest
 from blockbuster import blockbuster_ctx
 
 from exporter import __version__
-from exporter.option_sources import load
-from exporter.options import ServeOptions
+from exporter.options.sources import load
+from exporter.options.worker import ServeOptions
 from exporter.service.run import serve
 from exporter.web.listen import open_sockets
 from exporter.worker.serve import make

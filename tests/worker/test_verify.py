@@ -9,8 +9,8 @@ import pytest
 
 from exporter.multiproc.fileset import FileSet
 from exporter.multiproc.merge import RULES, Row
-from exporter.option_sources import load
-from exporter.options import VerifyOptions
+from exporter.options.sources import load
+from exporter.options.worker import VerifyOptions
 from exporter.worker import verify as verify_module
 from exporter.worker.verify import verify
 from tests.support import files

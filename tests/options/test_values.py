@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from exporter.errors import SettingsError
-from exporter.option_sources import load
-from exporter.options import NodeOptions, ServeOptions
-from exporter.values import Directory, Duration
+from exporter.options.node import NodeOptions
+from exporter.options.sources import load
+from exporter.options.values import Directory, Duration, Size
+from exporter.options.worker import ServeOptions
 from tests.support.settings import WORKER, given, problem, setenv
 
 
@@ -193,3 +194,11 @@ def test_a_pattern_is_a_regular_expression() -> None:
     assert load(NodeOptions, {"match": "sglang|vllm"}).match == "sglang|vllm"
     with pytest.raises(SettingsError, match="is not a regular expression"):
         load(NodeOptions, {"ignore": "("})
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(256 << 20, "256MiB"), (1 << 30, "1GiB"), (1023, "1023B"), (1536, "1536B"), (1 << 50, "1024TiB")],
+)
+def test_a_size_is_shown_as_it_is_written(size: int, text: str) -> None:
+    assert str(Size(size)) == text

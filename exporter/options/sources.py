@@ -17,17 +17,10 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from exporter.errors import SettingsError
-from exporter.options import (
-    ALL,
-    ENV_PREFIX,
-    FALLBACK_DIRECTORY,
-    Options,
-    described,
-    flag,
-    no_such_option,
-    variable,
-)
-from exporter.values import Directory
+from exporter.options.commands import ALL, no_such_option
+from exporter.options.option import ENV_PREFIX, Options, described, flag, variable
+from exporter.options.values import Directory
+from exporter.options.worker import FALLBACK_DIRECTORY
 
 OptionsT = TypeVar("OptionsT", bound=Options)
 

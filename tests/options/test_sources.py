@@ -6,19 +6,15 @@ from pathlib import Path
 import pytest
 
 from exporter.errors import SettingsError
-from exporter.option_sources import load
-from exporter.options import (
-    ALL,
-    DemoOptions,
-    DumpOptions,
-    FleetOptions,
-    HealthcheckOptions,
-    NodeOptions,
-    Option,
-    ServeOptions,
-    VerifyOptions,
-)
-from exporter.values import Directory
+from exporter.options.commands import ALL
+from exporter.options.demo import DemoOptions
+from exporter.options.fleet import FleetOptions
+from exporter.options.healthcheck import HealthcheckOptions
+from exporter.options.node import NodeOptions
+from exporter.options.option import Option
+from exporter.options.sources import load
+from exporter.options.values import Directory
+from exporter.options.worker import DumpOptions, ServeOptions, VerifyOptions
 from tests.support.settings import WORKER, problem, setenv
 
 CONFIG = Path(__file__).parents[1] / "config"

@@ -1,4 +1,4 @@
-"""The types of options' values, and the parsers that make and validate values."""
+"""Types of options' values that several options have, and the parsers that make and validate values."""
 
 import re
 from collections.abc import Callable
@@ -66,7 +66,9 @@ class Directory(NamedTuple):
 DirectoryTuple: TypeAlias = tuple[Directory, ...]
 
 
-def _whole(low: int, high: int, what: str = "a number") -> Parser:
+def whole(low: int, high: int, what: str = "a number") -> Parser:
+    """Return a parser of whole numbers from `low` to `high`; `what` names them in errors."""
+
     def parse(value: object) -> int:
         if re.fullmatch("[0-9]{1,9}", str(value)) and low <= (number := int(str(value))) <= high:
             return number
@@ -149,7 +151,9 @@ def _directory(text: str) -> Directory:
     return Directory(str(Path(",".join([path, *rest]))), tuple(_labels(pairs).items()))
 
 
-def _decimal(low: float, high: float, what: str = "a number of seconds") -> Parser:
+def decimal(low: float, high: float, what: str = "a number of seconds") -> Parser:
+    """Return a parser of numbers from `low` to `high`, with up to three decimals."""
+
     def parse(value: object) -> float:
         if (
             re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,3})?", str(value))
@@ -169,7 +173,9 @@ def _pattern(value: object) -> str:
     return str(value)
 
 
-def _duration(low: float, high: float) -> Parser:
+def duration(low: float, high: float) -> Parser:
+    """Return a parser of durations from `low` to `high` seconds, such as `90s` or `5m`."""
+
     def parse(value: object) -> Duration:
         match = re.fullmatch(r"([0-9]{1,9})(s|m|h|)", str(value))
         if match and low <= (number := int(match[1]) * _DURATION_UNITS[match[2]]) <= high:
@@ -210,7 +216,7 @@ def _liveness(value: object) -> str:
 Text = Annotated[str, Parser(_text)]
 File = Annotated[Path, Parser(lambda value: Path(_text(value)))]
 Directories = Annotated[DirectoryTuple, Parser(_directories)]
-Port = Annotated[int, _whole(1, addresses.MAX_PORT, "a port")]
+Port = Annotated[int, whole(1, addresses.MAX_PORT, "a port")]
 Host = Annotated[str, Parser(lambda value: addresses.bare_host(_text(value)))]
 Hosts = Annotated[tuple[str, ...], Parser(lambda value: tuple(map(addresses.bare_host, _items(value))))]
 User = Annotated[str, Parser(_user)]
@@ -220,22 +226,6 @@ Urls = Annotated[tuple[str, ...], Parser(_urls)]
 Workers = Annotated[tuple[str, ...], Parser(_workers)]
 Labels = Annotated[dict[str, str], Parser(_labels)]
 Switch = Annotated[bool, Parser(_switch)]
-Requests = Annotated[int, _whole(1, 10_000)]
 Bytes = Annotated[Size, Parser(_size)]
-Ranks = Annotated[int, _whole(1, 64)]
-Simulated = Annotated[int, _whole(1, 16)]
-Speed = Annotated[float, _decimal(0.1, 10, "a number")]
-TargetTimeout = Annotated[float, _decimal(0.1, 60)]
-Refresh = Annotated[float, _decimal(1, 3600)]
-Window = Annotated[float, _decimal(1, 600)]
 Pattern = Annotated[str, Parser(_pattern)]
-ForgetAfter = Annotated[Duration, _duration(1, 86400)]
-MostSeries = Annotated[int, _whole(1, 100_000_000)]
-MostWorkers = Annotated[int, _whole(1, 10_000)]
-Rounds = Annotated[int, _whole(1, 1_000_000)]
 Liveness = Annotated[Literal["auto", "on", "off"], Parser(_liveness)]
-WhenDown = Literal["drop-gauges", "keep-gauges"]
-Collector = Literal["incremental", "stock"]
-LogLevel = Literal["debug", "info", "warning", "error"]
-LogFormat = Literal["logfmt", "json"]
-Format = Literal["text", "openmetrics"]

@@ -1,0 +1,56 @@
+"""Options of `node`."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated
+
+from exporter import addresses
+from exporter.options.option import Problem, flag, option
+from exporter.options.shared import FileSize, Serving, StaticLabels
+from exporter.options.values import Duration, Pattern, Switch, Text, duration, whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeOptions(Serving, FileSize, StaticLabels):
+    """Options of `node`."""
+
+    node_name: Text | None = option(
+        "worker",
+        "host in the worker_addr label of workers that listen on no address of their own",
+        "NAME",
+        shown="the host's name",
+    )
+    match: Pattern | None = option(
+        "workers", "serve only workers whose command line matches", "REGEX", shown="all"
+    )
+    ignore: Pattern | None = option(
+        "workers", "do not serve workers whose command line matches", "REGEX", shown="none"
+    )
+    derived_ports: Switch = option("listening", "listen on each worker's derived port as well", default=False)
+    kubernetes_labels: Switch = option(
+        "workers", "add the labels pod, namespace and container_id of workers in containers", default=False
+    )
+    forget_after: Annotated[Duration, duration(1, 86400)] = option(
+        "workers", "how long an ended worker's counters stay", "DURATION", default=Duration(300)
+    )
+    max_workers: Annotated[int, whole(1, 10_000)] = option(
+        "limits", "most workers that are served", "N", default=256
+    )
+    max_series: Annotated[int, whole(1, 100_000_000)] = option(
+        "limits", "most series of one worker; further ones are left out", "N", default=200_000
+    )
+
+    @property
+    def metrics_port(self) -> int:
+        """The port to listen on."""
+        return self.listen_port or addresses.NODE_PORT
+
+    @property
+    def port_rule(self) -> str:
+        """How `metrics_port` was chosen, as a phrase."""
+        return f"chosen by {flag('listen_port')}" if self.listen_port else "the default of node"
+
+    def _problems(self) -> Iterator[Problem]:
+        yield from super()._problems()
+        if self.derived_ports and self.web_config:
+            yield "derived_ports", f"not with {flag('web_config')}, which protects one port only"
