@@ -24,7 +24,6 @@ from exporter.options.shared import Serving
 SHELLS = ("bash", "zsh", "fish")
 _MAX_OPEN_FILES = 65536
 
-
 DESCRIPTION = "Serve the metrics of an SGLang gRPC worker, merged from the files its processes write."
 OTHERS = {
     "completion SHELL": f"print a script that completes the command line in {', '.join(SHELLS[:-1])} or {SHELLS[-1]}",

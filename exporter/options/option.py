@@ -1,7 +1,7 @@
 """What an option is: its description, its spellings, and the base of every command's options.
 
 A command's options are a frozen dataclass that inherits from groups of options shared with other commands. `sources`
-fills them in. Only `sources` imports pydantic: daemons keep these classes loaded, and pydantic takes much memory.
+fills them in, and only it imports pydantic: daemons keep these classes loaded, and pydantic takes much memory.
 """
 
 from collections.abc import Callable, Iterator

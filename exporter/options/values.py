@@ -1,4 +1,4 @@
-"""Types of options' values that several options have, and the parsers that make and validate values."""
+"""The types of options' values, and the parsers that make and validate them."""
 
 import re
 from collections.abc import Callable

@@ -188,9 +188,8 @@ class ServeOptions(WorkerServing, LabelledDirectories):
 
     @property
     def _finds_directory(self) -> bool:
-        return (
-            self.grpc_port is not None or self.listen_port is None
-        )  # of both missing, the port is what is needed
+        # With neither port given, it is the port that is reported as missing.
+        return self.grpc_port is not None or self.listen_port is None
 
     def _not_beside(self, url: str) -> str:
         """Return why an exposition cannot be served beside the worker's; an empty text if it can."""

@@ -17,7 +17,7 @@ from exporter.options.values import Directory
 from exporter.options.worker import DumpOptions, ServeOptions, VerifyOptions
 from tests.support.settings import WORKER, problem, setenv
 
-CONFIG = Path(__file__).parents[1] / "config"
+CONFIG = Path(__file__).parents[2] / "config"
 
 
 @pytest.fixture(autouse=True)
