@@ -11,7 +11,9 @@ def main() -> int:
     """Run the command line; return the exit code."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _end_at_once)
-    from exporter.cli import main as run  # noqa: PLC0415 - after the handler, so that Ctrl-C during imports prints one line
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, _keep_running)
+    from exporter.cli import main as run  # noqa: PLC0415 - after the handlers, which are for the time of imports
 
     return run()
 
@@ -20,6 +22,13 @@ def _end_at_once(_signal: int, _frame: FrameType | None) -> NoReturn:
     """Exit at once: a KeyboardInterrupt in the middle of an import could surface as any other exception."""
     os.write(2, b"smg-exporter: interrupted\n")
     os._exit(130)
+
+
+def _keep_running(_signal: int, _frame: FrameType | None) -> None:
+    """Do nothing: a daemon that is just starting reads everything anyway.
+
+    It is not SIG_IGN, so that the command line can tell it from what `nohup` set, which stays.
+    """
 
 
 if __name__ == "__main__":

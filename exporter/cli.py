@@ -115,6 +115,8 @@ def _run_command(name: str, given: Mapping[str, Any]) -> int:
     command = COMMANDS[name]
     if foreign := [_not_of(name, option) for option in given if option not in described(command.options)]:
         raise SettingsError("\n".join(foreign))
+    if not command.is_daemon and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # replaces __main__'s, which keeps daemons running
     # In a child process: pydantic and the other parsers would stay, a tenth of a daemon's memory.
     options = in_child(partial(_load, command.options, given), SettingsError)
     if isinstance(options, Serving):

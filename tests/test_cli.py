@@ -1,6 +1,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from exporter.options.commands import ALL, COMMANDS
 from exporter.options.option import Options, described, flag
 from exporter.options.values import Directory
 from exporter.options.worker import ServeOptions
+from tests.support.daemon import free_port
 
 ROOT = Path(__file__).parents[1]
 WORKER = ["--grpc-port", "8001", "--multiproc-dir", "/d"]
@@ -375,6 +377,34 @@ def test_ctrl_c_during_imports_is_one_line(module: str, tmp_path: Path) -> None:
     assert process.returncode == 130
     said = [line for line in errors.splitlines() if not line.startswith("import time:")]
     assert said == ["smg-exporter: interrupted"]
+
+
+@pytest.mark.parametrize("command", ["serve", "fleet --worker=http://127.0.0.1:1", "node --match=nobody"])
+@pytest.mark.parametrize("module", ["argparse", "pydantic_core", "aiohttp.typedefs"])
+def test_sighup_during_imports_does_not_end_a_daemon(module: str, command: str, tmp_path: Path) -> None:
+    where = ["--listen-host=127.0.0.1", f"--listen-port={free_port()}"]
+    directory = [f"--multiproc-dir={tmp_path}"] if command == "serve" else []
+    with waits_for(module, *command.split(), *where, *directory) as process:
+        os.killpg(process.pid, signal.SIGHUP)
+        assert process.stderr
+        assert any("msg=listening" in line for line in process.stderr)
+        process.terminate()
+        process.communicate(timeout=30)
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize(("wrapper", "code"), [((), -signal.SIGHUP), (("nohup",), 1)])
+def test_sighup_ends_other_commands_but_under_nohup(wrapper: Sequence[str], code: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(30)
+        port = server.getsockname()[1]
+        program = [*wrapper, sys.executable, "-m", "exporter", "healthcheck", f"--listen-port={port}"]
+        with subprocess.Popen(program, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            asked, _ = server.accept()  # it waits for an answer
+            process.send_signal(signal.SIGHUP)
+            asked.close()
+            process.communicate(timeout=30)
+    assert process.returncode == code
 
 
 def test_a_full_disk_is_one_line() -> None:

@@ -29,6 +29,8 @@ class Command(NamedTuple):
     """Example command lines, without the program's name."""
     operands: str = ""
     """The repeatable option that further words are values of; without one, they are errors."""
+    is_daemon: bool = False
+    """Whether it reloads on SIGHUP, by which other commands end."""
 
 
 COMMANDS = {
@@ -37,6 +39,7 @@ COMMANDS = {
         ServeOptions,
         "exporter.worker.serve:serve",
         ["--grpc-port 8001 --multiproc-dir /tmp/prom", "--config smg-exporter.toml"],
+        is_daemon=True,
     ),
     "demo": Command(
         "run a simulated worker and its exporter",
@@ -73,12 +76,14 @@ COMMANDS = {
         FleetOptions,
         "exporter.fleet.serve:serve",
         ["fleet --worker grpc://10.0.0.1:8001 --worker grpc://10.0.0.2:8001"],
+        is_daemon=True,
     ),
     "node": Command(
         "serve every worker of this host, found by itself, in one answer",
         NodeOptions,
         "exporter.node.serve:serve",
         ["node", "node --match sglang --kubernetes-labels"],
+        is_daemon=True,
     ),
     "healthcheck": Command(
         "ask the exporter on this machine whether it serves; exit code 0 if it does, else 1",
