@@ -167,7 +167,7 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
         try:
             return tomllib.loads(f"{text}\n")  # a mistake at the very end gets no line from tomllib
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"valid TOML: {error}") from None
+            raise ValueError(f"valid TOML: {_toml_key(text, str(error))}{error}") from None
     from exporter import strict_yaml  # noqa: PLC0415 - as above
 
     try:
@@ -179,3 +179,17 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ValueError("a mapping of options")  # noqa: TRY004 - the caller catches one type of error
     return {str(name): value for name, value in values.items()}
+
+
+def _toml_key(text: str, error: str) -> str:
+    """Return `KEY: ` for the key on the line that an error of tomllib names; empty if none is certain.
+
+    Of the line only the key is quoted: the rest may be a secret.
+    """
+    if not (line := re.search(r"\(at line ([0-9]+),", error)):
+        return ""
+    *before, at = text.split("\n")[: int(line[1])]
+    above = "\n".join(before)
+    is_in_string = above.count('"""') % 2 or above.count("'''") % 2
+    key = re.match(r"[ \t]*([A-Za-z0-9_-]+)[ \t]*=", at)
+    return f"{key[1]}: " if key and not is_in_string else ""

@@ -162,9 +162,15 @@ def test_a_problem_in_a_file_has_its_line(tmp_path: Path, name: str, content: st
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("ranks = 1\nranks = 2", "Cannot overwrite a value (at line 2, column 10)"),
+        ("ranks = 1\nranks = 2", "ranks: Cannot overwrite a value (at line 2, column 10)"),
         ("[label]\na = '1'\n[label]", "Cannot declare ('label',) twice (at line 3, column 7)"),
         ("grpc_port 1", "Expected '=' after a key in a key/value pair (at line 1, column 11)"),
+        (
+            "\n  grpc_port = 80 01",
+            "grpc_port: Expected newline or end of document after a statement (at line 2, column 18)",
+        ),
+        ('worker_addr = "s3cret', "worker_addr: Illegal character '\\n' (at line 1, column 22)"),
+        ('worker_addr = """\ns3cret = \\q\n"""', "Unescaped '\\' in a string (at line 2, column 12)"),
     ],
 )
 def test_a_toml_file_that_is_none(tmp_path: Path, content: str, said: str) -> None:
