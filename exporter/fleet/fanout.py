@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -55,6 +55,8 @@ class Outcome:
     """Why there is no reading, in a word: one of the client's `REASONS`."""
     problem: str = ""
     """Why there is no reading, in a line."""
+    began: float = 0.0
+    """When the scrape began, in seconds of the monotonic clock."""
 
     @property
     def samples(self) -> int:
@@ -81,6 +83,8 @@ class _Round:
         self.deadline = 0.0
         """When the time of the last of the requests is up, by the loop's clock."""
         self.begun = False
+        self.is_scrape = False
+        """Whether any of the requests is a scrape: one that gets an answer, and is counted."""
         self.targets: tuple[Target, ...] = ()
         self.outcomes: dict[str, Outcome] = {}
         self.done = asyncio.Event()
@@ -137,9 +141,9 @@ class Fanout:
         seconds that each of the `PHASES` took, when it has ended. `after` is called after each fan-out.
         """
         self.outcomes: Outcomes = {}
-        """The outcomes of the last fan-out that ended."""
+        """The outcome of the last scrape of each target that has ended, as part of a fan-out or of `ask`."""
         self.failures: Counter[str] = Counter()
-        """Number of failed scrapes of targets since the start, by reason."""
+        """Number of failed scrapes of targets since the start, by reason, whatever they were for."""
         self.left_out: Counter[str] = Counter()
         """How often something was left out of answers since the start, by reason."""
         self.durations: dict[str, float] = {}
@@ -167,6 +171,7 @@ class Fanout:
         deadline = asyncio.get_running_loop().time() + timeout - min(_MERGE_RESERVE, _MERGE_SHARE * timeout)
         fan_out = self._rounds.join()
         fan_out.deadline = max(fan_out.deadline, deadline)
+        fan_out.is_scrape = True
         try:
             async with asyncio.timeout_at(deadline):
                 await fan_out.done.wait()
@@ -180,15 +185,40 @@ class Fanout:
         return await asyncio.shield(fan_out.bodies[wanted])
 
     async def read(self) -> None:
-        """Scrape all targets, for no answer."""
+        """Scrape all targets, for no answer; that does not count as a scrape of the fleet."""
         fan_out = self._rounds.join()
         fan_out.deadline = max(fan_out.deadline, asyncio.get_running_loop().time() + self._target_timeout)
         await fan_out.done.wait()
 
-    def is_down(self, target: Target) -> bool:
-        """Return whether the last scrape of a target found no living worker; False if there was none."""
+    async def ask(self, targets: Sequence[Target]) -> Collection[Target]:
+        """Scrape some targets beside any fan-out, for no answer; return those that are up.
+
+        Only the outcomes of the others are kept: readings of many targets would take much memory.
+        """
+        deadline = asyncio.get_running_loop().time() + self._target_timeout
+        up = []
+        outcomes = {}
+
+        async def ask(target: Target) -> None:
+            outcome = await self._scrape(deadline, target)
+            if outcome.state == "up":
+                up.append(target)
+            else:
+                outcomes[target.metrics_url] = outcome
+
+        async with asyncio.TaskGroup() as group:
+            for target in targets:
+                group.create_task(ask(target))
+        self._note(targets, outcomes)
+        return up
+
+    def was_up(self, target: Target, since: float) -> bool | None:
+        """Return whether the last scrape of a target found a living worker; None if it began before `since`.
+
+        `since` is in seconds of the monotonic clock.
+        """
         outcome = self.outcomes.get(target.metrics_url)
-        return outcome is not None and outcome.state != "up"
+        return None if outcome is None or outcome.began < since else outcome.state == "up"
 
     def delay(self) -> str:
         """Return why scrapes are delayed: an empty text, for a fleet knows no delay such as a long first read."""
@@ -209,49 +239,53 @@ class Fanout:
         fan_out.targets = tuple(self._targets())
         async with asyncio.TaskGroup() as group:
             for target in fan_out.targets:
-                group.create_task(self._scrape(fan_out, target))
+                group.create_task(self._scrape_for(fan_out, target))
         self._readings = {
             url: outcome.reading
             for outcomes in (self.outcomes, fan_out.outcomes)
             for url, outcome in outcomes.items()
             if url in fan_out.outcomes and outcome.reading is not None
         }
-        self._log_changes(fan_out)
-        self.outcomes = fan_out.outcomes
-        for outcome in fan_out.outcomes.values():
-            self._count(outcome)
-        fetch = {"fetch": time.perf_counter() - start}
-        self.durations = {**dict.fromkeys(PHASES, 0.0), **fetch}
-        self._observe(fetch)
+        self._note(fan_out.targets, fan_out.outcomes)
+        if fan_out.is_scrape:
+            self._count(fan_out.outcomes, time.perf_counter() - start)
         self.last_scrape = time.time()
         fan_out.done.set()
         self._after()
 
-    def _log_changes(self, fan_out: _Round) -> None:
-        """Log each target that is down and was not, and each that was and no longer is."""
-        for target in fan_out.targets:
-            before, now = self.outcomes.get(target.metrics_url), fan_out.outcomes[target.metrics_url]
-            told = {"worker": target.worker_addr, "url": target.metrics_url}
-            was_down = before is not None and before.reading is None
-            if now.reading is None and not was_down:
-                _logger.warning("target is down", extra=fields(**told, problem=now.problem))
-            elif now.reading is not None and was_down:
-                _logger.info("target is up again", extra=fields(**told))
+    def _note(self, targets: Iterable[Target], outcomes: Outcomes) -> None:
+        """Note outcomes of scrapes, but of each target the scrape that began last; forget targets that are gone."""
+        known = dict(self.outcomes)
+        for target in targets:
+            url = target.metrics_url
+            before, now = known.get(url), outcomes.get(url)
+            if now and not (before and before.began > now.began):
+                known[url] = now
+                _log_change(target, before, now)
+        present = {target.metrics_url for target in self._targets()}
+        self.outcomes = {url: outcome for url, outcome in known.items() if url in present}
+        self.failures.update(outcome.reason for outcome in outcomes.values() if outcome.reading is None)
 
-    def _count(self, outcome: Outcome) -> None:
-        if outcome.reading is None:
-            self.failures[outcome.reason] += 1
-        else:
-            self.left_out.update(outcome.reading.layout.faults)
+    def _count(self, outcomes: Outcomes, seconds: float) -> None:
+        """Count a fan-out for a scrape: what it leaves out, and how many seconds it took."""
+        for outcome in outcomes.values():
+            if outcome.reading is not None:
+                self.left_out.update(outcome.reading.layout.faults)
+        self.durations = {**dict.fromkeys(PHASES, 0.0), "fetch": seconds}
+        self._observe({"fetch": seconds})
 
-    async def _scrape(self, fan_out: _Round, target: Target) -> None:
+    async def _scrape_for(self, fan_out: _Round, target: Target) -> None:
         """Scrape one target, and put its outcome into the fan-out."""
-        start = time.perf_counter()
+        fan_out.outcomes[target.metrics_url] = await self._scrape(fan_out.deadline, target)
+
+    async def _scrape(self, deadline: float, target: Target) -> Outcome:
+        """Return the outcome of one target's scrape."""
+        began, start = time.monotonic(), time.perf_counter()
         reading = None
         reason = problem = ""
         slot = _Slot(self._slots)
         try:
-            async with asyncio.timeout_at(fan_out.deadline):
+            async with asyncio.timeout_at(deadline):
                 if not self._was_silent(target):
                     await slot.take()
                 answer = await self._answer(target, slot)
@@ -271,7 +305,7 @@ class Fanout:
             reason, problem = "internal", f"internal error: {type(error).__name__}"
         finally:
             slot.free()  # not before the body is read, so that no more bodies than slots are in memory
-        fan_out.outcomes[target.metrics_url] = Outcome(time.perf_counter() - start, reading, reason, problem)
+        return Outcome(time.perf_counter() - start, reading, reason, problem, began)
 
     def _was_silent(self, target: Target) -> bool:
         """Whether the target timed out in the last fan-out: then it gets a slot only once it answers."""
@@ -322,6 +356,16 @@ class Fanout:
         self.durations = {**self.durations, **spent}
         self._observe(spent)
         return chunks, faults
+
+
+def _log_change(target: Target, before: Outcome | None, now: Outcome) -> None:
+    """Log a target that is down and was not, or that was and no longer is."""
+    told = {"worker": target.worker_addr, "url": target.metrics_url}
+    was_down = before is not None and before.reading is None
+    if now.reading is None and not was_down:
+        _logger.warning("target is down", extra=fields(**told, problem=now.problem))
+    elif now.reading is not None and was_down:
+        _logger.info("target is up again", extra=fields(**told))
 
 
 def _retrieve_error(done: "asyncio.Future[Any]") -> None:

@@ -1,13 +1,13 @@
 """Builds the parts of a fleet's exporter from its options, and connects them."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from functools import partial
 from typing import Any
 
 import aiohttp
 
-from exporter.fleet.fanout import Fanout
+from exporter.fleet.fanout import CONCURRENCY, Fanout
 from exporter.fleet.last_reads import LastReads
 from exporter.fleet.smg import SmgWorkers
 from exporter.fleet.sources import Discovery, Source, every
@@ -19,13 +19,16 @@ from exporter.options.fleet import FleetOptions
 from exporter.scraping.client import scrape
 from exporter.service.engine_views import EngineViews
 
+_SETTLE_INTERVAL = 1.0
+"""Seconds after which targets that have vanished are scraped."""
+
 
 class Fleet:
     """The parts: `discovery` finds targets, `fanout` scrapes them, `telemetry` counts, `observer` has the status."""
 
     def __init__(self, options: FleetOptions, session: aiohttp.ClientSession, *, quiet: bool = False) -> None:
         """Build and connect the parts. `quiet`: do not log what the sources find."""
-        source = partial(Source, quiet=quiet, is_down=self._is_down)
+        source = partial(Source, quiet=quiet, was_up=self._was_up)
         file = source("file", WorkersFile(options.workers_file)) if options.workers_file else None
         smg = (
             source("smg", SmgWorkers(session, options.smg_url, options.smg_api_key_file))
@@ -55,8 +58,8 @@ class Fleet:
         self.telemetry = Telemetry(self.discovery, self.fanout)
         self.observer = Observer(self.discovery, self.fanout)
 
-    def _is_down(self, target: Target) -> bool:
-        return self.fanout.is_down(target)  # which is made after the sources
+    def _was_up(self, target: Target, since: float) -> bool | None:
+        return self.fanout.was_up(target, since)  # which is made after the sources
 
     async def look(self) -> None:
         """Read all sources of targets."""
@@ -67,4 +70,15 @@ class Fleet:
     @property
     def tasks(self) -> Mapping[str, Coroutine[Any, Any, None]]:
         """The tasks that keep the targets up to date, by name."""
-        return {name: source.run(every(seconds)) for name, (source, seconds) in self._refreshes.items()}
+        tasks = {name: source.run(every(seconds)) for name, (source, seconds) in self._refreshes.items()}
+        return {**tasks, "the scrapes of vanished targets": self.settle(every(_SETTLE_INTERVAL))}
+
+    async def settle(self, wakeups: AsyncIterator[None]) -> None:
+        """At each wake-up, scrape the targets that have vanished since, to learn whether they are up; until cancelled.
+
+        One that is down is kept for a while, and may be asked for by nobody else: Prometheus may use `/sd` only.
+        """
+        async for _ in wakeups:
+            undecided = self.discovery.undecided
+            for start in range(0, len(undecided), CONCURRENCY):
+                self.discovery.let_go(await self.fanout.ask(undecided[start : start + CONCURRENCY]))

@@ -3,11 +3,11 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
 from exporter.fleet.targets import Target, TargetError, distinct
-from exporter.fleet.vanished import Vanished, keep
+from exporter.fleet.vanished import Vanished, WasUp, keep
 from exporter.logs import fields
 
 MAX_SIZE = 16 << 20
@@ -40,12 +40,12 @@ class Source:
         reader: TargetReader,
         *,
         quiet: bool = False,
-        is_down: Callable[[Target], bool] = lambda _: False,
+        was_up: WasUp = lambda _target, _since: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Name the source in metrics and logs: `file`, `smg`. Unless `quiet`, refreshes that bring news are logged.
 
-        `is_down` tells whether the last scrape of a target found no living worker.
+        `was_up` tells what scrapes found of a target since a time of the `clock`.
         """
         self.name = name
         self.targets: tuple[Target, ...] = ()
@@ -58,10 +58,10 @@ class Source:
         self.last_success: float | None = None
         """When the last successful refresh was, in Unix seconds."""
         self.vanished: Sequence[Vanished] = ()
-        """Targets that were down when the source ceased to list them, and still are."""
+        """Targets that the source ceased to list, and that are not known to be up."""
         self._reader = reader
         self._quiet = quiet
-        self._is_down = is_down
+        self._was_up = was_up
         self._clock = clock
 
     async def refresh(self) -> None:
@@ -96,11 +96,16 @@ class Source:
         for reason in self.reasons:
             _logger.warning("target skipped", extra=fields(source=self.name, problem=reason))
 
+    def let_go(self, targets: Collection[Target]) -> None:
+        """Keep these targets no longer, if they have vanished: they are up. Note which of the others are down."""
+        self.vanished = [one for one in self.vanished if one.target not in targets]
+        self._keep_vanished(self.targets)
+
     def _keep_vanished(self, listed: Sequence[Target]) -> None:
-        """Decide which targets are kept though they are not `listed` now; log those that vanished just now."""
-        known = {one.target for one in self.vanished}
-        self.vanished = keep(self.vanished, self.targets, listed, self._is_down, self._clock())
-        new = [one.target.worker_addr for one in self.vanished if one.target not in known]
+        """Decide which targets are kept though they are not `listed` now; log those just found to be down."""
+        known = {one.target for one in self.vanished if one.is_down}
+        self.vanished = keep(self.vanished, self.targets, listed, self._was_up, self._clock())
+        new = [one.target.worker_addr for one in self.vanished if one.is_down and one.target not in known]
         if new and not self._quiet:
             _logger.warning(
                 "workers vanished from their source while down; kept as targets for ten minutes",
@@ -114,7 +119,7 @@ class Source:
 
 
 class Discovery:
-    """The targets of all sources: the `fixed` ones of options, then each source's, then those that vanished while down.
+    """The targets of all sources: the `fixed` ones of options, then each source's, then vanished ones that are kept.
 
     Of a worker, the first target counts.
     """
@@ -138,6 +143,18 @@ class Discovery:
     def listed(self) -> frozenset[str]:
         """Addresses of the workers that options and sources list now: all targets but the vanished ones."""
         return frozenset(target.worker_addr for targets in self._listed() for target in targets)
+
+    @property
+    def undecided(self) -> Sequence[Target]:
+        """Vanished targets that no scrape has found up or down since: whether to keep them is to be found out."""
+        undecided = [one.target for source in self.sources for one in source.vanished if not one.is_down]
+        listed = self.listed if undecided else ()
+        return [target for target in undecided if target.worker_addr not in listed]
+
+    def let_go(self, targets: Collection[Target]) -> None:
+        """Keep these vanished targets no longer: they are up."""
+        for source in self.sources:
+            source.let_go(targets)
 
     def _listed(self) -> tuple[tuple[Target, ...], ...]:
         return self._fixed, *(source.targets for source in self.sources)

@@ -1,7 +1,7 @@
-"""Targets that their source no longer lists though they were down: kept for a while. Pure decisions.
+"""Targets that their source no longer lists: kept until it is known that their worker lives. Pure decisions.
 
 A gateway that restarts forgets a worker that is down, and with the worker would go `smg_exporter_target_up` and every
-alert on it. A target whose worker still lives was removed on purpose, and goes at once.
+alert on it. A target whose worker still lives was removed on purpose, and goes as soon as a scrape has found that.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -16,17 +16,24 @@ MOST = 1000
 
 
 class Vanished(NamedTuple):
-    """A vanished target, and until when it is kept, by the clock of the caller."""
+    """A vanished target."""
 
     target: Target
-    until: float
+    since: float
+    """When its source was first seen not to list it, by the clock of the caller."""
+    is_down: bool = False
+    """Whether a scrape since then found no living worker; False as well until a scrape has ended."""
+
+
+WasUp = Callable[[Target, float], bool | None]
+"""Tells whether a target's last scrape found a living worker; None if it began before that time, or there is none."""
 
 
 def keep(
     vanished: Iterable[Vanished],
     before: Iterable[Target],
     listed: Iterable[Target],
-    is_down: Callable[[Target], bool],
+    was_up: WasUp,
     now: float,
 ) -> Sequence[Vanished]:
     """Return which targets are kept though their source lists only `listed`.
@@ -35,10 +42,9 @@ def keep(
     again, under whatever metrics URL, is not vanished.
     """
     present = {target.worker_addr for target in listed}
-    candidates = (*vanished, *(Vanished(target, now + KEPT) for target in before))
-    kept = {
-        one.target.worker_addr: one
-        for one in candidates
-        if one.target.worker_addr not in present and now < one.until and is_down(one.target)
-    }
+    kept = {}
+    for one in (*vanished, *(Vanished(target, now) for target in before)):
+        is_up = was_up(one.target, one.since)
+        if one.target.worker_addr not in present and now < one.since + KEPT and not is_up:
+            kept[one.target.worker_addr] = one._replace(is_down=one.is_down or is_up is False)
     return tuple(kept.values())[-MOST:]

@@ -222,14 +222,70 @@ def test_a_target_whose_worker_has_no_living_process_is_not_up(body: bytes, stat
     assert Outcome(0.1, BodyReader().read(body, b"w")).state == state
 
 
-async def test_a_worker_is_down_once_a_scrape_has_found_it_so() -> None:
+async def test_a_worker_is_up_or_down_once_a_scrape_has_found_it_so() -> None:
     dead = answer(b"smg_exporter_worker_up 0\n")
     async with servers([answer(), targets.reset, dead]) as running:
-        workers = [it.worker for it in running]
-        async with fan_out(workers) as fanout:
-            assert [fanout.is_down(from_option(worker)) for worker in workers] == [False] * 3
+        workers = [from_option(it.worker) for it in running]
+        async with fan_out([it.worker for it in running]) as fanout:
+            start = time.monotonic()
+            assert [fanout.was_up(worker, start) for worker in workers] == [None] * 3
             await ask(fanout)
-            assert [fanout.is_down(from_option(worker)) for worker in workers] == [False, True, True]
+            assert [fanout.was_up(worker, start) for worker in workers] == [True, False, False]
+            assert [fanout.was_up(worker, time.monotonic()) for worker in workers] == [None] * 3
+
+
+async def test_some_targets_are_asked_for_no_answer_and_what_is_not_up_is_noted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    dead = answer(b"smg_exporter_worker_up 0\n")
+    async with fleet_of([answer(), targets.reset, dead, answer()]) as (running, fanout):
+        workers = [from_option(it.worker) for it in running]
+        start = time.monotonic()
+        assert await fanout.ask(workers[:3]) == workers[:1]
+        assert [fanout.was_up(worker, start) for worker in workers] == [None, False, False, None]
+        assert not running[3].requests
+        assert fanout.failures == {"connection": 1}
+        assert fanout.last_scrape is None
+    assert [record.getMessage() for record in caplog.records] == ["target is down"]
+
+
+async def test_of_a_target_the_scrape_that_began_last_counts() -> None:
+    gate, begun = asyncio.Event(), asyncio.Event()
+
+    async def late(writer: asyncio.StreamWriter) -> None:
+        begun.set()
+        await gate.wait()
+        await answer()(writer)
+
+    behaviours = iter([late, answer(status="500 Internal Server Error")])
+
+    async def in_turn(writer: asyncio.StreamWriter) -> None:
+        await next(behaviours)(writer)
+
+    async with fleet_of([in_turn]) as (running, fanout):
+        worker = from_option(running[0].worker)
+        scrape_before = asyncio.create_task(ask(fanout))
+        await asyncio.wait_for(begun.wait(), targets.DEADLINE)
+        assert await fanout.ask([worker]) == []
+        gate.set()
+        assert (await scrape_before).values("up_to") == [1]
+        assert fanout.was_up(worker, 0.0) is False
+
+
+async def test_a_read_for_no_answer_is_no_scrape_of_the_fleet() -> None:
+    body = b'good 1\nbad{x="\xff"} 1\n'
+    observed: list[Mapping[str, float]] = []
+    async with (
+        servers([answer(body)]) as (server,),
+        fan_out([server.worker], observe=observed.append) as fanout,
+    ):
+        await fanout.read()
+        assert [outcome.samples for outcome in fanout.outcomes.values()] == [1]
+        assert (observed, fanout.durations, dict(fanout.left_out)) == ([], {}, {})
+        await asyncio.gather(fanout.read(), ask(fanout))
+        assert [tuple(durations) for durations in observed] == [("fetch",), ("merge", "compress")]
+        assert fanout.left_out == {"broken_family": 1}
+        assert len(server.requests) == 2, "they share a fan-out"
 
 
 async def test_requests_that_wait_share_a_fan_out_and_none_gets_an_older_one() -> None:

@@ -67,7 +67,7 @@ async def test_a_worker_that_vanishes_while_down_stays_a_target_for_ten_minutes(
     source = Source(
         "smg",
         reader,  # type: ignore[arg-type]
-        is_down=lambda target: target.worker_addr in down,
+        was_up=lambda target, _since: target.worker_addr not in down,
         clock=lambda: now[0],
     )
     discovery = Discovery([], [source])
@@ -95,6 +95,28 @@ async def test_a_worker_that_vanishes_while_down_stays_a_target_for_ten_minutes(
     assert await refreshed() == [], "it answers again"
     messages = [record.getMessage() for record in caplog.records if "vanished" in record.getMessage()]
     assert len(messages) == 2, "each time that a worker vanishes, once"
+
+
+async def test_a_vanished_worker_is_undecided_until_a_scrape_has_found_it_up_or_down(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    reader, found = Fixed("grpc://a:1", "grpc://b:1", "grpc://c:1"), dict[str, bool]()
+    source = Source("smg", reader, was_up=lambda target, _since: found.get(target.worker_addr))  # type: ignore[arg-type]
+    discovery = Discovery([from_option("grpc://c:1")], [source])
+    await source.refresh()
+    assert discovery.undecided == []
+    reader.texts = ()
+    await source.refresh()
+    assert [target.worker_addr for target in discovery.targets] == [f"grpc://{name}:1" for name in "cab"]
+    assert [target.worker_addr for target in discovery.undecided] == ["grpc://a:1", "grpc://b:1"], (
+        "c is listed"
+    )
+    assert "vanished" not in caplog.text, "nobody knows yet whether they are down"
+    found["grpc://a:1"] = False
+    discovery.let_go([from_option("grpc://b:1")])
+    assert discovery.undecided == []
+    assert [target.worker_addr for target in discovery.targets] == ["grpc://c:1", "grpc://a:1"]
+    assert caplog.text.count("vanished from their source while down") == 1
 
 
 async def test_why_there_is_no_target_is_told() -> None:

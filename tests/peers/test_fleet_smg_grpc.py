@@ -123,6 +123,30 @@ def test_a_worker_that_dies_stays_though_smg_restarts_without_it(
             assert groups(running).keys() == set(urls)
 
 
+def test_a_worker_that_vanishes_is_asked_where_nobody_scrapes_the_fleet(
+    workers: list[GrpcWorker], tmp_path: Path
+) -> None:
+    """Prometheus scrapes the targets of /sd itself; the fleet finds out alone which of two vanished workers lives."""
+    first, second, _ = workers
+    port = free_port()
+    with grpc_worker(tmp_path) as doomed, ExitStack() as stack:
+        urls = [first.url, second.url, doomed.url]
+        with gateway(tmp_path, urls, port=port) as smg:
+            running = stack.enter_context(fleet(tmp_path, smg.url))
+            assert groups(running).keys() == set(urls)
+            doomed.kill(exporter_too=True)
+        with gateway(tmp_path, [first.url, doomed.url], port=port, known=[first.url]):
+            left = {first.url, doomed.url}
+            eventually(lambda: groups(running).keys() == left, "the one that lives goes, the other one stays")
+            assert running.said("vanished from their source while down")
+            own = running.scrape().matching(UP)
+            assert {sample.labels["worker_addr"]: sample.value for sample in own}[doomed.url] == 0
+            targets = json.loads(running.get("/status.json").text)["targets"]
+            states = {target["worker_addr"]: (target["state"], target["listed"]) for target in targets}
+            assert states == {first.url: ("unknown", True), doomed.url: ("down", False)}
+            assert targets_up(running) == {first.url: 1, doomed.url: 0}
+
+
 def test_the_ranks_of_a_server_are_one_target(workers: list[GrpcWorker], tmp_path: Path) -> None:
     first, _, ranked = workers
     with (
