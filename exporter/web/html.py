@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
 from html import escape
-from importlib.resources import files
+from pathlib import Path
 from string import Template
 from typing import NamedTuple
 from urllib.parse import quote
@@ -14,7 +14,7 @@ from exporter.printable import printable
 
 
 def _file(name: str) -> str:
-    return files("exporter.web").joinpath(name).read_text(encoding="utf-8")
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:

@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain
 from operator import attrgetter
+from typing import TYPE_CHECKING
 
 from exporter import __version__
-from exporter.discovery.finder import Finder
-from exporter.discovery.workers import Worker as Finding
 from exporter.exposition.combine import Combiner
 from exporter.model import Labels, Snapshot
 from exporter.multiproc.engine import Engine
@@ -20,18 +19,18 @@ from exporter.multiproc.span import Span
 from exporter.options.values import Directory
 from exporter.options.worker import DumpOptions, ServeOptions
 from exporter.service.engine_views import EngineViews, Reads
-from exporter.worker.also import Also
-from exporter.worker.found import FoundWorker, SharedNamespaces
-from exporter.worker.looks import Looks
 from exporter.worker.reads import asked
 from exporter.worker.room import Room
 from exporter.worker.scrape import Scraper
-from exporter.worker.seek import Seeker, nobody
 from exporter.worker.status import AlsoStatus, Status
 from exporter.worker.stock import StockCollector
 from exporter.worker.telemetry import AlsoTelemetry, Telemetry, own_names
 from exporter.worker.watch import EventsAndTicks, Watcher
 from exporter.worker.worker import Collector, Worker
+
+if TYPE_CHECKING:
+    from exporter.worker.also import Also
+    from exporter.worker.seek import Seeker
 
 _SPAN_TICK = 1.0
 """Seconds between two looks at a worker's several directories."""
@@ -43,7 +42,7 @@ class Parts:
     """`room` holds the workers, `scraper` and `views` serve them, `telemetry` counts scrapes."""
 
     def __init__(
-        self, options: ServeOptions | DumpOptions, also: Sequence[Also] = (), *, quiet: bool = False
+        self, options: ServeOptions | DumpOptions, also: Sequence["Also"] = (), *, quiet: bool = False
     ) -> None:
         """Build and connect the parts. `also` is served too. `quiet`: do not log what happens to the workers."""
         labels = labels_at_first(options)
@@ -63,9 +62,12 @@ class Parts:
         self.seeker: Seeker | None = None
         """What finds the worker; None if a directory is given."""
         if not workers:
-            engine = partial(make_engine, options, labels, names)
-            self.room.replace([Worker(nobody("the worker has not been looked for yet"), engine, labels)])
-            self.seeker = self._make_seeker(options, names, quiet=quiet)
+            from exporter.worker import seek  # noqa: PLC0415 - discovery takes time and memory; others do without
+
+            engine = partial(make_engine, options, names)
+            nobody = seek.nobody("the worker has not been looked for yet")
+            self.room.replace([Worker(nobody, partial(engine, labels), labels)])
+            self.seeker = seek.make_seeker(options, self.room, engine, quiet=quiet)
         self.telemetry = Telemetry(
             lambda: self.scraper.durations,
             labels,
@@ -104,26 +106,6 @@ class Parts:
             scrape_durations=self.scraper.durations,
             also=self._also_statuses(),
         )
-
-    def _make_seeker(self, options: ServeOptions | DumpOptions, names: set[str], *, quiet: bool) -> Seeker:
-        looks = Looks(lambda avoided: Finder(longest_wait=1.0, avoided=avoided))
-        namespaces = SharedNamespaces(looks.finder.proc)
-
-        def make(finding: Finding, address: str, descriptor: int) -> FoundWorker:
-            labels = tuple(options.labels_of(options.found_address(address)).items())
-            engine = partial(make_engine, options, labels, names)
-            return FoundWorker(
-                finding,
-                descriptor,
-                namespaces,
-                engine,
-                labels,
-                may_judge=options.liveness != "off",
-                keep_gauges=options.when_worker_down == "keep-gauges",
-                quiet=quiet,
-            )
-
-        return Seeker(options.worker_port or 0, socket.gethostname(), self.room, looks, make, quiet=quiet)
 
     @property
     def labels(self) -> Labels:
@@ -178,12 +160,12 @@ def make_worker(
     `names` are those of own metrics, which it may not use.
     """
     watcher = make_watcher(patterns, Liveness(options.liveness), quiet=quiet)
-    engine = partial(make_engine, options, labels, names)
+    engine = partial(make_engine, options, names, labels)
     return Worker(watcher, engine, labels, among_several=among_several, quiet=quiet)
 
 
 def make_engine(
-    options: ServeOptions | DumpOptions, labels: Labels, names: set[str], file_set: Callable[[], FileSet]
+    options: ServeOptions | DumpOptions, names: set[str], labels: Labels, file_set: Callable[[], FileSet]
 ) -> Collector:
     """Return an engine that merges as `options` say; `names` are those of own metrics, which it may not use."""
     if options.collector == "stock":

@@ -4,7 +4,9 @@ import asyncio
 import logging
 import os
 import pwd
+import socket
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from exporter.discovery.finder import Finder
@@ -12,13 +14,15 @@ from exporter.discovery.waiting import why_waiting
 from exporter.discovery.workers import Worker as Finding
 from exporter.errors import SettingsError
 from exporter.logs import fields
+from exporter.model import Labels
 from exporter.multiproc.fileset import FileSet
 from exporter.multiproc.liveness import Liveness
-from exporter.worker.found import FoundWorker, open_directory
+from exporter.options.worker import DumpOptions, ServeOptions
+from exporter.worker.found import FoundWorker, SharedNamespaces, open_directory
 from exporter.worker.looks import Looks
 from exporter.worker.room import Room
 from exporter.worker.watch import Watcher
-from exporter.worker.worker import Worker
+from exporter.worker.worker import Collector, Worker
 
 _PERIOD = 1.0
 """Seconds between two looks."""
@@ -111,6 +115,33 @@ class Seeker:
         except OSError as error:
             return Sought(problem=f"{finding.path}: {error.strerror or error}")
         return Sought(finding, finder.address(finding, self._node_name), descriptor)
+
+
+def make_seeker(
+    options: ServeOptions | DumpOptions,
+    room: Room,
+    make_engine: Callable[[Labels, Callable[[], FileSet]], Collector],
+    *,
+    quiet: bool,
+) -> Seeker:
+    """Return what finds the worker that `options` name by its port. `make_engine` gets the labels that it has then."""
+    looks = Looks(lambda avoided: Finder(longest_wait=1.0, avoided=avoided))
+    namespaces = SharedNamespaces(looks.finder.proc)
+
+    def make(finding: Finding, address: str, descriptor: int) -> FoundWorker:
+        labels = tuple(options.labels_of(options.found_address(address)).items())
+        return FoundWorker(
+            finding,
+            descriptor,
+            namespaces,
+            partial(make_engine, labels),
+            labels,
+            may_judge=options.liveness != "off",
+            keep_gauges=options.when_worker_down == "keep-gauges",
+            quiet=quiet,
+        )
+
+    return Seeker(options.worker_port or 0, socket.gethostname(), room, looks, make, quiet=quiet)
 
 
 def on_port(finder: Finder, port: int) -> Sequence[Finding]:

@@ -1,19 +1,22 @@
 """`smg-exporter serve`: one worker's metrics."""
 
 import logging
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from exporter.logs import fields
+from exporter.model import Labels
 from exporter.options.worker import ServeOptions, WorkerServing
 from exporter.service.run import run
 from exporter.web.listen import Endpoint
-from exporter.worker.also import Also, fetching
 from exporter.worker.app import make_app
 from exporter.worker.parts import Parts, reserved_names
 from exporter.worker.status import common_problem
+
+if TYPE_CHECKING:
+    from exporter.worker.also import Also
 
 AMBIGUOUS_ADDRESS = "workers on other hosts may have the same address"
 WAY_OUT = "set --grpc-host to what others call this host"
@@ -36,15 +39,26 @@ async def make(options: ServeOptions, *, warn: bool = False) -> AsyncIterator["W
     """Make a worker's daemon; `warn` of an address that workers on other hosts may have too."""
     if warn and options.multiproc_dir and options.has_ambiguous_address:
         _logger.warning(AMBIGUOUS_ADDRESS, extra=fields(worker=options.worker_address, hint=WAY_OUT))
-    async with fetching(options.also, lambda: daemon.parts.labels, reserved_names(options)) as also:
+    async with _fetching(options, lambda: daemon.parts.labels) as also:
         daemon = WorkerDaemon(options, also)
         yield daemon
+
+
+def _fetching(
+    options: ServeOptions, labels: Callable[[], Labels]
+) -> AbstractAsyncContextManager[Sequence["Also"]]:
+    """Make an `Also` for each exposition of `--also`, for as long as the context lasts."""
+    if not options.also:
+        return nullcontext(())
+    from exporter.worker.also import fetching  # noqa: PLC0415 - takes time and memory; others do without
+
+    return fetching(options.also, labels, reserved_names(options))
 
 
 class WorkerDaemon:
     """One worker, as a `service.run.Daemon`."""
 
-    def __init__(self, options: ServeOptions, also: Sequence[Also] = ()) -> None:
+    def __init__(self, options: ServeOptions, also: Sequence["Also"] = ()) -> None:
         self.metrics_path = options.telemetry_path
         self.parts = parts = Parts(options, also)
         self._room = parts.room

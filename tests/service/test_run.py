@@ -1,4 +1,4 @@
-"""The run loop: what SIGHUP has read again, and what a daemon does not keep in memory."""
+"""The run loop: what SIGHUP has read again, and what a daemon imports, and when."""
 
 import signal
 from pathlib import Path
@@ -15,12 +15,49 @@ WITHOUT_PYDANTIC = (
 )
 """The program, which fails at its end where it has imported what only reads settings."""
 
+PATHS = ("/metrics", "/", "/status.json", "/engine.json", "/readyz", "/engine_metrics", "/sd", "/nowhere")
+TELLING_IMPORTS = (
+    "import sys; from exporter.__main__ import main;"
+    "told = 'ts=0 level=info msg=imported module={}';"
+    "sys.addaudithook(lambda event, about: event == 'import' and about[0].startswith('exporter.')"
+    " and print(told.format(about[0]), file=sys.stderr));"
+    "sys.exit(main())"
+)
+"""The program, which logs what it imports of itself."""
+
 
 @pytest.mark.parametrize("words", [(), ("fleet", "--worker=http://127.0.0.1:1"), ("demo", "--ranks=1")])
 def test_a_daemon_never_imports_pydantic(tmp_path: Path, words: tuple[str, ...]) -> None:
     with daemon(tmp_path / "worker", *words, program=("-c", WITHOUT_PYDANTIC)) as it:
-        for path in ("/metrics", "/", "/status.json", "/readyz", "/engine_metrics", "/sd"):
+        for path in PATHS:
             it.get(path)
+
+
+@pytest.mark.parametrize(
+    ("words", "needed"),
+    [
+        ((), "exporter.worker.app"),
+        (("--also=http://127.0.0.1:1/metrics",), "exporter.worker.also"),
+        (("fleet", "--worker=http://127.0.0.1:1"), "exporter.fleet.app"),
+        (("node", "--match=^nobody$"), "exporter.node.app"),
+    ],
+)
+def test_a_daemon_imports_all_of_itself_before_it_serves(
+    tmp_path: Path, words: tuple[str, ...], needed: str
+) -> None:
+    """A module imported later could be one of another version, installed meanwhile."""
+    directory = tmp_path / "worker"
+    directory.mkdir()
+    with writer(directory) as process, daemon(directory, *words, program=("-c", TELLING_IMPORTS)) as it:
+        process.add("c")
+        for path in PATHS:
+            it.get(path)
+        it.signal(signal.SIGHUP)
+        eventually(lambda: reloads(it.log), "it has looked again")
+    imported = [number for number, one in enumerate(it.log) if "msg=imported" in one]
+    serving = next(number for number, one in enumerate(it.log) if "msg=listening" in one)
+    assert any(it.log[number].endswith(f"module={needed}") for number in imported)
+    assert imported[-1] < serving, it.log[imported[-1]]
 
 
 def test_sighup_has_a_worker_looked_at(tmp_path: Path) -> None:

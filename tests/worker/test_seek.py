@@ -16,7 +16,7 @@ from exporter.errors import SettingsError
 from exporter.exposition.negotiation import Encoding, Escaping, Representation
 from exporter.model import Format
 from exporter.options.worker import ServeOptions
-from exporter.worker import parts
+from exporter.worker import seek
 from exporter.worker.check import check
 from exporter.worker.parts import Parts
 from exporter.worker.seek import Seeker, user_name
@@ -32,7 +32,7 @@ HOST = socket.gethostname()
 @pytest.fixture(autouse=True)
 def _only_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have only processes of this test looked into."""
-    monkeypatch.setattr(parts, "Finder", partial(Finder, TestsProcesses()))
+    monkeypatch.setattr(seek, "Finder", partial(Finder, TestsProcesses()))
 
 
 @pytest.fixture
