@@ -11,7 +11,6 @@ import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial
-from pkgutil import resolve_name
 from typing import Any, NoReturn
 
 from exporter import PROGRAM, __version__
@@ -118,22 +117,24 @@ def _run_command(name: str, given: Mapping[str, Any]) -> int:
     if not command.is_daemon and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)  # replaces __main__'s, which keeps daemons running
     # In a child process: pydantic and the other parsers would stay, a tenth of a daemon's memory.
-    options = in_child(partial(_load, command.options, given), SettingsError)
+    options = in_child(partial(_read, command.options, given), SettingsError)
     if isinstance(options, Serving):
         from exporter import logs  # noqa: PLC0415 - only daemons have a log
 
         logs.configure(options.log_level, options.log_format)
     _raise_open_files_limit()
-    run: Callable[[Options], int] = resolve_name(command.function)
+    from exporter.loading import load  # noqa: PLC0415 - imports ssl, for which `--help` need not wait
+
+    run: Callable[[Options], int] = load(command.function)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # replaces __main__'s, which exits at once
     return run(options)
 
 
-def _load(options: type[Options], given: Mapping[str, Any]) -> Options:
-    from exporter.options.sources import load  # noqa: PLC0415 - heavy; see above
+def _read(options: type[Options], given: Mapping[str, Any]) -> Options:
+    from exporter.options import sources  # noqa: PLC0415 - heavy; see above
 
-    return load(options, given)
+    return sources.load(options, given)
 
 
 def _print(text: str) -> int:

@@ -32,6 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     # What is on the command line, in environment and file.
     "options": {"addresses", "errors", "model", "paths", "strict_yaml"},
     "forked": set(),
+    "loading": set(),
     # What the daemons share. They take plain values: no settings.
     "web": {"errors", "exposition", "logs", "paths", "printable", "strict_yaml", "threads"},
     "service": {
@@ -109,7 +110,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "demo": {"fleet", "logs", "options", "scraping", "service", "web", "worker"},
     "completion": {"options"},
-    "cli": {"completion", "errors", "forked", "logs", "options"},
+    "cli": {"completion", "errors", "forked", "loading", "logs", "options"},
     "__main__": {"cli"},
 }
 PURE = ("model", "multiproc", "exposition", "discovery", "engine")
