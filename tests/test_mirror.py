@@ -19,6 +19,7 @@ OF_NO_MODULE = {
     "multiproc/test_interleavings.py": "the whole engine, through random histories",
     "multiproc/test_read_only.py": "the whole engine changes nothing in a worker's directory",
     "multiproc/test_recorded.py": "the whole engine, on recorded directories",
+    "node/test_host.py": "node and serve as programs, on a host with three workers",
     "test_golden.py": "the whole program's answers",
     "test_imports.py": "the package's imports",
     "test_locks.py": "the locked versions",

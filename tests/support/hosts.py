@@ -99,14 +99,53 @@ def container(*mounts: Path, net: bool = False) -> list[str]:
     return ["unshare", *namespaces, "sh", "-c", f'{script}exec "$@"', "sh"]
 
 
-def _write(directory: str, done: "multiprocessing.synchronize.Event") -> None:
+_WITH_NETWORK = """
+import fcntl, os, socket, struct, sys
+with socket.socket() as sock:
+    fcntl.ioctl(sock, 0x8914, struct.pack("16sh14x", b"lo", 0x41))  # SIOCSIFFLAGS: up, running
+    if sys.argv[1]:
+        address = struct.pack("16shH4s8x", b"lo:1", socket.AF_INET, 0, socket.inet_aton(sys.argv[1]))
+        fcntl.ioctl(sock, 0x8916, address)  # SIOCSIFADDR
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+"""Brings the loopback device up, with an address if one is given, and becomes the program that follows."""
+
+
+def network(address: str = "") -> list[str]:
+    """Return a command line's beginning, for use after that of a `container`: its network works, and has an address."""
+    return [sys.executable, "-c", _WITH_NETWORK, address]
+
+
+@contextmanager
+def machine() -> Iterator[list[str]]:
+    """Make a host on which nothing runs, not even its network is ours.
+
+    Give a command line's beginning that runs the rest there. With the block, all that runs there ends.
+    """
+    init = [*container(net=True), *network(), "/bin/sh", "-c", "echo ready; exec cat"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(init, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        (pid,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        user = ["--user", "--preserve-credentials"] if os.geteuid() else []
+        try:
+            yield ["nsenter", f"--target={pid}", *user, "--mount", "--pid", "--net"]
+        finally:
+            process.kill()
+
+
+def _write(directory: str, done: "multiprocessing.synchronize.Event", pace: float | None) -> None:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
     from prometheus_client import Counter, Gauge  # noqa: PLC0415 - reads the environment
 
-    Counter(METRIC, "What was answered.").inc()
+    answers = Counter(METRIC, "What was answered.")
+    answers.inc()
     Gauge("load", "What is being answered.", multiprocess_mode="livesum").set(3)
     done.set()
-    multiprocessing.get_context("spawn").Event().wait()
+    never = multiprocessing.get_context("spawn").Event()
+    while not never.wait(pace):
+        answers.inc()
 
 
 def _main() -> None:
@@ -114,10 +153,11 @@ def _main() -> None:
     spawn = multiprocessing.get_context("spawn")
     listening = socket.create_server(("127.0.0.1", int(given["port"]))) if "port" in given else None
     directories = [given["directory"]] * int(given["writers"])
+    pace = float(given["pace"]) if "pace" in given else None  # seconds from one answer to the next
     for directory in [*directories, *([given["also"]] if "also" in given else [])]:
         Path(directory).mkdir(exist_ok=True)
         done = spawn.Event()
-        spawn.Process(target=_write, args=(directory, done), daemon=True).start()
+        spawn.Process(target=_write, args=(directory, done, pace), daemon=True).start()
         done.wait()
     print(listening.getsockname()[1] if listening else 0, flush=True)
     sys.stdin.read()
