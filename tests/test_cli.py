@@ -138,7 +138,10 @@ BAD = [
     ("--rounds 3", "--rounds: not an option of serve, but of verify"),
     (
         "dump --listen-port 1",
-        "--listen-port: not an option of dump, but of serve, demo, check, check fleet, fleet, node, healthcheck, top",
+        (
+            "--listen-port: not an option of dump, but of serve, demo, check, check fleet, check node, fleet, node, "
+            "healthcheck, top"
+        ),
     ),
     (
         "check fleet --grpc-port 1",

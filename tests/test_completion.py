@@ -22,6 +22,8 @@ CASES = [
     ("dump --listen", []),
     ("check --smg", []),
     ("check fl", ["fleet"]),
+    ("check no", ["node"]),
+    ("check node --mat", ["--match"]),
     ("check fleet --smg", [name for name in FLEET if name.startswith("--smg")]),
     ("completion ", ["bash", "fish", "zsh"]),
     ("help ver", ["verify"]),

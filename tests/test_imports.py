@@ -68,6 +68,7 @@ ALLOWED: dict[str, set[str]] = {
     "node": {
         "addresses",
         "discovery",
+        "errors",
         "exposition",
         "logs",
         "model",

@@ -1,4 +1,4 @@
-"""Why no worker is found on a port, and the way out: one line, from what a look has found."""
+"""Why no worker is found on a port, why processes may not be looked into, and the way out: one line each."""
 
 from collections.abc import Callable, Mapping
 
@@ -38,14 +38,24 @@ def why_waiting(port: int, finder: Finder, own: Process, user_name: Callable[[in
     )
 
 
+def way_in(capabilities: int) -> str:
+    """Return how an exporter with these capabilities may look into the processes that are closed to it."""
+    if _may_look_into_others(capabilities):
+        return "they are in another user namespace, or protected, as by AppArmor or SELinux"
+    return f"run as root, or with {_CAPABILITIES}"
+
+
+def _may_look_into_others(capabilities: int) -> bool:
+    return capabilities & (_PTRACE | _READ_SEARCH) == _PTRACE | _READ_SEARCH
+
+
 def _denied(
     port: int, suspect: Process | None, uid: int, own: Process, user_name: Callable[[int], str]
 ) -> str:
     """Say that the process that listens may not be looked into, and which of the reasons for that it has."""
     who = f"process {suspect.pid}" if suspect else "the process"
     said = f"cannot look into {who} of user {user_name(uid)}, which listens on port {port}"
-    powers = own.capabilities & (_PTRACE | _READ_SEARCH) == _PTRACE | _READ_SEARCH
-    if powers:
+    if _may_look_into_others(own.capabilities):
         return f"{said}: it may be in another user namespace, or protected; {_OR_DIRECTORY[3:]}"
     if own.uid != uid:
         return f"{said}: run as that user, or with {_CAPABILITIES}, {_OR_DIRECTORY}"

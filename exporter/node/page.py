@@ -81,7 +81,10 @@ def _worker(worker: MemberStatus) -> str:
 
 def _not_served(status: NodeStatus) -> str:
     rows = [
-        *_counts({f"processes of user {user}": count for user, count in status.denied.items()}, "denied"),
+        *_counts(
+            {f"processes of user {user}": count for user, count in status.denied.items()},
+            f"closed to the exporter: {status.way_in}",
+        ),
         *_counts({"workers": status.left_out}, "beyond --max-workers"),
         *(html.row(html.code(path), html.text(why)) for path, why in status.unreadable.items()),
     ]

@@ -1,6 +1,7 @@
 """Builds the parts of a node's exporter from its options, and connects them: discovery, workers, answers."""
 
 import logging
+import os
 import re
 import socket
 import threading
@@ -15,6 +16,8 @@ from typing import NamedTuple
 from exporter import __version__
 from exporter.addresses import derived_metrics_port
 from exporter.discovery.finder import Finder, Findings
+from exporter.discovery.proc import Proc
+from exporter.discovery.waiting import way_in
 from exporter.discovery.workers import Identity
 from exporter.discovery.workers import Worker as Finding
 from exporter.exposition.combine import Combiner
@@ -92,6 +95,8 @@ class Node:
         self._workers: dict[Identity, FoundWorker] = {}
         self._last: _Look | None = None
         self._has_told_denied = False
+        own = Proc().status(os.getpid())
+        self._way_in = way_in(own.capabilities if own else 0)
         self._combiner = Combiner()
         self._telling = threading.Lock()
         self._started = time.time()
@@ -214,7 +219,7 @@ class Node:
         """Why no worker can be found; empty if nothing stands in the way."""
         if self._last is None:
             return "no look at this host's processes has ended yet"
-        if self._last.findings.is_alone:
+        if self._last.findings.is_alone and not self.members.served:
             return (
                 "only the exporter's own processes can be seen: run it in the host's pid namespace "
                 "(Kubernetes: hostPID: true), with a /proc that hides no processes"
@@ -233,6 +238,7 @@ class Node:
             left_out=self.members.left_out,
             processes=findings.processes,
             denied={user_name(uid): count for uid, count in findings.denied.items()},
+            way_in=self._way_in,
             unreadable=dict(self._last.unreadable) if self._last else {},
             discovery_seconds=findings.seconds,
             last_scrape=self.scraper.last_scrape,
@@ -278,7 +284,7 @@ class Node:
                 extra=fields(
                     processes=self.facts.denied,
                     users=some(users),
-                    hint="run as root, or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
+                    hint=self._way_in,
                 ),
             )
 

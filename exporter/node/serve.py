@@ -1,12 +1,13 @@
 """`smg-exporter node`: every worker of this host, in one answer."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
 from exporter import paths
+from exporter.discovery.finder import Finder
 from exporter.node.app import make_app, make_worker_app
 from exporter.node.parts import Node
 from exporter.node.ports import DerivedPorts
@@ -29,9 +30,11 @@ def endpoint(options: NodeOptions) -> Endpoint:
 
 
 @asynccontextmanager
-async def make(options: NodeOptions) -> AsyncIterator["NodeDaemon"]:
-    """Make a node's daemon."""
-    node = Node(options)
+async def make(
+    options: NodeOptions, make_finder: Callable[..., Finder] = Finder
+) -> AsyncIterator["NodeDaemon"]:
+    """Make a node's daemon. `make_finder` makes what looks at processes."""
+    node = Node(options, make_finder)
     answers = partial(make_worker_app, node, max_requests=options.max_requests)
     ports = DerivedPorts(options.listen_host, answers) if options.derived_ports else None
     try:
@@ -47,7 +50,7 @@ class NodeDaemon:
     metrics_path = paths.NODE_METRICS
 
     def __init__(self, node: Node, max_requests: int, ports: DerivedPorts | None = None) -> None:
-        self._node = node
+        self.node = node
         self._ports = ports
         self.app = make_app(node, max_requests=max_requests)
         self.facts = {"node": node.node_name}
@@ -57,24 +60,24 @@ class NodeDaemon:
         """The looks at all processes, and the watches of directories."""
         return {
             "the looks at all processes": self._run(),
-            "the watch of the directories": self._node.room.run(),
+            "the watch of the directories": self.node.room.run(),
         }
 
     @property
     def problem(self) -> str:
         """Why no worker can be found; empty if nothing stands in the way."""
-        return self._node.problem
+        return self.node.problem
 
     @property
     def ready(self) -> bool:
         """Whether a look has ended."""
-        return not self._node.problem
+        return not self.node.problem
 
     async def look(self) -> None:
         """Look at all processes, and listen for the workers that came."""
-        await self._node.look()
+        await self.node.look()
         if self._ports:
-            await self._ports.follow(self._node.derived_ports)
+            await self._ports.follow(self.node.derived_ports)
 
     async def _run(self) -> None:
         """Look until cancelled."""
@@ -84,11 +87,11 @@ class NodeDaemon:
 
     def summary(self, port: int) -> str:
         """Return the node's state in one line."""
-        if self._node.problem:
-            return self._node.problem
-        count = len(self._node.members.live)
+        if self.node.problem:
+            return self.node.problem
+        count = len(self.node.members.live)
         return f"serving {count} worker{'s' * (count != 1)} on port {port}"
 
     def stuck(self, longest: float) -> str:
         """Return an empty text: a worker or a look that hangs is left out by itself."""
-        return self._node.room.stuck(longest)
+        return self.node.room.stuck(longest)

@@ -46,6 +46,8 @@ class NodeStatus:
     """The number of processes that can be seen."""
     denied: Mapping[str, int] = field(default_factory=dict)
     """How many processes may not be looked into, by user."""
+    way_in: str = ""
+    """How they may be looked into."""
     unreadable: Mapping[str, str] = field(default_factory=dict)
     """Why directories of metrics cannot be opened, by path."""
     discovery_seconds: float = 0.0

@@ -71,6 +71,12 @@ COMMANDS = {
         "exporter.fleet.check:check",
         ["check fleet --workers-file workers.yaml"],
     ),
+    "check node": Command(
+        "say what node would do: workers found, port; exit code 1 if it could not serve every worker",
+        NodeOptions,
+        "exporter.node.check:check",
+        ["check node --match sglang"],
+    ),
     "fleet": Command(
         "serve the metrics of many workers in one answer",
         FleetOptions,

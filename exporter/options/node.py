@@ -1,4 +1,4 @@
-"""Options of `node`."""
+"""Options of `node` and `check node`."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from exporter.options.values import Duration, Pattern, Switch, Text, duration, w
 
 @dataclass(frozen=True, kw_only=True)
 class NodeOptions(Serving, FileSize, StaticLabels):
-    """Options of `node`."""
+    """Options of `node` and `check node`."""
 
     node_name: Text | None = option(
         "worker",

@@ -48,14 +48,15 @@ def check(options: ServeOptions) -> int:
     for worker in status.workers:
         if len(status.workers) > 1:
             print(f"\nworker {status.name_of(worker)}")
-        _print(worker)
+        print_worker(worker)
     for also in asyncio.run(_fetch(options)):
         print(f"also        {also.url}: {f'{also.samples} samples' if also.up else printable(also.problem)}")
     can_serve = all(worker.ready and worker.worker_up is not False for worker in status.workers)
     return 0 if can_listen and can_serve else 1
 
 
-def _print(worker: WorkerStatus) -> None:
+def print_worker(worker: WorkerStatus) -> None:
+    """Print what can be read of a worker: its directory, processes, files and series."""
     is_down = worker.worker_up is False and not worker.problem
     print(f"directory   {worker.problem or f'{worker.directory}: readable'}")
     print(f"processes   {_counts(worker.process_counts)}{': the worker is down' if is_down else ''}")

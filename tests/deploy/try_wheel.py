@@ -108,6 +108,7 @@ def try_all(it: Installed) -> None:
         assert "targets     1" in it.run("check fleet", *fleet, f"--listen-port={FLEET_PORT}")
         with it.daemon("fleet", FLEET_PORT, *fleet):
             assert "\nsglang:" in fetch(FLEET_PORT, "/engine_metrics")
+        assert "free\n" in it.run("check node", f"--listen-port={NODE_PORT}")
         with it.daemon("node", NODE_PORT):
             assert "\nsglang:" in fetch(NODE_PORT, "/metrics")
 

@@ -3,7 +3,7 @@ import pytest
 from exporter.discovery.finder import Finder, Findings
 from exporter.discovery.parsing import Socket
 from exporter.discovery.servers import Process
-from exporter.discovery.waiting import why_waiting
+from exporter.discovery.waiting import way_in, why_waiting
 
 READ_ALL = 1 << 19 | 1 << 2
 
@@ -82,6 +82,11 @@ def test_each_reason_for_which_a_process_may_not_be_looked_into(
     assert text.startswith("cannot look into process 4711 of user sglang, which listens on port 8001: ")
     assert reason in text
     assert text.endswith("set --multiproc-dir")
+
+
+def test_the_way_into_processes_of_others_depends_on_what_the_exporter_may_do() -> None:
+    assert way_in(0) == "run as root, or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
+    assert way_in(READ_ALL) == "they are in another user namespace, or protected, as by AppArmor or SELinux"
 
 
 def test_a_process_that_cannot_be_named() -> None:

@@ -12,6 +12,7 @@ def page(*workers: MemberStatus, problem: str = "", left_out: int = 0) -> str:
         left_out=left_out,
         processes=1200,
         denied={"root": 3, "nobody": 0},
+        way_in="run as root",
         unreadable={"/x<y": "Permission denied"} if left_out else {},
     )
     return render(status, [], now=10.0)
@@ -46,6 +47,7 @@ def test_what_stands_in_the_way_comes_first() -> None:
 def test_what_is_not_served_is_told() -> None:
     text = page(member(), left_out=4)
     assert "3 processes of user root" in text
+    assert "closed to the exporter: run as root" in text
     assert "user nobody" not in text
     assert "4 workers" in text
     assert "<code>/x&lt;y</code>" in text

@@ -150,6 +150,7 @@ async def test_the_status_tells_each_worker_and_what_is_in_the_way(tmp_path: Pat
         assert "only the exporter's own processes can be seen" in node.problem
         with hosted(tmp_path) as worker:
             await until(node, live(node, 1))
+            assert node.problem == ""
             await scrape(node.scraper)
             status = node.status()
     (one,) = status.workers
