@@ -17,9 +17,6 @@ _ENDPOINTS = [
     (paths.FLEET_METRICS, "the workers' metrics"),
     (paths.FLEET_OWN_METRICS, "the fleet exporter's own metrics"),
     (paths.SERVICE_DISCOVERY, "the targets, for Prometheus' HTTP service discovery"),
-    (paths.STATUS, "this page as JSON"),
-    (paths.READY[0], "readiness: 503 without a target"),
-    (paths.HEALTHY[0], "health: 200 while the exporter runs"),
 ]
 
 
@@ -40,7 +37,8 @@ def render(status: FleetStatus, views: Sequence[View], worker: str = "", *, now:
         sections=[
             html.section("Targets", _targets(status)),
             html.halves(
-                html.section("Sources of targets", _sources(status, now)), html.endpoints(_ENDPOINTS)
+                html.section("Sources of targets", _sources(status, now)),
+                html.endpoints(_ENDPOINTS, "without a target"),
             ),
         ],
     )

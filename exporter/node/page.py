@@ -13,9 +13,6 @@ LONGEST_LIST = 500
 _ENDPOINTS = [
     (paths.NODE_METRICS, "the metrics of all workers; ?worker=NAME: of one"),
     (paths.SERVICE_DISCOVERY, "the workers, for Prometheus' HTTP service discovery"),
-    (paths.STATUS, "this page as JSON"),
-    (paths.READY[0], "readiness: 503 while no worker could be found"),
-    (paths.HEALTHY[0], "health: 200 while the exporter runs"),
 ]
 
 
@@ -41,7 +38,10 @@ def render(status: NodeStatus, views: Sequence[View], chosen: str = "", *, now: 
         ],
         sections=[
             html.section("Workers", _workers(status)),
-            html.halves(html.section("Not served", _not_served(status)), html.endpoints(_ENDPOINTS)),
+            html.halves(
+                html.section("Not served", _not_served(status)),
+                html.endpoints(_ENDPOINTS, "while no worker could be found"),
+            ),
         ],
     )
 

@@ -10,6 +10,7 @@ from string import Template
 from typing import NamedTuple
 from urllib.parse import quote
 
+from exporter import paths
 from exporter.printable import printable
 
 
@@ -96,8 +97,17 @@ def halves(*sections: str) -> str:
     return f'<div class="halves">\n{_LINES.join(sections)}\n</div>'
 
 
-def endpoints(meanings: Iterable[tuple[str, str]]) -> str:
-    """Return a section with a table of paths and their meanings."""
+def endpoints(own: Iterable[tuple[str, str]], not_ready: str) -> str:
+    """Return a section with a table of paths and their meanings: a daemon's `own`, and those that all have.
+
+    `not_ready` says when readiness is 503.
+    """
+    meanings = (
+        *own,
+        (paths.STATUS, "this page as JSON"),
+        (paths.READY[0], f"readiness: 503 {not_ready}"),
+        (paths.HEALTHY[0], "health: 200 while the exporter runs"),
+    )
     # Relative links work behind a proxy that adds a path prefix.
     rows = (
         row(f'<a class="path" href="{text("." + path)}">{code(path)}</a>', text(meaning))

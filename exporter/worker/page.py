@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from exporter import paths
 from exporter.web import html, live_page
 from exporter.web.live_page import View
 from exporter.worker.status import FILE_STATES, PROCESS_STATES, Status, WorkerStatus
@@ -52,12 +51,8 @@ def render(
             html.halves(
                 html.section("Last scrape", _phases(status)),
                 html.endpoints(
-                    [
-                        (telemetry_path, "the worker's metrics" if is_lone else "the workers' metrics"),
-                        (paths.STATUS, "this page as JSON"),
-                        (paths.READY[0], "readiness: 503 while no file can be served"),
-                        (paths.HEALTHY[0], "health: 200 while the exporter runs"),
-                    ]
+                    [(telemetry_path, "the worker's metrics" if is_lone else "the workers' metrics")],
+                    "while no file can be served",
                 ),
             ),
             _errors(status),

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -10,28 +11,18 @@ from aiohttp import web
 from exporter.fleet import check as checking
 from exporter.fleet.check import check
 from exporter.options.fleet import FleetOptions
-from tests.support.checks import by_first_word
+from tests.support.checks import Checks
 from tests.support.daemon import daemon, free_port, run
 from tests.support.waiting import eventually
 
 
-class Checks:
-    """Runs `check fleet`, and keeps its lines by their first word."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-
-    def run(self, **options: object) -> tuple[int, dict[str, list[str]]]:
-        given = {"listen_host": ("127.0.0.1",), "listen_port": free_port()} | options
-        code = check(FleetOptions(**given))  # type: ignore[arg-type]
-        out, err = self._capsys.readouterr()
-        assert err == ""
-        return code, by_first_word(out)
-
-
 @pytest.fixture(name="checks")
 def _checks(capsys: pytest.CaptureFixture[str]) -> Checks:
-    return Checks(capsys)
+    def check_with(**options: Any) -> int:
+        given: dict[str, Any] = {"listen_host": ("127.0.0.1",), "listen_port": free_port()}
+        return check(FleetOptions(**given | options))
+
+    return Checks(capsys, check_with)
 
 
 @pytest.fixture(name="workers")

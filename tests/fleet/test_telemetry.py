@@ -8,19 +8,12 @@ from itertools import count
 
 import pytest
 
-from exporter.exposition.text import Renderer
 from exporter.fleet.fanout import Fanout
 from exporter.fleet.sources import Discovery
 from exporter.fleet.telemetry import Telemetry, target_metrics
-from exporter.model import Format
 from exporter.scraping.admission import LEFT_OUT
 from exporter.scraping.client import REASONS, scrape
-from tests.support.compare import text_of
-from tests.support.expositions import Exposition
-
-
-def text(telemetry: Telemetry) -> str:
-    return text_of(Renderer(Format.TEXT_0_0_4), telemetry.registry.tell()).decode()
+from tests.support.compare import told
 
 
 @pytest.fixture
@@ -40,7 +33,7 @@ def fanout() -> Iterator[Fanout]:
 
 
 def test_every_reason_and_code_is_there_from_the_start(fanout: Fanout) -> None:
-    own = Exposition(text(Telemetry(Discovery([], []), fanout)))
+    own = told(Telemetry(Discovery([], []), fanout).registry.tell())
     for name, label, values in (
         ("target_failures", "reason", REASONS),
         ("left_out", "reason", LEFT_OUT),
@@ -76,6 +69,6 @@ def test_what_is_counted_meanwhile_is_no_trouble(fanout: Fanout) -> None:
         reason = Reason("one")
         reason.counts = counts
         counts[reason] += 1
-    own = Exposition(text(telemetry))
+    own = told(telemetry.registry.tell())
     assert own.value("smg_exporter_scrapes_total", code="418") == 1
     assert next(others) == 1003, "each was counted once while metrics were written"

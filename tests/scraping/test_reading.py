@@ -1,8 +1,6 @@
 """What is known of earlier bodies makes reading cheaper, and no difference to what is read."""
 
-import gc
 import re
-import tracemalloc
 from collections.abc import Sequence
 from itertools import count
 
@@ -13,6 +11,7 @@ from hypothesis import strategies as st
 from exporter.fleet.merge import merge
 from exporter.model import Format
 from exporter.scraping.reading import BadExpositionError, BodyReader, Reading
+from tests.support.memory import growth
 from tests.support.merging import OPENMETRICS, expositions, merged
 
 ADDRESS = b"grpc://10.0.0.1:8001"
@@ -296,20 +295,7 @@ def test_memory_stays_as_it_is_though_series_come_and_go_for_ever() -> None:
         last[2] = reader.read(b"good 1\n" + broken, ADDRESS, last.get(2))
         assert read(reader, b"broken %d x\n" % next(number)) is None
 
-    def memory() -> int:
-        gc.collect()
-        return tracemalloc.get_traced_memory()[0]
-
-    tracemalloc.start()
-    try:
-        for _ in range(20):
-            a_round()
-        before = memory()
-        for _ in range(300):
-            a_round()
-        assert memory() - before < 20_000
-    finally:
-        tracemalloc.stop()
+    assert growth(a_round, warm_up=20, rounds=300) < 20_000
 
 
 # --- A body as a whole ---

@@ -1,7 +1,5 @@
 """A snapshot says what the body says, and is the same object as long as that says the same."""
 
-import gc
-import tracemalloc
 from itertools import count
 
 import pytest
@@ -13,6 +11,7 @@ from exporter.model import Format, Snapshot
 from exporter.scraping.reading import BodyReader, Reading
 from exporter.scraping.snapshots import Snapshots
 from tests.support.compare import Facts, Samples, facts, flat, of_openmetrics, of_text, rendered, types
+from tests.support.memory import growth
 from tests.support.merging import expositions
 
 
@@ -135,17 +134,4 @@ def test_memory_stays_as_it_is_though_series_come_and_go() -> None:
         reading = reader.read(b"".join([*lines, b"b%d 1\n" % next(numbers)]), before=reading)
         assert len(snapshots.take(reading)) == 2
 
-    def memory() -> int:
-        gc.collect()
-        return tracemalloc.get_traced_memory()[0]
-
-    tracemalloc.start()
-    try:
-        for _ in range(150):  # fills the cache of labels
-            a_round()
-        before = memory()
-        for _ in range(300):
-            a_round()
-        assert memory() - before < 20_000
-    finally:
-        tracemalloc.stop()
+    assert growth(a_round, warm_up=150, rounds=300) < 20_000  # the warm-up fills the cache of labels

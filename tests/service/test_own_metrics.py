@@ -5,11 +5,8 @@ import threading
 import pytest
 from prometheus_client import ProcessCollector
 
-from exporter.exposition.text import Renderer, ending
-from exporter.model import Format
 from exporter.service.own_metrics import Metric, OwnMetrics
-from tests.support.compare import text_of
-from tests.support.expositions import Exposition
+from tests.support.compare import told
 
 DESCRIBED = {
     "smg_exporter_scrapes_total": ("Scrapes.", "code"),
@@ -17,44 +14,30 @@ DESCRIBED = {
 }
 
 
-class Own:
-    """The metrics of an exporter that counts scrapes and files."""
-
-    def __init__(self) -> None:
-        self.telemetry = OwnMetrics(
-            DESCRIBED, lambda: {"smg_exporter_files": {("live",): 1}}, ["read"], [("zone", "z")]
-        )
-
-    def text(self, format_: Format = Format.TEXT_0_0_4) -> str:
-        return (text_of(Renderer(format_), self.telemetry.tell()) + ending(format_)).decode()
-
-    def exposition(self) -> Exposition:
-        return Exposition(self.text())
-
-
 @pytest.fixture(name="own")
-def _own() -> Own:
-    return Own()
+def _own() -> OwnMetrics:
+    """Return the metrics of an exporter that counts scrapes and files."""
+    return OwnMetrics(DESCRIBED, lambda: {"smg_exporter_files": {("live",): 1}}, ["read"], [("zone", "z")])
 
 
-def test_scrapes_are_counted_by_code(own: Own) -> None:
-    assert own.exposition().value("smg_exporter_scrapes_total", code="200") == 0
+def test_scrapes_are_counted_by_code(own: OwnMetrics) -> None:
+    assert told(own.tell()).value("smg_exporter_scrapes_total", code="200") == 0
     for code in (200, 200, 503, 499):
-        own.telemetry.count_scrape(code)
-    it = own.exposition()
+        own.count_scrape(code)
+    it = told(own.tell())
     assert [it.value("smg_exporter_scrapes_total", code=code) for code in ("200", "499", "503")] == [2, 1, 1]
 
 
-def test_the_process_is_this_one(own: Own) -> None:
-    it = own.exposition()
+def test_the_process_is_this_one(own: OwnMetrics) -> None:
+    it = told(own.tell())
     assert "process_resident_memory_bytes" in it.names
     assert it.value("process_open_fds")
     assert it.value("process_cpu_seconds_total")
 
 
-def test_the_process_is_what_prometheus_client_says_of_it(own: Own) -> None:
+def test_the_process_is_what_prometheus_client_says_of_it(own: OwnMetrics) -> None:
     stock = {family.name: family for family in ProcessCollector(registry=None).collect()}
-    it = own.exposition()
+    it = told(own.tell())
     ours = {family.name.removesuffix("_total"): family for family in it.families if family.name in stock}
     assert ours.keys() == stock.keys()
     for name, family in stock.items():
@@ -64,18 +47,18 @@ def test_the_process_is_what_prometheus_client_says_of_it(own: Own) -> None:
         assert sample.value == pytest.approx(stock_sample.value, rel=0.2, abs=0.1)
 
 
-def test_durations_are_counted_by_phase(own: Own) -> None:
-    own.telemetry.observe({"read": 0.25})
-    it = own.exposition()
+def test_durations_are_counted_by_phase(own: OwnMetrics) -> None:
+    own.observe({"read": 0.25})
+    it = told(own.tell())
     it.check()
     assert it.value("smg_exporter_scrape_phase_seconds_sum", phase="read", zone="z") == 0.25
     names = [family.name for family in it.families]
     assert names == sorted(names)
-    assert "smg_exporter_scrape_phase_seconds_bucket" in own.telemetry.names
+    assert "smg_exporter_scrape_phase_seconds_bucket" in own.names
 
 
-def test_what_did_not_change_is_the_same_object(own: Own) -> None:
-    before, after = own.telemetry.tell(), own.telemetry.tell()
+def test_what_did_not_change_is_the_same_object(own: OwnMetrics) -> None:
+    before, after = own.tell(), own.tell()
     assert all(one.family is other.family for one, other in zip(before, after, strict=True))
     same = {values.family.name for values, old in zip(after, before, strict=True) if values is old}
     assert same >= {
@@ -86,15 +69,15 @@ def test_what_did_not_change_is_the_same_object(own: Own) -> None:
     }
 
 
-def test_scrapes_may_be_counted_while_they_are_told(own: Own) -> None:
+def test_scrapes_may_be_counted_while_they_are_told(own: OwnMetrics) -> None:
     def count() -> None:
         for code in range(1000, 3000):
-            own.telemetry.count_scrape(code)
+            own.count_scrape(code)
 
     counting = threading.Thread(target=count)
     counting.start()
     while counting.is_alive():
-        own.telemetry.tell()
+        own.tell()
     counting.join()
 
 

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from exporter.exposition.text import Renderer, ending
 from exporter.model import Family, FamilyValues, Format, Labels, Snapshot, add_labels
+from tests.support.expositions import Exposition
 
 Samples: TypeAlias = dict[tuple[str, Labels], float | str]
 Facts: TypeAlias = dict[tuple[str, str, str], Samples]
@@ -81,6 +82,12 @@ def snapshot_of(metrics: Iterable[Metric], labels: Iterable[tuple[str, str]] = (
         )
         for metric in sorted(metrics, key=attrgetter("name"))
     ]
+
+
+def told(metrics: Snapshot, format_: Format = Format.TEXT_0_0_4) -> Exposition:
+    """Return the exposition of a daemon's own metrics."""
+    text = text_of(Renderer(format_), metrics) + ending(format_)
+    return Exposition(text.decode(), openmetrics=format_ is Format.OPENMETRICS_1_0_0)
 
 
 def text_of(renderer: Renderer, snapshot: Snapshot) -> bytes:

@@ -13,7 +13,7 @@ from exporter.options.worker import ServeOptions
 from exporter.worker.check import check
 from tests.support import files
 from tests.support.certificates import Authority
-from tests.support.checks import by_first_word
+from tests.support.checks import Checks
 from tests.support.daemon import daemon, free_port
 from tests.support.writers import writer
 
@@ -22,28 +22,18 @@ TLS = "tls_server_config: {cert_file: server.crt, key_file: server.key}\n"
 CLIENTS = TLS.replace("}", ", client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.crt}")
 
 
-class Checks:
-    """Runs `check`, and keeps its lines by their first word."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-
-    def run(self, directory: Path, **options: str | list[str] | bool) -> tuple[int, dict[str, list[str]]]:
+@pytest.fixture(name="checks")
+def _checks(capsys: pytest.CaptureFixture[str]) -> Checks:
+    def check_with(directory: Path, **options: str | list[str] | bool) -> int:
         given: dict[str, str | list[str] | bool] = {
             "grpc_port": str(free_port() - 10_000),
             "multiproc_dir": str(directory),
             "listen_host": ["127.0.0.1"],
             "liveness": "off",
         }
-        code = check(load(ServeOptions, given | options))
-        out, err = self._capsys.readouterr()
-        assert err == ""
-        return code, by_first_word(out)
+        return check(load(ServeOptions, given | options))
 
-
-@pytest.fixture(name="checks")
-def _checks(capsys: pytest.CaptureFixture[str]) -> Checks:
-    return Checks(capsys)
+    return Checks(capsys, check_with)
 
 
 @pytest.fixture(name="taken")

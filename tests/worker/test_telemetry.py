@@ -6,11 +6,10 @@ from dataclasses import replace
 import pytest
 
 from exporter import __version__
-from exporter.exposition.text import Renderer, ending
 from exporter.model import Format
 from exporter.worker.status import AlsoStatus, Summary
 from exporter.worker.telemetry import AlsoTelemetry, Telemetry, WorkerTelemetry, own_names
-from tests.support.compare import text_of
+from tests.support.compare import told
 from tests.support.expositions import Exposition
 
 SUMMARY = Summary(
@@ -36,12 +35,9 @@ class Own:
         self.telemetry = Telemetry(lambda: self.durations, [("zone", "z")])
         self.worker = WorkerTelemetry(lambda: self.summary, [("zone", "z")], among_several=True)
 
-    def text(self, format_: Format = Format.TEXT_0_0_4) -> str:
-        told = sorted([*self.telemetry.tell(), *self.worker.tell()], key=lambda one: one.family.name)
-        return (text_of(Renderer(format_), told) + ending(format_)).decode()
-
-    def exposition(self) -> Exposition:
-        return Exposition(self.text())
+    def exposition(self, format_: Format = Format.TEXT_0_0_4) -> Exposition:
+        metrics = [*self.telemetry.tell(), *self.worker.tell()]
+        return told(sorted(metrics, key=lambda one: one.family.name), format_)
 
 
 @pytest.fixture(name="own")
@@ -100,7 +96,7 @@ def test_the_phases_are_there_before_the_first_scrape(own: Own) -> None:
 
 
 def test_names_and_units_are_as_openmetrics_wants_them(own: Own) -> None:
-    Exposition(own.text(Format.OPENMETRICS_1_0_0), openmetrics=True).check()
+    own.exposition(Format.OPENMETRICS_1_0_0).check()
 
 
 def test_reasons_and_codes_are_there_before_the_first_one(own: Own) -> None:
@@ -125,20 +121,16 @@ def test_all_names_are_ours_and_in_order(own: Own) -> None:
 
 
 def test_other_expositions_are_told_by_url_once_they_are_fetched() -> None:
-    told = [AlsoStatus("http://localhost:1/metrics", left_out={"stray_line": 0, "name_clash": 2})]
-    telemetry = AlsoTelemetry(lambda: told, [("zone", "z")])
-    up, url = "smg_exporter_also_up", told[0].url
-
-    def exposition() -> Exposition:
-        return Exposition(text_of(Renderer(Format.TEXT_0_0_4), telemetry.tell()).decode())
-
-    assert exposition().labels(up) == []
+    others = [AlsoStatus("http://localhost:1/metrics", left_out={"stray_line": 0, "name_clash": 2})]
+    telemetry = AlsoTelemetry(lambda: others, [("zone", "z")])
+    up, url = "smg_exporter_also_up", others[0].url
+    assert told(telemetry.tell()).labels(up) == []
     for is_up in (True, False):
-        told[0] = replace(told[0], up=is_up)
-        assert exposition().value(up, url=url, zone="z") == is_up
+        others[0] = replace(others[0], up=is_up)
+        assert told(telemetry.tell()).value(up, url=url, zone="z") == is_up
     left_out = "smg_exporter_also_left_out_total"
-    assert exposition().value(left_out, url=url, reason="name_clash") == 2
-    assert exposition().value(left_out, url=url, reason="stray_line") == 0
-    told.clear()
+    assert told(telemetry.tell()).value(left_out, url=url, reason="name_clash") == 2
+    assert told(telemetry.tell()).value(left_out, url=url, reason="stray_line") == 0
+    others.clear()
     assert telemetry.tell() == []
     assert {up, left_out} <= own_names()
