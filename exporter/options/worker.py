@@ -34,11 +34,11 @@ class FileOptions(FileSize):
 class WorkerExposition(FileOptions, StaticLabels, WorkerPort):
     """How a worker's metrics are labelled and merged."""
 
-    grpc_host: Host = option(
+    grpc_host: Host | None = option(
         "worker",
         "the worker's host, used in the worker_addr label; if the directory is found, so is the host",
         "HOST",
-        default=_LOOPBACK,
+        shown=_LOOPBACK,
     )
     worker_addr: Text | None = option(
         "worker", "value of the worker_addr label", "ADDRESS", shown="grpc://HOST:PORT"
@@ -61,7 +61,12 @@ class WorkerExposition(FileOptions, StaticLabels, WorkerPort):
         """The worker's address, as the `worker_addr` label has it; empty if neither address nor port is given."""
         if self.worker_addr or self.worker_port is None:
             return self.worker_addr or ""
-        return addresses.worker_address(self.grpc_host, self.worker_port)
+        return addresses.worker_address(self.host, self.worker_port)
+
+    @property
+    def host(self) -> str:
+        """The worker's host, as given or by default."""
+        return self.grpc_host or _LOOPBACK
 
     @property
     def static_labels(self) -> dict[str, str]:
@@ -75,8 +80,7 @@ class WorkerExposition(FileOptions, StaticLabels, WorkerPort):
 
     def found_address(self, address: str) -> str:
         """Return the address of a worker that was found: the one that the options give it, else `address`."""
-        is_given = self.worker_addr or self.grpc_host != _LOOPBACK
-        return self.worker_address if is_given else address
+        return self.worker_address if self.worker_addr or self.grpc_host else address
 
     def _problems(self) -> Iterator[Problem]:
         yield from super()._problems()
@@ -193,9 +197,9 @@ class ServeOptions(WorkerServing, LabelledDirectories):
 
     def _not_beside(self, url: str) -> str:
         """Return why an exposition cannot be served beside the worker's; an empty text if it can."""
-        host, own = addresses.host_of(url), addresses.host_of(addresses.worker_address(self.grpc_host, 1))
+        host, own = addresses.host_of(url), addresses.host_of(addresses.worker_address(self.host, 1))
         if not addresses.is_loopback(host) and host != own:
-            return f"is not on this host: use a loopback address or that of {flag('grpc_host')}, {self.grpc_host}"
+            return f"is not on this host: use a loopback address or that of {flag('grpc_host')}, {self.host}"
         if self.also.count(url) > 1:
             return "is given twice"
         if self.grpc_port and addresses.port_of(url) == self.metrics_port:

@@ -48,6 +48,21 @@ def test_the_stronger_source_wins(
     assert load(ServeOptions, command_line).log_level == LEVELS[strong]
 
 
+@pytest.mark.parametrize("source", ["command line", "environment", "file"])
+def test_a_value_that_equals_its_default_is_known_to_be_given(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, source: str
+) -> None:
+    file, found = tmp_path / "s.toml", "grpc://10.0.0.7:8001"
+    file.write_text("grpc_host = '127.0.0.1'" if source == "file" else "")
+    if source == "environment":
+        setenv(monkeypatch, SMG_EXPORTER_GRPC_HOST="127.0.0.1")
+    command_line = {"grpc_port": "8001", "config": str(file)}
+    if source == "command line":
+        command_line["grpc_host"] = "127.0.0.1"
+    assert load(ServeOptions, command_line).found_address(found) == "grpc://127.0.0.1:8001"
+    assert ServeOptions(grpc_port=8001).found_address(found) == found
+
+
 def test_the_worlds_directory_variable_comes_last(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = tmp_path / "s.toml"
     file.write_text("multiproc_dir = '/from/file'")

@@ -28,6 +28,22 @@ def test_static_labels(given: Mapping[str, Any], labels: dict[str, str]) -> None
 
 
 @pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        ({}, "grpc://10.0.0.7:8001"),
+        ({"label": {"a": "1"}}, "grpc://10.0.0.7:8001"),
+        ({"grpc_host": "gpu-7"}, "grpc://gpu-7:8001"),
+        ({"grpc_host": "127.0.0.1"}, "grpc://127.0.0.1:8001"),
+        ({"worker_addr": "w"}, "w"),
+    ],
+)
+def test_what_is_given_goes_before_what_is_found_even_if_it_is_the_default(
+    given: Mapping[str, Any], address: str
+) -> None:
+    assert ServeOptions(grpc_port=8001, **given).found_address("grpc://10.0.0.7:8001") == address
+
+
+@pytest.mark.parametrize(
     ("given", "ambiguous"),
     [
         ({}, True),
