@@ -1,16 +1,20 @@
 """Each way of serving a worker, scraped by Prometheus and by VictoriaMetrics: both take every series as it is."""
 
+import shutil
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import pytest
 
 from exporter.paths import FLEET_METRICS, WORKER_METRICS
+from tests.node import running
 from tests.support.daemon import Daemon, daemon
-from tests.support.scrapers import Scraper, prometheus, victoria_metrics
+from tests.support.expositions import Exposition
+from tests.support.scrapers import Scraper, Target, prometheus, victoria_metrics
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.peer
@@ -24,32 +28,62 @@ Values: TypeAlias = Mapping[frozenset[tuple[str, str]], float]
 
 @contextmanager
 def serve(worker: Path) -> Iterator[Daemon]:
-    with daemon(worker, "--liveness=off") as running:
-        yield running
+    with daemon(worker, "--liveness=off") as it:
+        yield it
 
 
 @contextmanager
 def several(worker: Path) -> Iterator[Daemon]:
-    """Two workers in one answer, of which the second has written nothing yet."""
+    """Serve two workers in one answer, of which the second has written nothing yet."""
     empty = worker.with_name("empty")
     empty.mkdir()
     workers = (f"--multiproc-dir={worker},rank=0", f"--multiproc-dir={empty},rank=1")
-    with daemon(worker, "--liveness=off", *workers) as running:
-        yield running
+    with daemon(worker, "--liveness=off", *workers) as it:
+        yield it
+
+
+@contextmanager
+def also(worker: Path) -> Iterator[Daemon]:
+    """Serve a worker, and another exposition that has the same families."""
+    with (
+        serve(worker) as other,
+        daemon(worker, "--liveness=off", f"--also={other.url}{WORKER_METRICS}") as it,
+    ):
+        yield it
+
+
+@contextmanager
+def node(worker: Path) -> Iterator[Target]:
+    """Serve a worker of two series that goes on in the directory of one that has ended."""
+    directory = worker.with_name("continued")
+    shutil.copytree(worker, directory)
+    with running.host(directory) as it:
+        eventually(lambda: running.served(it, 1), "node serves the worker")
+        yield it
 
 
 @contextmanager
 def fleet(worker: Path) -> Iterator[Daemon]:
-    with serve(worker) as one, daemon(worker, "fleet", f"--worker=grpc://w:1={one.url}/metrics") as running:
-        yield running
+    with serve(worker) as one, daemon(worker, "fleet", f"--worker=grpc://w:1={one.url}/metrics") as it:
+        yield it
 
 
-MODES: Mapping[str, tuple[Callable[[Path], AbstractContextManager[Daemon]], str]] = {
-    "serve": (serve, WORKER_METRICS),
-    "several": (several, WORKER_METRICS),
-    "fleet": (fleet, FLEET_METRICS),
+class Mode(NamedTuple):
+    """A way to serve the recorded worker."""
+
+    run: Callable[[Path], AbstractContextManager[Target]]
+    series: int
+    """How many series of workers are to be scraped."""
+    path: str = WORKER_METRICS
+
+
+MODES = {
+    "serve": Mode(serve, SERIES),
+    "several": Mode(several, SERIES),
+    "also": Mode(also, 2 * SERIES),
+    "node": Mode(node, SERIES + 2),
+    "fleet": Mode(fleet, SERIES, FLEET_METRICS),
 }
-"""What runs a worker's exporter, and the path of the worker's metrics there."""
 SCRAPERS = {"prometheus": prometheus, "victoria-metrics": victoria_metrics}
 
 
@@ -57,7 +91,7 @@ SCRAPERS = {"prometheus": prometheus, "victoria-metrics": victoria_metrics}
 class Scraped:
     """The daemon of each mode, and the scrapers, which have a job for each."""
 
-    daemons: Mapping[str, Daemon]
+    daemons: Mapping[str, Target]
     scrapers: Mapping[str, Scraper]
 
 
@@ -67,9 +101,11 @@ def _scraped(recorded: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
     worker = directory / "worker"
     worker.symlink_to(recorded["tp8"])
     every = {"scrape_interval": "1s", "scrape_timeout": "1s"}
-    jobs = {mode: {"metrics_path": path, **every} for mode, (_, path) in MODES.items()}
+    jobs = {name: {"metrics_path": mode.path, **every} for name, mode in MODES.items()}
     with ExitStack() as stack:
-        daemons = {mode: stack.enter_context(run(worker)) for mode, (run, _) in MODES.items()}
+        daemons = {name: stack.enter_context(mode.run(worker)) for name, mode in MODES.items()}
+        for name, it in daemons.items():
+            served(name, it)  # first answers may take longer than a scraper waits
         scrapers = {
             name: stack.enter_context(scraper(directory, daemons, **jobs))
             for name, scraper in SCRAPERS.items()
@@ -83,9 +119,10 @@ def series(labels: Mapping[str, str]) -> frozenset[tuple[str, str]]:
     return frozenset((name, text.removesuffix(".0") if name == "le" else text) for name, text in kept.items())
 
 
-def served(mode: str, running: Daemon) -> Values:
-    """Return what a worker's exporter serves of the worker."""
-    exposition = running.get(MODES[mode][1]).exposition
+def served(mode: str, it: Target) -> Values:
+    """Return what a mode's daemon serves of workers."""
+    with urllib.request.urlopen(f"http://{it.host}:{it.port}{MODES[mode].path}") as answer:
+        exposition = Exposition(answer.read().decode())
     return {
         series({**sample.labels, "__name__": sample.name}): sample.value
         for sample in exposition.samples
@@ -100,7 +137,7 @@ def test_every_series_is_taken_as_it_is(scraped: Scraped, mode: str, name: str) 
     ours = f'{{job="{mode}",__name__!~"(smg_exporter|process|scrape)_.*|up"}}'
     eventually(lambda: it.query(f"count({ours})"), "the first scrape")
     expected = served(mode, scraped.daemons[mode])
-    assert len(expected) == SERIES
+    assert len(expected) == MODES[mode].series
     taken = {series(labels): value for labels, value in it.query(ours)}
     assert taken == pytest.approx(expected, rel=1e-9)  # VictoriaMetrics keeps some twelve digits
 
