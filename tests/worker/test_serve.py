@@ -8,6 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import aiohttp
 import pytest
 from blockbuster import blockbuster_ctx
+from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
 from exporter import __version__
 from exporter.options.sources import load
@@ -642,6 +644,57 @@ def test_the_engine_view_is_that_of_the_metrics(tmp_path: Path) -> None:
         assert after["window_seconds"] <= passed
         newer = view(f"?since={before['time']}")["history"]["times"]
         assert newer == [time for time in after["history"]["times"] if time > before["time"]]
+
+
+# --- Beside another exposition ---
+
+
+@contextmanager
+def exposition(port: int) -> Iterator[None]:
+    """Serve an exposition: a series of its own, and what the worker or the exporter has already."""
+    registry = CollectorRegistry()
+    Counter("servicer_requests", "Requests.", registry=registry).inc(7)
+    Gauge("sglang:load", "The series of the worker.", registry=registry).set(9)
+    Gauge("sglang:latency", "Another type than the worker's.", registry=registry)
+    Gauge("smg_exporter_up", "The exporter's own.", registry=registry).set(9)
+    server, thread = start_http_server(port, "127.0.0.1", registry)
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(DEADLINE)
+
+
+def test_another_exposition_may_come_and_go_beside_the_worker(directory: Path) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/metrics"
+    reasons = ("duplicate_series", "type_conflict", "reserved_name")
+    with writer(directory) as process:
+        write_some(process)
+        with daemon(directory, f"--also={url}") as it:
+            ours = [sample for sample in it.scrape().samples if sample.name.startswith("sglang:")]
+            assert ours
+
+            def scrape(*, up: bool) -> dict[str, float]:
+                """Scrape, and return what has been left out of answers so far, by reason."""
+                answer = it.scrape()
+                answer.check()
+                assert [one for one in answer.samples if one.name.startswith("sglang:")] == ours
+                assert answer.value("smg_exporter_also_up", url=url) == up
+                assert answer.value("servicer_requests_total", worker_addr=WORKER) == (7 if up else None)
+                left_out = answer.matching("smg_exporter_also_left_out_total", url=url)
+                return {one.labels["reason"]: one.value for one in left_out if one.value}
+
+            for answers in (2, 4):
+                scrape(up=False)
+                with exposition(port):
+                    assert scrape(up=True) == dict.fromkeys(reasons, answers - 1)
+                    assert scrape(up=True) == dict.fromkeys(reasons, answers)
+                assert scrape(up=False) == dict.fromkeys(reasons, answers)
+            lines = [line for line in it.log if "exposition of --also" in line]
+            assert ["left out" in line for line in lines] == [True, False, True, False, True]
+            assert all(url in line for line in lines)
 
 
 async def test_the_event_loop_is_never_blocked(recorded: dict[str, Path], tmp_path: Path) -> None:
