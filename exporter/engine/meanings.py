@@ -130,24 +130,26 @@ SMG_SERVICER = Engine(
     "smg-servicer",
     "smg_servicer_",
     counters={
-        **_families({"requests": "smg_servicer_requests", "aborted": "smg_servicer_aborted_requests"}),
-        "prompt_tokens": (
-            Source("smg_servicer_prompt_tokens"),
-            Source("smg_servicer_tokens", "token_type", ("input",)),
+        **_families(
+            {
+                "requests": "smg_servicer_requests",
+                "prompt_tokens": "smg_servicer_prompt_tokens",
+                "cached_tokens": "smg_servicer_prompt_tokens_cached",
+                "queried_tokens": "smg_servicer_prompt_tokens",
+                "generated_tokens": "smg_servicer_generation_tokens",
+            }
         ),
-        "generated_tokens": (
-            Source("smg_servicer_generation_tokens"),
-            Source("smg_servicer_tokens", "token_type", ("output",)),
-        ),
+        "aborted": (Source("smg_servicer_requests", "finish_reason", ("abort",)),),
     },
     histograms=_families(
         {
-            "time_to_first_token": "smg_servicer_time_to_first_token_seconds smg_servicer_ttft_seconds",
-            "inter_token": "smg_servicer_inter_token_latency_seconds smg_servicer_tpot_seconds",
-            "end_to_end": "smg_servicer_e2e_request_latency_seconds smg_servicer_request_duration_seconds",
+            "time_to_first_token": "smg_servicer_time_to_first_token_seconds",
+            "inter_token": "smg_servicer_inter_token_latency_seconds",
+            "end_to_end": "smg_servicer_e2e_request_latency_seconds",
         }
     ),
 )
+"""The Rust servicer before the schedulers of any engine. Its gauge of active requests counts waiting ones too."""
 
 ENGINES = (SGLANG, VLLM, SMG_SERVICER)
 """All engines. Where a worker has families of several, the first is its engine, and the others fill in."""

@@ -1,7 +1,26 @@
 """What families mean: the names that the recorded worker has, and how strangers are told apart."""
 
 from exporter.demo.catalogue import load
-from exporter.engine.meanings import ENGINES, MEANINGS, SGLANG, engine_of, meaning_of
+from exporter.engine.meanings import ENGINES, MEANINGS, SGLANG, SMG_SERVICER, engine_of, meaning_of
+
+SERVICER = {
+    "smg_servicer_e2e_request_latency_seconds": "histograms",
+    "smg_servicer_generation_tokens": "counters",
+    "smg_servicer_inter_token_latency_seconds": "histograms",
+    "smg_servicer_prompt_tokens": "counters",
+    "smg_servicer_prompt_tokens_cached": "counters",
+    "smg_servicer_request_generation_tokens": "histograms",
+    "smg_servicer_request_prompt_tokens": "histograms",
+    "smg_servicer_request_time_per_output_token_seconds": "histograms",
+    "smg_servicer_requests": "counters",
+    "smg_servicer_requests_active": "gauges",
+    "smg_servicer_requests_refused": "counters",
+    "smg_servicer_state": "gauges",
+    "smg_servicer_time_to_first_token_seconds": "histograms",
+}
+"""Families of a Rust servicer: recorded from one for SGLang, of tokenspeed-smg 1.13.0.post20261027."""
+SERVICER_LABELS = {"smg_servicer_requests": {"finish_reason": {"abort", "cut", "error", "length", "stop"}}}
+"""Of its families, those with labels beside model, rank and wire, and their values."""
 
 
 def test_the_recorded_worker_has_the_names_that_the_table_puts_first() -> None:
@@ -24,6 +43,14 @@ def test_labels_that_select_series_are_recorded_too() -> None:
         metric = recorded[source.family]
         place = metric.labels.index(source.label)
         assert set(source.values) <= {series[place] for series in metric.series}
+
+
+def test_the_recorded_servicer_has_the_families_of_the_table() -> None:
+    for kind in ("gauges", "counters", "histograms"):
+        for source in (one for sources in getattr(SMG_SERVICER, kind).values() for one in sources):
+            assert SERVICER[source.family] == kind
+            if source.label:
+                assert set(source.values) <= SERVICER_LABELS[source.family][source.label]
 
 
 def test_each_engines_families_begin_with_its_prefix_and_have_one_type() -> None:

@@ -426,7 +426,7 @@ async def test_without_a_worker_there_is_no_answer_of_the_other_alone(beside: Be
 
 async def test_the_engine_view_knows_what_the_other_exposition_tells(beside: Beside) -> None:
     beside.neighbour.body = (
-        b"# TYPE smg_servicer_aborted_requests_total counter\nsmg_servicer_aborted_requests_total 1\n"
+        b'# TYPE smg_servicer_requests_total counter\nsmg_servicer_requests_total{finish_reason="abort"} 1\n'
     )
     async with asyncio.timeout(targets.DEADLINE):
         while True:
