@@ -72,6 +72,7 @@ dist: $(VENV)/dist  ## Build sdist and wheel, check them, and try the wheel on e
 		$$python tests/deploy/try_wheel.py dist/*.whl || exit; \
 	done; \
 	echo "not here, so not tried:$${absent:- none}"
+	@! grep -q git.example pyproject.toml || echo "do not publish it yet: its links lead to git.example (see CONTRIBUTING.md)"
 
 lock: $(VENV)/pyvenv.cfg  ## Resolve the locked versions anew
 	@$(PIP) install uv

@@ -139,6 +139,13 @@ def test_in_the_package_its_links_lead_to_the_repository() -> None:
     assert not re.search(r"\]\((?!https?://|#)", text)
 
 
+def test_the_repositorys_address_is_the_same_wherever_it_stands() -> None:
+    files = [ROOT / "pyproject.toml", *(ROOT / "config").rglob("*.y*ml")]
+    links = [re.findall(r"(https://\S+?)/(?:blob|raw)/main/", file.read_text("utf-8")) for file in files]
+    assert {address for found in links for address in found} == {PROJECT["project"]["urls"]["Repository"]}
+    assert len(list(filter(None, links))) == 4, "pyproject.toml, alerts, their unit tests, PrometheusRule"
+
+
 def test_the_quick_start_shows_metrics_that_sglang_has_in_grpc_mode_too() -> None:
     shown = set(re.findall(r"^sglang:\w+", "\n".join(code(README)), re.MULTILINE))
     of_schedulers = {spec.name for spec in catalogue.load().metrics if spec.role is catalogue.Role.SCHEDULER}
