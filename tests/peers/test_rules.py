@@ -93,6 +93,21 @@ def test_each_alert_says_how_bad_it_is_what_it_means_and_what_to_do(rule: dict[s
     assert texts["runbook_url"] == f"{repository}/blob/main/docs/runbooks.md#{rule['alert'].lower()}"
 
 
+def test_another_address_of_the_runbooks_is_put_everywhere_as_the_document_says(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "deploy.md").read_text("utf-8")
+    (command,) = re.findall(r"^ *(sed -i .*)$", text, re.MULTILINE)
+    placeholder, address = command.split("|")[1:3]
+    before = {path: path.read_text("utf-8") for path in (ROOT / "config").rglob("*.y*ml")}
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True)
+    for path, content in before.items():
+        changed = tmp_path / path.relative_to(ROOT)
+        assert changed.read_text("utf-8") == content.replace(placeholder, address)
+    assert address in (tmp_path / "config" / "prometheus" / ALERTS).read_text("utf-8")
+    result = promtool("test", "rules", UNIT_TESTS, within=tmp_path / "config" / "prometheus")
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
 def shipped_jobs() -> set[str]:
     """Return the jobs that the configurations beside the rules make, and the operator of the Kubernetes manifests."""
     jobs = set()
