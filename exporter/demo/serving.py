@@ -39,7 +39,7 @@ def serve(
     if len(exporters) == 1:
         (exporter,) = exporters
         make, endpoint = partial(worker.make, exporter), worker.endpoint(exporter)
-        return run.run(make, endpoint, exporter.web_config, stop_on, on_start)
+        return run.run(make, endpoint, run.load_access(exporter.web_config), stop_on, on_start)
     try:
         return asyncio.run(_serve_several(options, exporters, stop_on, on_start))
     except asyncio.CancelledError:  # a second signal

@@ -11,15 +11,14 @@ from exporter.fleet.parts import Fleet
 from exporter.options.fleet import FleetOptions
 from exporter.paths import FLEET_METRICS
 from exporter.scraping.client import make_session, trusting
-from exporter.service.run import run
+from exporter.service.run import load_access, run
 from exporter.web.listen import Endpoint
 
 
 def serve(options: FleetOptions) -> int:
     """Serve until SIGINT or SIGTERM; return the exit code. SettingsError if a file cannot be used."""
-    return run(
-        partial(make, options, trusting(options.target_ca_file)), endpoint(options), options.web_config
-    )
+    tls, access = trusting(options.target_ca_file), load_access(options.web_config)
+    return run(partial(make, options, tls), endpoint(options), access)
 
 
 def endpoint(options: FleetOptions) -> Endpoint:

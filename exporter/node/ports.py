@@ -3,8 +3,6 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
-from aiohttp import web
-
 from exporter.logs import fields
 from exporter.web.listen import ListenError, open_sockets
 from exporter.web.server import Server
@@ -19,10 +17,10 @@ _logger = logging.getLogger(__name__)
 class DerivedPorts:
     """Listens on a port of each worker, as the workers come and go."""
 
-    def __init__(self, hosts: Sequence[str], make_app: Callable[[FoundWorker], web.Application]) -> None:
-        """Listen on `hosts`, all interfaces if there is none; `make_app` makes what answers for a worker."""
+    def __init__(self, hosts: Sequence[str], make_server: Callable[[FoundWorker], Server]) -> None:
+        """Listen on `hosts`, all interfaces if there is none; `make_server` makes a worker's server."""
         self._hosts = hosts
-        self._make_app = make_app
+        self._make_server = make_server
         self._servers: dict[FoundWorker, Server | None] = {}
         """What listens for each worker; None where the port cannot be had."""
 
@@ -50,6 +48,6 @@ class DerivedPorts:
                 about = fields(worker=dict(worker.labels).get("worker_addr", ""), problem=error)
                 _logger.warning("a worker has no derived port", extra=about)
             return None
-        server = Server(self._make_app(worker))
+        server = self._make_server(worker)
         await server.start(sockets)
         return server

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from exporter import paths
 from exporter.discovery.finder import Finder
@@ -12,8 +12,13 @@ from exporter.node.app import make_app, make_worker_app
 from exporter.node.parts import Node
 from exporter.node.ports import DerivedPorts
 from exporter.options.node import NodeOptions
-from exporter.service.run import run
+from exporter.service.run import load_access, make_server, run
 from exporter.web.listen import Endpoint
+from exporter.web.server import Server
+from exporter.worker.found import FoundWorker
+
+if TYPE_CHECKING:
+    from exporter.web.access.access import Access
 
 _PERIOD = 2.0
 """Seconds between two looks."""
@@ -21,7 +26,8 @@ _PERIOD = 2.0
 
 def serve(options: NodeOptions) -> int:
     """Serve until SIGINT or SIGTERM; return the exit code. SettingsError if `--web-config` cannot be used."""
-    return run(partial(make, options), endpoint(options), options.web_config)
+    access = load_access(options.web_config)
+    return run(partial(make, options, access), endpoint(options), access)
 
 
 def endpoint(options: NodeOptions) -> Endpoint:
@@ -31,12 +37,15 @@ def endpoint(options: NodeOptions) -> Endpoint:
 
 @asynccontextmanager
 async def make(
-    options: NodeOptions, make_finder: Callable[..., Finder] = Finder
+    options: NodeOptions, access: "Access | None" = None, make_finder: Callable[..., Finder] = Finder
 ) -> AsyncIterator["NodeDaemon"]:
-    """Make a node's daemon. `make_finder` makes what looks at processes."""
+    """Make a node's daemon, with `access` on derived ports. `make_finder` makes what looks at processes."""
     node = Node(options, make_finder)
-    answers = partial(make_worker_app, node, max_requests=options.max_requests)
-    ports = DerivedPorts(options.listen_host, answers) if options.derived_ports else None
+
+    def server_of(worker: FoundWorker) -> Server:
+        return make_server(make_worker_app(node, worker, max_requests=options.max_requests), access)
+
+    ports = DerivedPorts(options.listen_host, server_of) if options.derived_ports else None
     try:
         yield NodeDaemon(node, options.max_requests, ports)
     finally:

@@ -1,11 +1,10 @@
 """Options of `node` and `check node`."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
 from exporter import addresses
-from exporter.options.option import Problem, flag, option
+from exporter.options.option import flag, option
 from exporter.options.shared import FileSize, Serving, StaticLabels
 from exporter.options.values import Duration, Pattern, Switch, Text, duration, whole
 
@@ -49,8 +48,3 @@ class NodeOptions(Serving, FileSize, StaticLabels):
     def port_rule(self) -> str:
         """How `metrics_port` was chosen, as a phrase."""
         return f"chosen by {flag('listen_port')}" if self.listen_port else "the default of node"
-
-    def _problems(self) -> Iterator[Problem]:
-        yield from super()._problems()
-        if self.derived_ports and self.web_config:
-            yield "derived_ports", f"not with {flag('web_config')}, which protects one port only"

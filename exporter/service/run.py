@@ -81,15 +81,14 @@ Make = Callable[[], AbstractAsyncContextManager[Daemon]]
 def run(
     make: Make,
     endpoint: Endpoint,
-    web_config: Path | None,
+    access: "Access | None",
     stop_on: Collection[signal.Signals] = STOP_SIGNALS,
     on_start: Callable[[], None] | None = None,
 ) -> int:
-    """Run a daemon until a signal of `stop_on`; return the exit code. SettingsError if `web_config` is invalid.
+    """Run a daemon until a signal of `stop_on`; return the exit code.
 
-    `on_start` is called once, when the daemon serves.
+    It is served behind `access`, if there is any. `on_start` is called once, when the daemon serves.
     """
-    access = load_access(web_config)
     try:
         manager = take(os.environ)
         sockets = [*manager.sockets] or endpoint.open()
@@ -140,10 +139,7 @@ async def serve(
     _stop_on_signals(stop, stop_on)
     port: int = sockets[0].getsockname()[1]
     async with make() as daemon:
-        app = daemon.app
-        if access:
-            access.protect(app)
-        server = Server(app, tls=access.tls if access else None)
+        server = make_server(daemon.app, access)
         await _look(daemon)
         work = {**daemon.tasks, "the reload on SIGHUP": _look_again(hangup, daemon, port, access)}
         if access:
@@ -164,6 +160,13 @@ async def serve(
         finally:
             for task in tasks:
                 task.cancel()
+
+
+def make_server(app: web.Application, access: "Access | None") -> Server:
+    """Return a server of the application, with the TLS, users and headers of `access` if there is one."""
+    if access:
+        access.protect(app)
+    return Server(app, tls=access.tls if access else None)
 
 
 def _refuse(error: str) -> int:

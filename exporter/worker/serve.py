@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from exporter.logs import fields
 from exporter.model import Labels
 from exporter.options.worker import ServeOptions, WorkerServing
-from exporter.service.run import run
+from exporter.service.run import load_access, run
 from exporter.web.listen import Endpoint
 from exporter.worker.app import make_app
 from exporter.worker.parts import Parts, reserved_names
@@ -26,7 +26,7 @@ _logger = logging.getLogger(__name__)
 
 def serve(options: ServeOptions) -> int:
     """Serve until SIGINT or SIGTERM; return the exit code. SettingsError if `--web-config` cannot be used."""
-    return run(partial(make, options, warn=True), endpoint(options), options.web_config)
+    return run(partial(make, options, warn=True), endpoint(options), load_access(options.web_config))
 
 
 def endpoint(options: WorkerServing) -> Endpoint:

@@ -33,11 +33,14 @@ class Host:
     def __init__(self, process: "subprocess.Popen[str]", port: int) -> None:
         self._process = process
         self.port = port
+        self.scheme = "http"
+        self.client = urllib.request.build_opener()
 
     def get(self, path: str, port: int = 0) -> tuple[int, str]:
         """Return the status code and the text of an answer, by default of node's own port."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port or self.port}{path}", timeout=10) as answer:
+            url = f"{self.scheme}://127.0.0.1:{port or self.port}{path}"
+            with self.client.open(url, timeout=10) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()

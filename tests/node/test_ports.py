@@ -7,6 +7,7 @@ from aiohttp import web
 from exporter.node.ports import DerivedPorts
 from exporter.threads import in_thread
 from exporter.web.listen import open_sockets
+from exporter.web.server import Server
 from exporter.worker.found import FoundWorker
 from tests.support.daemon import free_port
 
@@ -22,13 +23,13 @@ def worker(name: str) -> FoundWorker:
     return Served(name)  # type: ignore[return-value] # nothing else of a worker is used
 
 
-def make_app(one: FoundWorker) -> web.Application:
+def make_server(one: FoundWorker) -> Server:
     async def answer(_request: web.Request) -> web.Response:
         return web.Response(text=dict(one.labels)["worker_addr"])
 
     app = web.Application()
     app.router.add_get("/metrics", answer)
-    return app
+    return Server(app)
 
 
 async def get(port: int) -> str:
@@ -45,7 +46,7 @@ async def get(port: int) -> str:
 
 
 async def test_each_worker_has_its_port_for_as_long_as_it_is_served() -> None:
-    ports = DerivedPorts(["127.0.0.1"], make_app)
+    ports = DerivedPorts(["127.0.0.1"], make_server)
     first, second, a, b = free_port(), free_port(), worker("a"), worker("b")
     await ports.follow({a: first, b: second})
     assert [await get(first), await get(second)] == ["a", "b"]
@@ -59,7 +60,7 @@ async def test_each_worker_has_its_port_for_as_long_as_it_is_served() -> None:
 
 async def test_a_port_in_use_is_one_line_and_no_end(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
-    ports = DerivedPorts(["127.0.0.1"], make_app)
+    ports = DerivedPorts(["127.0.0.1"], make_server)
     port, a = free_port(), worker("a")
     (holder,) = open_sockets(["127.0.0.1"], port)
     with holder:
