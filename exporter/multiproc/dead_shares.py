@@ -12,6 +12,8 @@ from exporter.multiproc.merge import Row, Rule
 from exporter.multiproc.placement import Placement
 from exporter.multiproc.series import Series
 
+LINGER = 5.0
+"""Seconds for which a dead writer's files are still followed: a new process with its pid may write and die unseen."""
 _MOST_PENDING = 64
 """Most files of one placement that wait to be added to the constants together."""
 

@@ -1,6 +1,6 @@
 """Merges all files of a worker as prometheus_client's MultiProcessCollector does, but parses only what changed.
 
-An update: file set -> each `Kind` reads and arranges its files -> `Names`: which families may be exported -> snapshot
+An update: file set -> each `Kind` reads and arranges its files -> `MetricNames`: which may be exported -> snapshot
 """
 
 import resource
@@ -15,7 +15,7 @@ from exporter.multiproc.faults import FILE_REASONS, SAMPLE_REASONS, Fault
 from exporter.multiproc.fileset import File, FileSet, Plan
 from exporter.multiproc.kind import Change, Findings, Kind
 from exporter.multiproc.listing import gone_names, new_names
-from exporter.multiproc.names import Names
+from exporter.multiproc.metric_names import MetricNames
 from exporter.multiproc.refusals import Refusals
 from exporter.multiproc.series import Family
 
@@ -142,7 +142,7 @@ class Engine:
             kind.close()
         self._files = FileSet(directory)
         self._kinds = {}
-        self._names = Names(self._reserved_names)
+        self._names = MetricNames(self._reserved_names)
         self._budget = Budget(self._max_series)
         self._refusals = Refusals(directory, self._clock)
         self._handovers = 0

@@ -14,7 +14,7 @@ from exporter.multiproc.dbformat import Shape
 from exporter.multiproc.faults import BadKeyError, Fault
 from exporter.multiproc.keys import SUM, read_key
 from exporter.multiproc.merge import RULES
-from exporter.multiproc.names import Names
+from exporter.multiproc.metric_names import MetricNames
 from exporter.multiproc.placement import Placement
 from exporter.multiproc.series import Family, Series
 
@@ -31,7 +31,7 @@ class Families:
     def __init__(
         self,
         kind: str,
-        names: Names,
+        names: MetricNames,
         errors: Counter[str],
         *,
         labels: Collection[tuple[str, str]],

@@ -21,14 +21,14 @@ from exporter.multiproc.blocks import Block, Layout
 from exporter.multiproc.budget import Budget
 from exporter.multiproc.dbfile import DbFile, Fingerprint, Found, read_once
 from exporter.multiproc.dbformat import Shapes
-from exporter.multiproc.dead_shares import Dead
+from exporter.multiproc.dead_shares import LINGER, Dead
 from exporter.multiproc.families import Families
 from exporter.multiproc.faults import BadFileError, Fault
 from exporter.multiproc.fileset import File, Plan
 from exporter.multiproc.listing import stock_pid
 from exporter.multiproc.liveness import State
 from exporter.multiproc.merge import RULES, Row
-from exporter.multiproc.names import Names
+from exporter.multiproc.metric_names import MetricNames
 from exporter.multiproc.placement import Placement
 from exporter.multiproc.refusals import Refusals
 from exporter.multiproc.series import Family, Series
@@ -36,8 +36,6 @@ from exporter.multiproc.series import Family, Series
 if TYPE_CHECKING:
     from exporter.model import FamilyValues
 
-_LINGER = 5.0
-"""Seconds for which a dead writer's files are still followed: a new process with its pid may write and die unseen."""
 _CLOCK_SLACK = 60.0
 """Seconds by which a writer's clock may be ahead of ours."""
 _STAMP = itemgetter(1)
@@ -112,7 +110,7 @@ class Kind:
         self,
         name: str,
         directory: str,
-        names: Names,
+        names: MetricNames,
         refusals: Refusals,
         errors: Counter[str],
         *,
@@ -303,7 +301,7 @@ class Kind:
         elif found is not Found.NOTHING:
             one.last_sign = findings.now
             findings.moved.add(file.listed.writer)
-        elif file.plan is Plan.ONCE and findings.now >= one.last_sign + _LINGER:
+        elif file.plan is Plan.ONCE and findings.now >= one.last_sign + LINGER:
             self._bury(one)
         return True
 

@@ -11,7 +11,7 @@ from exporter.printable import printable
 ADDRESS, DIRECTORY = "worker_addr", "directory"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Choice:
     """Which workers are wanted."""
 
@@ -19,9 +19,9 @@ class Choice:
     """Command lines that are wanted; None: all."""
     ignore: re.Pattern[str] | None = None
     """Command lines that are not."""
-    most: int = 256
+    most: int
     """Number of workers that are served at most; as many ended ones are kept, those that ended last."""
-    forget_after: float = 300.0
+    forget_after: float
     """Seconds for which an ended worker's counters stay."""
 
     def wants(self, worker: Worker) -> bool:

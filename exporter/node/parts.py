@@ -16,8 +16,8 @@ from typing import NamedTuple
 from exporter import __version__
 from exporter.addresses import derived_metrics_port
 from exporter.discovery.finder import Finder, Findings
+from exporter.discovery.obstacles import way_in
 from exporter.discovery.proc import Proc
-from exporter.discovery.waiting import way_in
 from exporter.discovery.workers import Identity
 from exporter.discovery.workers import Worker as Finding
 from exporter.exposition.combine import Combiner
@@ -85,10 +85,10 @@ class Node:
         self._options = options
         self._quiet = quiet
         self._choice = Choice(
-            re.compile(options.match) if options.match else None,
-            re.compile(options.ignore) if options.ignore else None,
-            options.max_workers,
-            options.forget_after,
+            match=re.compile(options.match) if options.match else None,
+            ignore=re.compile(options.ignore) if options.ignore else None,
+            most=options.max_workers,
+            forget_after=options.forget_after,
         )
         self._looks = Looks(lambda avoided: make_finder(avoided=avoided))
         self._namespaces = SharedNamespaces(self._looks.finder.proc)

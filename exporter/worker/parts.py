@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from exporter import __version__
 from exporter.exposition.combine import Combiner
 from exporter.model import Labels, Snapshot
+from exporter.multiproc.directories import Directories
 from exporter.multiproc.engine import Engine
 from exporter.multiproc.fileset import FileSet
 from exporter.multiproc.liveness import Liveness
-from exporter.multiproc.span import Span
 from exporter.options.values import Directory
 from exporter.options.worker import DumpOptions, ServeOptions
 from exporter.service.engine_views import EngineViews, Reads
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from exporter.worker.also import Also
     from exporter.worker.seek import Seeker
 
-_SPAN_TICK = 1.0
+_SEVERAL_TICK = 1.0
 """Seconds between two looks at a worker's several directories."""
 
 _name = attrgetter("family.name")
@@ -184,7 +184,9 @@ def make_watcher(patterns: Sequence[str], liveness: Liveness, *, quiet: bool) ->
     """Return the watcher of a directory, or of all directories that match patterns."""
     if len(patterns) == 1 and not Directory(patterns[0]).is_pattern:
         return Watcher(patterns[0], liveness, quiet=quiet)
-    span = Span(patterns)
+    directories = Directories(patterns)
     # There is no event where a directory comes: a look must find it.
-    waker = EventsAndTicks(_SPAN_TICK)
-    return Watcher(span.base, liveness, waker, lister=span, name=", ".join(patterns), quiet=quiet)
+    waker = EventsAndTicks(_SEVERAL_TICK)
+    return Watcher(
+        directories.base, liveness, waker, lister=directories, name=", ".join(patterns), quiet=quiet
+    )

@@ -10,7 +10,7 @@ from functools import partial
 from typing import NamedTuple
 
 from exporter.discovery.finder import Finder
-from exporter.discovery.waiting import why_waiting
+from exporter.discovery.obstacles import why_not_found
 from exporter.discovery.workers import Worker as Finding
 from exporter.errors import SettingsError
 from exporter.logs import fields
@@ -164,7 +164,7 @@ def several(port: int, found: Sequence[Finding]) -> str:
 def waiting_for(port: int, finder: Finder) -> str:
     """Return why there is no worker on a port."""
     own = finder.processes.get(os.getpid())
-    return why_waiting(port, finder, own, user_name) if own else f"no process listens on port {port}"
+    return why_not_found(port, finder, own, user_name) if own else f"no process listens on port {port}"
 
 
 def user_name(uid: int) -> str:

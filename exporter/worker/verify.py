@@ -18,12 +18,12 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from exporter.multiproc.collector import metrics
+from exporter.multiproc.directories import matches
 from exporter.multiproc.engine import Engine
 from exporter.multiproc.evidence import HostEvidence
 from exporter.multiproc.fileset import FileSet, Plan, decide, unreadable
 from exporter.multiproc.listing import list_directory
 from exporter.multiproc.liveness import Liveness
-from exporter.multiproc.span import matches
 from exporter.options.worker import VerifyOptions
 from exporter.printable import printable
 

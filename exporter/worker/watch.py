@@ -16,12 +16,12 @@ from typing import Protocol
 from watchfiles import awatch
 
 from exporter.logs import by_number, fields, some
+from exporter.multiproc.directories import Directories
 from exporter.multiproc.evidence import HostEvidence
 from exporter.multiproc.fileset import FileSet, decide, ended, unreadable
 from exporter.multiproc.listing import Lister
 from exporter.multiproc.liveness import Evidence, Liveness
 from exporter.multiproc.processes import alone_in_pid_namespace
-from exporter.multiproc.span import Span
 from exporter.threads import in_thread
 
 _TICK = 5.0
@@ -76,7 +76,7 @@ class Watcher:
         liveness: Liveness,
         waker: Waker | None = None,
         evidence: Evidence | None = None,
-        lister: Lister | Span | None = None,
+        lister: Lister | Directories | None = None,
         *,
         name: str = "",
         quiet: bool = False,

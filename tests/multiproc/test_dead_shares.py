@@ -7,7 +7,7 @@ from exporter.multiproc.dbfile import Contents
 from exporter.multiproc.dead_shares import Dead
 from exporter.multiproc.families import Families
 from exporter.multiproc.merge import RULES, Row
-from exporter.multiproc.names import Names
+from exporter.multiproc.metric_names import MetricNames
 from exporter.multiproc.placement import Placement
 from exporter.multiproc.series import Series
 from tests.support.files import bucket, contents, counter, gauge, total
@@ -20,7 +20,7 @@ class Cemetery:
 
     def __init__(self, kind: str, *keys: str) -> None:
         self.rule = RULES[kind]
-        self.families = Families(kind, Names(), Counter(), labels=(), per_process=False)
+        self.families = Families(kind, MetricNames(), Counter(), labels=(), per_process=False)
         self.dead = Dead(self.rule, self.families)
         self.file = contents(*keys)
 

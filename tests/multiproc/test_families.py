@@ -7,7 +7,7 @@ from exporter.multiproc.budget import TOO_MANY, Budget
 from exporter.multiproc.dbfile import Contents
 from exporter.multiproc.families import Families
 from exporter.multiproc.keys import SUM
-from exporter.multiproc.names import Names
+from exporter.multiproc.metric_names import MetricNames
 from exporter.multiproc.placement import Placement
 from tests.support.files import bucket, contents, counter, gauge, sample_key, total
 
@@ -20,13 +20,13 @@ class Kind:
     def __init__(
         self,
         kind: str = "counter",
-        names: Names | None = None,
+        names: MetricNames | None = None,
         *labels: tuple[str, str],
         per_process: bool = False,
         most: int = 1000,
     ) -> None:
         self.errors: Counter[str] = Counter()
-        self.names = names or Names()
+        self.names = names or MetricNames()
         self.budget = Budget(most)
         self.families = Families(
             kind, self.names, self.errors, labels=labels, per_process=per_process, budget=self.budget
@@ -123,7 +123,7 @@ def test_labels_are_added() -> None:
 
 
 def test_what_is_left_out_is_told_and_counted_for_each_file() -> None:
-    names = Names(["up"])
+    names = MetricNames(["up"])
     kind = Kind("gauge_max", names)
     file = contents("nonsense", gauge("a"), gauge("up"), gauge("up", x="1"))
     for count in (1, 2):
@@ -146,7 +146,7 @@ def test_growth_counts_only_what_is_new() -> None:
 
 
 def test_series_go_with_the_last_file_that_holds_them() -> None:
-    names = Names()
+    names = MetricNames()
     kind = Kind("gauge_max", names)
     both, one = kind.slot(gauge("a"), gauge("b")), kind.slot(gauge("a"))
     (a, b) = both.families
@@ -192,7 +192,7 @@ def test_series_beyond_the_budget_are_left_out_and_counted() -> None:
 
 
 def test_a_family_none_of_whose_series_fits_takes_no_name() -> None:
-    names = Names()
+    names = MetricNames()
     kind = Kind("counter", names, most=1)
     kind.slot(counter("a"), counter("b"))
     other = Kind("gauge_all", names)

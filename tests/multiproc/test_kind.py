@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from exporter.multiproc import kind
+from exporter.multiproc.dead_shares import LINGER
 from exporter.multiproc.fileset import File, Plan
 from exporter.multiproc.kind import Change, Findings, Kind
 from exporter.multiproc.listing import Listed
 from exporter.multiproc.liveness import State
-from exporter.multiproc.names import Names
+from exporter.multiproc.metric_names import MetricNames
 from exporter.multiproc.refusals import Refusals
 from tests.support.files import counter, gauge, write
 
@@ -34,7 +34,7 @@ class Alone:
         self.kind = Kind(
             kind_name,
             str(directory),
-            Names(),
+            MetricNames(),
             self.refusals,
             self.errors,
             labels=(),
@@ -110,7 +110,7 @@ def test_a_dead_writers_file_is_followed_no_more(alone: Alone) -> None:
     alone.take(dead(live))
     alone.update()
     assert (alone.said(), alone.kind.followed) == ({"a_total": 2.0}, 1)
-    alone.now += kind._LINGER
+    alone.now += LINGER
     assert alone.update() is Change.FAMILIES
     assert (alone.said(), alone.kind.followed) == ({"a_total": 2.0}, 0)
     alone.take(live)
@@ -127,7 +127,7 @@ def test_a_young_file_of_a_dead_writer_is_followed_for_a_while(alone: Alone, *, 
     alone.write("1", a=2.0)
     alone.update()
     assert alone.said() == {"a_total": 2.0 if is_young else 1.0}
-    alone.now += kind._LINGER
+    alone.now += LINGER
     alone.update()
     assert alone.kind.followed == 0
 
@@ -140,8 +140,8 @@ def test_a_writer_that_dies_before_anybody_sees_it_counts_if_it_comes_soon(alone
         alone.write("1", a=float(value))
         alone.update()
         assert (alone.said(), alone.kind.followed) == ({"a_total": float(value)}, 1)
-        alone.now += 0.9 * kind._LINGER
-    alone.now += kind._LINGER
+        alone.now += 0.9 * LINGER
+    alone.now += LINGER
     alone.update()
     assert alone.kind.followed == 0
 

@@ -1,11 +1,14 @@
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
 from exporter.discovery.servers import Server
 from exporter.discovery.workers import Identity, Worker
 from exporter.node.members import Choice, Members, decide
+
+CHOICE = Choice(most=256, forget_after=10.0)
 
 
 def worker(inode: int, port: int | None = None, path: str = "/m", command: str = "serve") -> Worker:
@@ -21,10 +24,10 @@ def labels_of(found: Worker) -> Mapping[str, str]:
 class Story:
     """Looks, one after another, a second apart."""
 
-    def __init__(self, choice: Choice | None = None) -> None:
+    def __init__(self, choice: Choice = CHOICE) -> None:
         self.members = Members()
         self.now = 100.0
-        self._choice = choice or Choice(forget_after=10.0)
+        self._choice = choice
 
     def look(self, *found: Worker, after: float = 1.0) -> list[tuple[str, bool]]:
         """Return the names of the members after a look, and whether each is live."""
@@ -93,7 +96,7 @@ def test_a_server_that_is_lost_for_a_look_renames_nothing() -> None:
 
 
 def test_the_newest_are_left_out_where_there_are_too_many() -> None:
-    story = Story(Choice(most=2, forget_after=10.0))
+    story = Story(replace(CHOICE, most=2))
     found: Sequence[Worker] = [worker(port, port, f"/{port}") for port in (1, 2, 3, 4)]
     assert [name for name, _ in story.look(*found)] == ["grpc://n:1", "grpc://n:2"]
     assert story.members.left_out == 2
@@ -103,7 +106,7 @@ def test_the_newest_are_left_out_where_there_are_too_many() -> None:
 
 
 def test_of_too_many_ended_ones_those_stay_that_ended_last() -> None:
-    story = Story(Choice(most=2, forget_after=1000.0))
+    story = Story(replace(CHOICE, most=2, forget_after=1000.0))
     for port in range(1, 6):
         found = story.look(worker(port, port, f"/{port}"))
     assert found == [("grpc://n:3", False), ("grpc://n:4", False), ("grpc://n:5", True)]
@@ -112,9 +115,9 @@ def test_of_too_many_ended_ones_those_stay_that_ended_last() -> None:
 @pytest.mark.parametrize(
     ("choice", "names"),
     [
-        (Choice(match=re.compile("sglang")), ["grpc://n:1"]),
-        (Choice(ignore=re.compile("sglang")), ["grpc://n:2"]),
-        (Choice(match=re.compile("launch"), ignore=re.compile("vllm")), ["grpc://n:1"]),
+        (replace(CHOICE, match=re.compile("sglang")), ["grpc://n:1"]),
+        (replace(CHOICE, ignore=re.compile("sglang")), ["grpc://n:2"]),
+        (replace(CHOICE, match=re.compile("launch"), ignore=re.compile("vllm")), ["grpc://n:1"]),
     ],
 )
 def test_command_lines_choose(choice: Choice, names: list[str]) -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from exporter.multiproc.names import Names
+from exporter.multiproc.metric_names import MetricNames
 from exporter.multiproc.series import Family
 
 TYPES = {"counter": "counter", "histogram": "histogram", "summary": "summary"}
@@ -10,8 +10,8 @@ def family(name: str, kind: str) -> Family:
     return Family(name, "Help.", kind, TYPES.get(kind, "gauge"))
 
 
-def claimed(*families: Family, reserved: tuple[str, ...] = ()) -> Names:
-    names = Names(reserved)
+def claimed(*families: Family, reserved: tuple[str, ...] = ()) -> MetricNames:
+    names = MetricNames(reserved)
     for one in families:
         names.claim(one)
     return names

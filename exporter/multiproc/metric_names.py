@@ -7,7 +7,7 @@ from exporter.multiproc.faults import Fault
 from exporter.multiproc.series import Family
 
 
-class Names:
+class MetricNames:
     """The metric names in use by the families of all kinds, so that an exposition has none twice."""
 
     def __init__(self, reserved: Iterable[str] = ()) -> None:

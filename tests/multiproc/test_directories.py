@@ -7,11 +7,11 @@ import pytest
 
 from exporter.exposition.text import Renderer
 from exporter.model import Format
+from exporter.multiproc.directories import Directories
 from exporter.multiproc.engine import Engine
 from exporter.multiproc.fileset import FileSet, decide, unreadable
 from exporter.multiproc.listing import Lister
 from exporter.multiproc.liveness import Liveness
-from exporter.multiproc.span import Span
 from tests.support import files
 from tests.support.compare import text_of
 from tests.support.expositions import Exposition
@@ -22,8 +22,8 @@ class Worker:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.span = Span([f"{root}/dp*"])
-        self.files = FileSet(self.span.base)
+        self.directories = Directories([f"{root}/dp*"])
+        self.files = FileSet(self.directories.base)
         self.engine = Engine(lambda: self.files)
 
     def write(self, rank: int, value: float, pid: int = 1) -> Path:
@@ -35,7 +35,7 @@ class Worker:
     def total(self) -> float | None:
         """Look, read, and return the counter."""
         try:
-            listing = self.span.list(self.files.listing)
+            listing = self.directories.list(self.files.listing)
         except OSError as error:
             self.files = unreadable(self.files, str(error))
         else:
@@ -69,10 +69,10 @@ def test_the_files_of_all_directories_are_summed_under_names_with_their_director
 def test_nothing_new_is_the_same_listing(it: Worker) -> None:
     it.write(0, 1)
     it.write(1, 2)
-    first = it.span.list(None)
-    assert it.span.list(first) is first
+    first = it.directories.list(None)
+    assert it.directories.list(first) is first
     it.write(1, 2, pid=5)
-    second = it.span.list(first)
+    second = it.directories.list(first)
     assert second is not first
     assert second.files["dp1/counter_1.db"] is first.files["dp1/counter_1.db"]
 
@@ -142,13 +142,13 @@ def test_plain_paths_and_patterns_may_be_anywhere(tmp_path: Path, monkeypatch: p
         (tmp_path / name).mkdir(parents=True)
         files.write(tmp_path / name / "counter_1.db", {files.counter("x"): 1})
     monkeypatch.chdir(tmp_path)
-    span = Span(["a/dp[01]", "b", "b", "missing"])
-    assert span.base == str(tmp_path)
-    assert list(span.list(None).files) == ["a/dp0/counter_1.db", "a/dp1/counter_1.db", "b/counter_1.db"]
-    assert Span(["/*/x", "/b"]).base == ""
+    several = Directories(["a/dp[01]", "b", "b", "missing"])
+    assert several.base == str(tmp_path)
+    assert list(several.list(None).files) == ["a/dp0/counter_1.db", "a/dp1/counter_1.db", "b/counter_1.db"]
+    assert Directories(["/*/x", "/b"]).base == ""
 
 
 def test_a_directory_whose_name_looks_like_a_pattern_is_found(tmp_path: Path) -> None:
     (tmp_path / "dp[1]").mkdir()
     files.write(tmp_path / "dp[1]" / "counter_1.db", {files.counter("x"): 1})
-    assert list(Span([f"{tmp_path}/dp[1]"]).list(None).files) == ["dp[1]/counter_1.db"]
+    assert list(Directories([f"{tmp_path}/dp[1]"]).list(None).files) == ["dp[1]/counter_1.db"]

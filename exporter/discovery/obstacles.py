@@ -11,7 +11,7 @@ _CAPABILITIES = "CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
 _OR_DIRECTORY = "or set --multiproc-dir"
 
 
-def why_waiting(port: int, finder: Finder, own: Process, user_name: Callable[[int], str]) -> str:
+def why_not_found(port: int, finder: Finder, own: Process, user_name: Callable[[int], str]) -> str:
     """Return why no worker is found that listens on `port` of our network namespace.
 
     `own` is the process that looks. `user_name` returns the name of a user's number.

@@ -1,9 +1,9 @@
 import pytest
 
 from exporter.discovery.finder import Finder, Findings
+from exporter.discovery.obstacles import way_in, why_not_found
 from exporter.discovery.parsing import Socket
 from exporter.discovery.servers import Process
-from exporter.discovery.waiting import way_in, why_waiting
 
 READ_ALL = 1 << 19 | 1 << 2
 
@@ -31,7 +31,7 @@ class Looked(Finder):
 
 def why(finder: Finder, uid: int = 7, capabilities: int = 0) -> str:
     own = Process(1, 0, 0, uid=uid, capabilities=capabilities)
-    return why_waiting(8001, finder, own, lambda number: {0: "root", 8: "sglang"}[number])
+    return why_not_found(8001, finder, own, lambda number: {0: "root", 8: "sglang"}[number])
 
 
 def server(capabilities: int = 0, uid: int = 8) -> Process:

@@ -16,7 +16,7 @@ _IDENTITY = 0, 0
 """The identity of every listing of several directories: that one of them is replaced makes no other worker."""
 
 
-class Span:
+class Directories:
     """Lists the directories that match any of the patterns; a plain path is a pattern that only itself matches."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
