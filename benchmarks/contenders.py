@@ -5,7 +5,7 @@ Each is a mapping of consecutive steps, so that their costs can be measured apar
 
 import importlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -68,9 +68,9 @@ class Processes:
     def __init__(self, pids: Iterable[str]) -> None:
         self._pids = frozenset(pids)
 
-    def pids(self) -> Iterable[str]:
-        """Return the pids of the living processes."""
-        return self._pids
+    def existing(self, pids: frozenset[str]) -> Collection[str]:
+        """Return which of these pids living processes have."""
+        return self._pids & pids
 
     def find_process(self, pid: str) -> Process | None:
         """Return the process with this pid; None if it does not live."""

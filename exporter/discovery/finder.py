@@ -7,10 +7,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+from exporter.discovery.agenda import Agenda
 from exporter.discovery.parsing import DIRECTORY_VARIABLE, OpenFiles, Socket, is_multiprocess_file
 from exporter.discovery.proc import Proc
 from exporter.discovery.rooted import birth
 from exporter.discovery.servers import Host, Process, worker_address
+from exporter.discovery.visits import Visit, Visits
 from exporter.discovery.workers import Clue, Worker, find_workers
 
 _FIRST_PAUSE = 2.0
@@ -39,11 +41,11 @@ _NOTHING = OpenFiles(frozenset(), frozenset(), frozenset())
 
 @dataclass(slots=True)
 class _Seen:
-    """A process, what was found in it, and when to inspect it again."""
+    """A process, and what was found in it."""
 
     process: Process
     pause: float = _FIRST_PAUSE / _GROWTH
-    due: float = 0.0
+    """Seconds between the last inspection and the next one."""
     files: OpenFiles = _NOTHING
     named: str = ""
     """The directory that its environment names."""
@@ -56,6 +58,11 @@ class _Seen:
     clues: tuple[Clue, ...] = ()
     unreadable: Mapping[str, str] = field(default_factory=dict)
     """Why a directory of its files cannot be opened, by path."""
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether each look looks into it."""
+        return bool(self.clues or self.may_write or self.launcher)
 
 
 @dataclass(frozen=True)
@@ -83,25 +90,26 @@ class Finder:
         proc: Proc | None = None,
         clock: Callable[[], float] = time.monotonic,
         longest_wait: float = 30.0,
-        avoided: Collection[int] = (),
+        visits: Visits | None = None,
     ) -> None:
         """Look at the processes of `proc`, all of this host by default. `clock` gives seconds.
 
-        While a worker has no server, it is looked for after 1 s, 2 s, ... up to every `longest_wait` seconds. The
-        processes `avoided` are not looked into.
+        While a worker has no server, it is looked for after 1 s, 2 s, ... up to every `longest_wait` seconds. Who waits
+        for looks in another thread sees in `visits` at which process they are.
         """
         self.proc = proc or Proc()
         self.findings = Findings()
         """What the last look found."""
         self._clock = clock
         self._own_network = self.proc.namespace(os.getpid(), "net")
-        self._avoided = avoided
-        self.at: int | None = None
-        """The pid of the process that is being looked into; a hostile one can make that hang."""
+        self.visits = visits or Visits()
         self._longest_wait = longest_wait
+        self._listing: Mapping[int, int] = {}
+        self._agenda = Agenda()
         self._seen: dict[int, _Seen] = {}
-        self._ignored: set[int] = set()
-        """Pids of kernel threads and of processes that have ended, but are still listed."""
+        """All processes but kernel threads and those that have ended, though still listed."""
+        self._notable: dict[int, _Seen] = {}
+        """Those of them that are watched, or that findings tell of; most processes of a host are not."""
         self._holders: Mapping[int, int] = {}
         """The pid of the process that holds a socket, as `holder` found it last."""
         self._clues: Sequence[Clue] = ()
@@ -126,18 +134,29 @@ class Finder:
         """The processes as of the last look, by pid."""
         return {pid: seen.process for pid, seen in self._seen.items()}
 
+    def lives(self, visit: Visit) -> bool:
+        """Whether a process lived at the last look."""
+        seen = self._seen.get(visit.pid)
+        return seen is not None and seen.process.start_ticks == visit.start_ticks
+
+    def visit(self, pid: int) -> None:
+        """Begin a visit of a process; GivenUpError if nobody waits for the look that this is a part of."""
+        seen = self._seen.get(pid)
+        self.visits.enter(pid, seen.process.start_ticks if seen else 0)
+
     def look(self) -> Findings:
-        """Look at what is new or due, and return what there is; blocks."""
+        """Look at what is new or due, and return what there is; blocks. GivenUpError if nobody waits any more."""
         start = time.perf_counter()
-        self.at = None
+        self.visits.leave()
         self._list()
         self._doubt_moved()
         self._inspect()
-        self.at = None
+        self.visits.leave()
+        notable = self._notable.values()
         self.findings = Findings(
             self._find_workers(),
-            Counter(seen.process.uid for seen in self._seen.values() if seen.is_denied),
-            {path: why for seen in self._seen.values() for path, why in seen.unreadable.items()},
+            Counter(seen.process.uid for seen in notable if seen.is_denied),
+            {path: why for seen in notable for path, why in seen.unreadable.items()},
             len(self._seen),
             self._is_alone(),
             time.perf_counter() - start,
@@ -160,37 +179,46 @@ class Finder:
         return None
 
     def _list(self) -> None:
-        """List the processes: forget those that have ended, and take in those that are new."""
-        pids = self.proc.pids()
-        self._ignored &= pids
-        for pid in self._seen.keys() - pids:
-            del self._seen[pid]
-        for pid in pids - self._seen.keys() - self._ignored:
-            with suppress(Exception):  # no process may end a look; the next one tries again
-                if (process := self._process(pid)) is None:
-                    self._ignored.add(pid)
-                else:
-                    self._seen[pid] = _Seen(process)
+        """List the processes: forget those that have ended, and have those that are new inspected."""
+        before, self._listing = self._listing, self.proc.listing()
+        for pid in before.keys() - self._listing.keys():
+            self._forget(pid)
+        for pid, mark in self._listing.items():
+            if before.get(pid) != mark and not self._is_same(pid):
+                self._forget(pid)
+                self._agenda.put(pid, 0.0)
+
+    def _is_same(self, pid: int) -> bool:
+        """Whether the process that has a pid now is the one that is known; its number in the listing is another one."""
+        with suppress(Exception):  # then it is inspected
+            stat = self.proc.stat(pid) if pid in self._seen else None
+            return stat is not None and stat.start_ticks == self._seen[pid].process.start_ticks
+        return False
+
+    def _forget(self, pid: int) -> None:
+        self._seen.pop(pid, None)
+        self._notable.pop(pid, None)
+        self._agenda.drop(pid)
 
     def _process(self, pid: int) -> Process | None:
-        """Return what is known of a process from files that anybody may read; None if it has ended.
+        """Begin a visit of a process, and return what anybody may read of it; None if it has ended.
 
-        A process can make its command line hang: it is not read of those that made a look hang before.
+        Its command line is not read if it is avoided: a process can make that hang.
         """
-        self.at = pid
         try:
             stat, status = self.proc.stat(pid), self.proc.status(pid)
             if stat is None or status is None:
                 return None
             return Process(
                 pid,
-                *stat[:1],
+                stat.parent,
                 stat.start_ticks,
                 stat.group,
                 status.uid,
-                () if pid in self._avoided else self.proc.command(pid),
+                self.proc.command(pid) if self.visits.enter(pid, stat.start_ticks) else (),
                 status.capabilities,
                 status.pids,
+                name=stat.name,
             )
         except PermissionError:  # hidden from us, though listed
             return None
@@ -198,88 +226,86 @@ class Finder:
     def _doubt_moved(self) -> None:
         """Have the processes of workers whose directory was deleted or replaced inspected again."""
         for worker in self.findings.workers:
-            self.at = worker.pids[0]
+            self.visit(worker.pids[0])
             try:
                 is_same = self._directory(worker.pids[0], worker.path, is_writer=True) == worker.identity[:3]
             except OSError:
                 is_same = False
             for pid in () if is_same else worker.pids:
                 if pid in self._seen:
-                    self._seen[pid].due = 0.0
+                    self._agenda.put(pid, 0.0)
 
     def _inspect(self) -> None:
         """Look into the processes that are due, and into those that may open a metrics file at any time."""
         now = self._clock()
-        new: list[int] = []
-        due: list[tuple[float, int]] = []
-        again: list[int] = []
-        for pid, seen in self._seen.items():  # one pass: there may be thousands
-            if seen.due > now:
-                if seen.clues or seen.may_write or seen.launcher:
-                    again.append(pid)
-            elif seen.due:
-                due.append((seen.pause, pid))
-            else:
-                new.append(pid)
-        due.sort()  # the youngest first: they change most; what is too much waits for the next look
-        for pid in (*new, *(pid for _, pid in due[:_MOST_INSPECTIONS])):
-            if self._may_look_into(pid):
-                with suppress(Exception):  # no process may end a look
-                    self._inspect_whole(pid, self._seen[pid], now)
+        due = self._agenda.take(now)
+        new = [pid for pid in due if pid not in self._seen]
+        # The youngest first: they change most. What is too much waits for the next look.
+        known = sorted(self._seen.keys() & set(due), key=lambda pid: self._seen[pid].pause)
+        for pid in known[_MOST_INSPECTIONS:]:
+            self._agenda.put(pid, now)
+        whole = [*new, *known[:_MOST_INSPECTIONS]]
+        again = self._notable.keys() - whole
+        for pid in whole:
+            with suppress(Exception):  # no process may end a look
+                self._inspect_whole(pid, now)
         for pid in again:
-            if self._may_look_into(pid):
-                with suppress(Exception):
-                    self._inspect_again(pid, self._seen[pid])
+            with suppress(Exception):
+                self._inspect_again(pid, now)
 
-    def _may_look_into(self, pid: int) -> bool:
-        """Note the process that is looked into next; return False if it made a look hang before."""
-        self.at = pid
-        if pid in self._avoided:
-            self._seen[pid].is_denied = True
-        return pid not in self._avoided
-
-    def _inspect_whole(self, pid: int, seen: _Seen, now: float) -> None:
+    def _inspect_whole(self, pid: int, now: float) -> None:
+        self._agenda.put(pid, now)  # in the next look, if this one fails
         process = self._process(pid)
+        seen = self._seen.get(pid)
         if process is None:
-            del self._seen[pid]
+            self._forget(pid)
             return
-        if process.start_ticks != seen.process.start_ticks:
-            seen = self._seen[pid] = _Seen(process)
+        if seen is None or seen.process.start_ticks != process.start_ticks:
+            seen = _Seen(process)
+        self._seen[pid] = self._notable[pid] = seen
         seen.process = process
+        if self.visits.at is None:  # it is avoided
+            self._deny(seen)
+            return
         seen.pause = min(_GROWTH * seen.pause, _LONGEST_KNOWN_PAUSE if seen.clues else _LONGEST_PAUSE)
         # Not all at once: processes that were there at the first look would stay in step.
-        seen.due = now + seen.pause * (1 + pid % 16 / 16)
+        self._agenda.put(pid, now + seen.pause * (1 + pid % 16 / 16))
+        self._look_into(pid, seen)
+        if not (seen.is_watched or seen.is_denied or seen.unreadable):
+            del self._notable[pid]
+
+    def _look_into(self, pid: int, seen: _Seen) -> None:
+        """Find out which program a process runs, and which metrics files it has open."""
         try:
-            seen.process = self._with_namespaces(process)
+            seen.process = self._with_namespaces(seen.process)
             seen.named = self.proc.variable(pid, DIRECTORY_VARIABLE)
-            stat = self.proc.stat(
-                pid
-            )  # before the program: a change between the two is seen in the next look
             program = os.path.basename(self.proc.executable(pid))  # noqa: PTH119 - a plain string
             is_python = "python" in program
             seen.may_write = is_python or bool(seen.named)
-            seen.launcher = stat.name if stat and program in _LAUNCHERS else b""
+            # The name was read before the program: a change between the two is seen in the next look.
+            seen.launcher = seen.process.name if program in _LAUNCHERS else b""
             seen.files = self._files(pid, thorough=is_python)
             seen.is_denied = False
         except PermissionError:
-            seen.is_denied, seen.may_write, seen.files, seen.named = True, False, _NOTHING, ""
+            self._deny(seen)
         self._note_clues(pid, seen)
 
-    def _inspect_again(self, pid: int, seen: _Seen) -> None:
+    def _inspect_again(self, pid: int, now: float) -> None:
         """Look into a process that has metrics files open, or may have by now."""
-        stat = self.proc.stat(pid)
-        if stat is None or stat.start_ticks != seen.process.start_ticks:
-            del self._seen[pid]  # the next listing finds the process that has its pid now
-        elif seen.launcher and stat.name != seen.launcher:
-            seen.pause = _FIRST_PAUSE / _GROWTH
-            self._inspect_whole(pid, seen, self._clock())
-        elif not (seen.clues or seen.may_write):
-            return
-        elif not any(clue.is_writer for clue in seen.clues):
-            try:
-                files = self._files(pid, thorough=False)
-            except PermissionError:
+        seen = self._notable[pid]
+        if seen.clues or seen.launcher:
+            stat = self.proc.stat(pid)
+            if stat is None or stat.start_ticks != seen.process.start_ticks:
+                self._forget(pid)
+                self._agenda.put(pid, now)  # another process may have its pid
                 return
+            if seen.launcher and stat.name != seen.launcher:
+                seen.pause = _FIRST_PAUSE / _GROWTH
+                self._inspect_whole(pid, now)
+                return
+        if (seen.clues or seen.may_write) and not any(clue.is_writer for clue in seen.clues):
+            self.visit(pid)
+            files = self._files(pid, thorough=False)
             if files.directories or seen.named:
                 seen.files = files
                 self._note_clues(pid, seen)
@@ -306,6 +332,12 @@ class Finder:
         except PermissionError:  # of some processes, mappings are refused to root, too
             return files
         return OpenFiles(mapped.directories, files.deleted | mapped.deleted, files.sockets)
+
+    @staticmethod
+    def _deny(seen: _Seen) -> None:
+        """Note that a process may not be looked into."""
+        seen.is_denied, seen.may_write, seen.files, seen.named = True, False, _NOTHING, ""
+        seen.launcher, seen.clues, seen.unreadable = b"", (), {}
 
     def _note_clues(self, pid: int, seen: _Seen) -> None:
         """Find out which directories a process's paths are."""
@@ -343,7 +375,7 @@ class Finder:
         they are read ever more rarely.
         """
         now = self._clock()
-        clues = [clue for seen in self._seen.values() for clue in seen.clues]
+        clues = [clue for seen in self._notable.values() for clue in seen.clues]
         servers = [worker.server for worker in self.findings.workers]
         is_same = clues == self._clues and all(server.pid in self._seen for server in servers if server)
         if is_same and now < self._decide_again:

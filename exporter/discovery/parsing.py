@@ -74,12 +74,15 @@ def stat(text: bytes) -> Stat | None:
 
 def status(text: bytes) -> Status:
     """Parse `/proc/PID/status`."""
-    found = dict(line.split(b":", 1) for line in text.splitlines() if b":" in line)
+    pids = _line(text, b"NSpid") or _line(text, b"Pid")
     return Status(
-        int(found[b"Uid"].split()[1]),
-        int(found[b"CapPrm"], 16),
-        tuple(map(int, found.get(b"NSpid", found[b"Pid"]).split())),
+        int(_line(text, b"Uid").split()[1]), int(_line(text, b"CapPrm"), 16), tuple(map(int, pids.split()))
     )
+
+
+def _line(text: bytes, name: bytes) -> bytes:
+    """Return what a line says; nothing if there is none of that name. A process's name holds no line breaks there."""
+    return text.partition(b"\n" + name + b":")[2].partition(b"\n")[0]
 
 
 def words(text: bytes) -> tuple[str, ...]:

@@ -26,9 +26,20 @@ class Proc:
         """Read the processes of the /proc that is mounted at `path`."""
         self.path = path
 
-    def pids(self) -> set[int]:
-        """Return the pids of all processes that can be seen, kernel threads included."""
-        return set(map(int, filter(str.isdigit, os.listdir(self.path))))  # noqa: PTH208 - plain strings
+    def listing(self) -> dict[int, int]:
+        """Return the processes that can be seen, kernel threads included: the inode number of each one's directory.
+
+        A later process of the same pid has another number. So may the same one, once the kernel was short of memory.
+        """
+        with os.scandir(self.path) as entries:
+            return {int(entry.name): entry.inode() for entry in entries if entry.name.isdigit()}
+
+    def mark(self, pid: int) -> int:
+        """Return the number that `listing` gives of a process; 0 if there is none of that pid."""
+        try:
+            return os.stat(f"{self.path}/{pid}").st_ino  # noqa: PTH116 - plain strings
+        except OSError:
+            return 0
 
     def stat(self, pid: int) -> Stat | None:
         """Return parent, group and start; None if the process has ended or is a kernel thread."""

@@ -30,6 +30,8 @@ class Process:
     """The number of its pid namespace; 0: ours."""
     net_namespace: int = 0
     """The number of its network namespace; 0: unknown."""
+    name: bytes = b""
+    """The name, which is another one once the process runs another program."""
 
 
 class Server(NamedTuple):

@@ -1,10 +1,13 @@
 """What the host knows of a directory's files, and of the processes that may have written them."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from exporter.multiproc.dbfile import is_set_up
-from exporter.multiproc.processes import Process, all_pids, exists, find_process
+from exporter.multiproc.processes import Process, all_pids, exists, find_process, is_seen
+
+_FEW = 200
+"""Pids up to which asking for each costs less than a listing of all processes."""
 
 
 class HostEvidence:
@@ -13,9 +16,9 @@ class HostEvidence:
     def __init__(self, directory: str) -> None:
         self._directory = directory
 
-    def pids(self) -> Iterable[str]:
-        """Return the pids of all processes that can be seen."""
-        return all_pids()
+    def existing(self, pids: frozenset[str]) -> Collection[str]:
+        """Return which of these pids processes have that can be seen."""
+        return [*filter(is_seen, pids)] if len(pids) <= _FEW else pids & set(all_pids())
 
     def find_process(self, pid: str) -> Process | None:
         """Return the process of that pid, as `processes.find_process` does; None if there is none."""

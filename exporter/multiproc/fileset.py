@@ -112,6 +112,11 @@ class FileSet:
             name for name, writer in self.writers.items() if writer.state is not State.DEAD or writer.suspect
         ]
 
+    @cached_property
+    def dead(self) -> frozenset[str]:
+        """The other writers."""
+        return frozenset(self.writers).difference(self.watched)
+
 
 def every_file(before: FileSet) -> FileSet:
     """Return the directory's file set as the stock collector has it, dead writers' files included; raises OSError."""
@@ -144,7 +149,7 @@ def decide(
         found, idle = dict.fromkeys(names, UNKNOWN), frozenset()
     else:
         # A dead writer is looked up only if some process has its pid again.
-        again = before.writers.keys() & set(evidence.pids())
+        again = evidence.existing(before.dead) if before.dead else ()
         names = {*before.watched, *before.idle, *news.writers, *again}.difference(news.lost)
         found, idle = look_up(names, before.writers, listing, evidence, moved)
     changes = {name: writer for name, writer in found.items() if writer != before.writers.get(name)}

@@ -46,8 +46,8 @@ DEAD = Writer(State.DEAD)
 class Evidence(Protocol):
     """What decisions ask of processes and files."""
 
-    def pids(self) -> Iterable[str]:
-        """Return the pids of all processes that can be seen."""
+    def existing(self, pids: frozenset[str]) -> Collection[str]:
+        """Return which of these are pids of processes that can be seen."""
 
     def find_process(self, pid: str) -> Process | None:
         """Return the process of that pid; None if there is none, or only a zombie or a kernel thread.

@@ -24,6 +24,11 @@ def all_pids(proc: str = "/proc") -> Iterable[str]:
     return filter(str.isdigit, os.listdir(proc))  # noqa: PTH208 - a hundred names, each of them a string
 
 
+def is_seen(pid: str, proc: str = "/proc") -> bool:
+    """Whether `all_pids` has that pid."""
+    return pid.isascii() and pid.isdigit() and os.access(f"{proc}/{pid}", os.F_OK)
+
+
 def find_process(pid: str, proc: str = "/proc") -> Process | None:
     """Return the process of that pid; None if there is none, or only a zombie or a kernel thread.
 

@@ -47,11 +47,16 @@ class _Look(NamedTuple):
     """What a look leads to."""
 
     members: Members
-    descriptors: Mapping[Identity, int]
+    descriptors: dict[Identity, int]
     """The directories of newcomers, open."""
-    unreadable: Mapping[str, str]
+    unreadable: dict[str, str]
     """Why directories cannot be opened, by path."""
     findings: Findings
+
+    def close(self) -> None:
+        """Close the directories, which nobody is going to serve."""
+        for descriptor in self.descriptors.values():
+            os.close(descriptor)
 
 
 class Node:
@@ -90,7 +95,7 @@ class Node:
             most=options.max_workers,
             forget_after=options.forget_after,
         )
-        self._looks = Looks(lambda avoided: make_finder(avoided=avoided))
+        self._looks = Looks(lambda visits: make_finder(visits=visits))
         self._namespaces = SharedNamespaces(self._looks.finder.proc)
         self._workers: dict[Identity, FoundWorker] = {}
         self._last: _Look | None = None
@@ -127,23 +132,25 @@ class Node:
         members = decide(
             before, findings.workers, time.monotonic(), self._choice, partial(self._labels, finder)
         )
-        descriptors: dict[Identity, int] = {}
-        unreadable = dict(findings.unreadable)
         served = dict(members.served)
-        for identity, member in members.served.items():
-            known = before.served.get(identity)
-            if known is not None and known.labels is member.labels:
-                continue
-            try:
-                finder.at = member.finding.pids[0]
-                descriptors[identity] = open_directory(member.finding, finder.proc)
-            except OSError as error:
-                unreadable[member.finding.path] = error.strerror or str(error)
-                del served[identity]
-        return _Look(Members(served, members.left_out), descriptors, unreadable, findings)
+        look = _Look(Members(served, members.left_out), {}, dict(findings.unreadable), findings)
+        try:
+            for identity, member in members.served.items():
+                known = before.served.get(identity)
+                if known is not None and known.labels is member.labels:
+                    continue
+                try:
+                    look.descriptors[identity] = open_directory(member.finding, finder)
+                except OSError as error:
+                    look.unreadable[member.finding.path] = error.strerror or str(error)
+                    del served[identity]
+        except BaseException:
+            look.close()
+            raise
+        return look
 
     def _labels(self, finder: Finder, finding: Finding) -> Mapping[str, str]:
-        finder.at = finding.pids[0]
+        finder.visit(finding.pids[0])
         address = finder.address(finding, self.node_name)
         labels = {ADDRESS: address} if address else {}
         if self._options.kubernetes_labels:

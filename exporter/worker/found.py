@@ -3,9 +3,10 @@
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
+from exporter.discovery.finder import Finder
 from exporter.discovery.namespaces import PidNamespaces
 from exporter.discovery.proc import Proc
 from exporter.discovery.rooted import birth
@@ -19,11 +20,15 @@ from exporter.worker.watch import EventsAndTicks, Watcher
 from exporter.worker.worker import Collector, Worker
 
 
-def open_directory(finding: Finding, proc: Proc) -> int:
-    """Return a descriptor of a found worker's directory, through any of its processes; OSError if that fails."""
+def open_directory(finding: Finding, finder: Finder) -> int:
+    """Return a descriptor of a found worker's directory, through any of its processes; OSError if that fails.
+
+    Each is a visit of the `finder`.
+    """
     for pid in finding.pids:
+        finder.visit(pid)
         try:
-            descriptor = proc.open_directory(pid, finding.path)
+            descriptor = finder.proc.open_directory(pid, finding.path)
         except OSError:
             continue
         info = os.fstat(descriptor)
@@ -54,19 +59,19 @@ class NamespaceEvidence(HostEvidence):
         self._namespaces = namespaces
         self._number = number
 
-    def pids(self) -> Iterable[str]:
-        """Return the pids of the namespace's processes, as these have them there."""
-        return self._namespaces.pids(self._number)
+    def existing(self, pids: frozenset[str]) -> Collection[str]:
+        """Return which of these pids processes have in the namespace."""
+        return self._namespaces.pids(self._number).keys() & pids
 
     def find_process(self, pid: str) -> Process | None:
         """Return the process that has that pid in the namespace; None if there is none."""
-        ours = self.own_pid(pid)
+        ours = self.own_pid(pid) or self._namespaces.pids(self._number).get(pid)
         found = find_process(str(ours)) if ours else None
         return found._replace(pid=pid) if found else None
 
     def own_pid(self, pid: str) -> int | None:
-        """Return our pid of the process that has that pid in the namespace; None if there is none."""
-        return self._namespaces.pids(self._number).get(pid)
+        """Return our pid of a process that was found, by its pid in the namespace; None if it has ended."""
+        return self._namespaces.known_pid(self._number, pid)
 
 
 class FoundWorker(Worker):

@@ -42,6 +42,11 @@ class Sought(NamedTuple):
     is_ambiguous: bool = False
     """Whether that is because there are several directories."""
 
+    def close(self) -> None:
+        """Close the directory, which nobody is going to serve."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+
 
 class Seeker:
     """Keeps the one worker of a room that listens on a port."""
@@ -111,7 +116,7 @@ class Seeker:
         ):
             return Sought(finding)
         try:
-            descriptor = open_directory(finding, finder.proc)
+            descriptor = open_directory(finding, finder)
         except OSError as error:
             return Sought(problem=f"{finding.path}: {error.strerror or error}")
         return Sought(finding, finder.address(finding, self._node_name), descriptor)
@@ -125,7 +130,7 @@ def make_seeker(
     quiet: bool,
 ) -> Seeker:
     """Return what finds the worker that `options` name by its port. `make_engine` gets the labels that it has then."""
-    looks = Looks(lambda avoided: Finder(longest_wait=1.0, avoided=avoided))
+    looks = Looks(lambda visits: Finder(longest_wait=1.0, visits=visits))
     namespaces = SharedNamespaces(looks.finder.proc)
 
     def make(finding: Finding, address: str, descriptor: int) -> FoundWorker:

@@ -13,6 +13,7 @@ from exporter.discovery.finder import Finder, Findings
 from exporter.discovery.namespaces import PidNamespaces
 from exporter.discovery.parsing import OpenFiles, Socket, Stat, Status
 from exporter.discovery.proc import Proc
+from exporter.discovery.visits import GivenUpError, Visit, Visits
 from exporter.discovery.workers import Worker
 from tests.support.hosts import TestsProcesses, container, hosted
 from tests.support.waiting import eventually
@@ -44,8 +45,8 @@ class WrittenProc(Proc):
         self.read: list[tuple[str, int]] = []
         self.ports: dict[int, int] = {}
 
-    def pids(self) -> set[int]:
-        return set(self.processes)
+    def listing(self) -> dict[int, int]:
+        return {pid: one.start_ticks for pid, one in self.processes.items()}
 
     def stat(self, pid: int) -> Stat | None:
         one = self._of("stat", pid)
@@ -153,7 +154,7 @@ def test_other_programs_are_looked_into_ever_more_rarely(looks: Looks) -> None:
     looks.proc.processes |= {pid: Written(executable="/bin/sleep") for pid in range(100, 200)}
     first = looks.often(1)
     hour = looks.often(1800)
-    assert first >= 500
+    assert first >= 400
     assert looks.often(1800) < hour
     assert looks.often(1800) < 10 * first
 
@@ -270,25 +271,51 @@ def test_no_process_ends_a_look(looks: Looks, metrics: str, what: str, fault: Ex
 
 
 def test_the_command_line_of_a_process_that_made_a_look_hang_is_not_read(metrics: str) -> None:
-    at: list[int | None] = []
+    at: list[Visit | None] = []
 
     class Noting(WrittenProc):
         def command(self, pid: int) -> tuple[str, ...]:
-            at.append(first.at)
+            at.append(visits.at)
             return super().command(pid)
 
+    avoided: set[Visit] = set()
+    visits = Visits(avoided)
     proc = Noting()
-    proc.processes |= {6: Written(), 7: Written({metrics})}
-    first = Finder(proc, lambda: 1000.0)
-    first.look()
-    assert set(at) == {6, 7}, "what hangs is known"
-    assert first.at is None, "no process is to blame for what comes after the look"
+    proc.processes |= {6: Written(start_ticks=5), 7: Written({metrics})}
+    finder = Finder(proc, lambda: 1000.0, visits=visits)
+    finder.look()
+    assert set(at) == {Visit(6, 5), Visit(7, 100)}, "what hangs is known"
+    assert visits.at is None, "no process is to blame for what comes after the look"
     proc.read.clear()
-    finder = Finder(proc, lambda: 1000.0, avoided={6})
+    avoided.add(Visit(6, 5))
+    finder = Finder(proc, lambda: 1000.0, visits=Visits(avoided))
     (worker,) = finder.look().workers
     assert worker.pids == (7,)
     assert ("cmdline", 6) not in proc.read
     assert 6 in finder.processes
+    assert finder.findings.denied == {1000: 1}
+    assert finder.lives(Visit(6, 5))
+    avoided.clear()
+    proc.processes[6].directories.add(metrics)
+    assert [worker.pids for worker in finder.look().workers] == [(6, 7)], "it is looked into again"
+
+
+def test_a_look_that_is_given_up_ends_at_its_next_visit(metrics: str) -> None:
+    visits = Visits()
+
+    class Late(WrittenProc):
+        def command(self, pid: int) -> tuple[str, ...]:
+            visits.give_up()
+            return super().command(pid)
+
+    proc = Late()
+    proc.processes |= {pid: Written({metrics}) for pid in (6, 7)}
+    finder = Finder(proc, lambda: 1000.0, visits=visits)
+    with pytest.raises(GivenUpError):
+        finder.look()
+    assert [pid for what, pid in proc.read if what == "cmdline"] == [6]
+    with pytest.raises(GivenUpError):
+        finder.visit(7)
 
 
 def test_a_directory_that_may_not_be_opened_is_told(
@@ -434,7 +461,7 @@ def test_another_users_processes_are_counted_and_no_error(tmp_path: Path) -> Non
         "import os, sys\n"
         "from exporter.discovery.finder import Finder\n"
         "from exporter.discovery.proc import Proc\n"
-        "Proc.pids = lambda self: {int(sys.argv[1])}\n"
+        "Proc.listing = lambda self: {int(sys.argv[1]): 1}\n"
         "os.setgroups([]), os.setresgid(65534, 65534, 65534), os.setresuid(65534, 65534, 65534)\n"
         "found = Finder().look()\n"
         "print(len(found.workers), dict(found.denied))\n"

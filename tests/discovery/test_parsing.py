@@ -57,7 +57,7 @@ def test_status_tells_user_capabilities_and_the_pid_in_each_namespace() -> None:
 
 
 def test_status_of_a_kernel_without_namespaces() -> None:
-    assert parsing.status(b"Pid:\t5\nUid:\t7\t7\t7\t7\nCapPrm:\t0\n").pids == (5,)
+    assert parsing.status(b"Name:\tsh\nPid:\t5\nUid:\t7\t7\t7\t7\nCapPrm:\t0\n").pids == (5,)
 
 
 def test_words_keep_empty_ones_and_odd_bytes() -> None:

@@ -28,7 +28,7 @@ def test_what_is_known_of_our_own_process() -> None:
     stat, status = proc.stat(OWN), proc.status(OWN)
     assert stat
     assert status
-    assert OWN in proc.pids()
+    assert proc.listing()[OWN] == proc.mark(OWN) > 0
     assert stat.parent == os.getppid()
     assert stat.group == os.getpgrp()
     assert status.uid == os.geteuid()
@@ -40,7 +40,8 @@ def test_what_is_known_of_our_own_process() -> None:
 
 def test_a_process_that_has_ended_has_nothing() -> None:
     proc, pid = Proc(), ended()
-    assert pid not in proc.pids()
+    assert pid not in proc.listing()
+    assert proc.mark(pid) == 0
     assert proc.stat(pid) is None
     assert proc.status(pid) is None
     assert proc.command(pid) == ()

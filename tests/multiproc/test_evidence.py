@@ -21,5 +21,7 @@ def test_what_is_known_of_files(tmp_path: Path) -> None:
 def test_what_is_known_of_processes(tmp_path: Path) -> None:
     evidence = HostEvidence(str(tmp_path))
     myself = str(os.getpid())
-    assert myself in set(evidence.pids())
+    nobody = {str(2**22 + number) for number in range(300)}
+    assert list(evidence.existing(frozenset({myself, "text", "²", *list(nobody)[:10]}))) == [myself]
+    assert set(evidence.existing(frozenset({myself, "text", *nobody}))) == {myself}
     assert evidence.find_process(myself) == find_process(myself)

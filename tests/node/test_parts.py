@@ -2,24 +2,31 @@
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 from prometheus_client.mmap_dict import MmapedDict
 
 from exporter.discovery.finder import Finder
+from exporter.discovery.visits import GivenUpError
+from exporter.discovery.workers import Worker as Finding
 from exporter.exposition.negotiation import Encoding, Escaping, Representation
 from exporter.model import Format
+from exporter.node import parts
 from exporter.node.parts import Node
 from exporter.options.node import NodeOptions
 from exporter.options.values import Duration
+from exporter.worker.found import open_directory
 from exporter.worker.scrape import Scraper
 from tests.support.expositions import Exposition
 from tests.support.files import counter
 from tests.support.hosts import TestsProcesses, container, hosted
+from tests.support.waiting import eventually
 
 TEXT = Representation(Format.TEXT_0_0_4, Escaping.UNDERSCORES, Encoding.IDENTITY)
 
@@ -167,6 +174,30 @@ async def test_beyond_the_most_workers_the_rest_is_told(tmp_path: Path) -> None:
         with hosted(tmp_path / "a"), hosted(tmp_path / "b"):
             await until(node, lambda: node.members.left_out == 1)
             assert (await scrape(node.scraper)).value("smg_exporter_workers", state="left_out") == 1
+
+
+async def test_a_look_that_fails_leaves_no_directory_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[int] = []
+
+    def open_one(finding: Finding, finder: Finder) -> int:
+        if opened:
+            raise GivenUpError
+        opened.append(open_directory(finding, finder))
+        return opened[0]
+
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    async with running(make()) as node:
+        with hosted(tmp_path / "a"), hosted(tmp_path / "b"):
+            finder = Finder(TestsProcesses())
+            eventually(lambda: len(finder.look().workers) == 2, "two workers")
+            monkeypatch.setattr(parts, "open_directory", open_one)
+            with pytest.raises(GivenUpError):
+                node._decide(finder)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(opened[0])
 
 
 async def test_the_engine_view_has_every_worker(tmp_path: Path) -> None:

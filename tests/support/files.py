@@ -2,7 +2,7 @@
 
 import os
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -83,8 +83,8 @@ class Processes:
         self.living = living
         self.written = written
 
-    def pids(self) -> Iterable[str]:
-        return self.living
+    def existing(self, pids: frozenset[str]) -> Collection[str]:
+        return self.living.keys() & pids
 
     def find_process(self, pid: str) -> Process | None:
         return self.living.get(pid)

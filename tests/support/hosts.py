@@ -24,7 +24,11 @@ class TestsProcesses(Proc):
 
     __test__ = False
 
+    def listing(self) -> dict[int, int]:
+        return {pid: mark for pid in self.pids() if (mark := self.mark(pid))}
+
     def pids(self) -> set[int]:
+        """Return the pids of this test and of all that it started."""
         found: set[int] = set()
         left = [os.getpid()]
         while left:

@@ -36,7 +36,7 @@ def serve(finding: Finding, finder: Finder) -> FoundWorker:
     def engine(file_set: Callable[[], FileSet]) -> Engine:
         return Engine(file_set, labels=[("worker_addr", "a")])
 
-    descriptor = open_directory(finding, finder.proc)
+    descriptor = open_directory(finding, finder)
     return FoundWorker(finding, descriptor, SharedNamespaces(finder.proc), engine, (("worker_addr", "a"),))
 
 
@@ -124,10 +124,10 @@ def test_a_process_whose_directory_is_gone_leads_nowhere(finder: Finder, tmp_pat
         finding = find(finder)
         shutil.rmtree(tmp_path / "metrics")
         with pytest.raises(FileNotFoundError, match="no process leads to it"):
-            open_directory(finding, finder.proc)
+            open_directory(finding, finder)
         (tmp_path / "metrics").mkdir()  # another directory of that name
         with pytest.raises(FileNotFoundError, match="no process leads to it"):
-            open_directory(finding, finder.proc)
+            open_directory(finding, finder)
 
 
 async def test_the_next_process_leads_to_the_directory_when_the_first_has_ended(

@@ -22,7 +22,7 @@ from tests.support.expositions import Exposition
 class Nobody:
     """Evidence that no process lives."""
 
-    def pids(self) -> list[str]:
+    def existing(self, _pids: frozenset[str]) -> list[str]:
         return []
 
     def find_process(self, _pid: str) -> None:
