@@ -2,7 +2,6 @@
 
 import math
 from array import array
-from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from exporter.engine.meanings import Meaning, Source
@@ -75,7 +74,8 @@ class Gauges:
         self, sources: Iterable[Source], combine: Callable[[Sequence[float]], float]
     ) -> dict[Rank, float]:
         """Return the figure by rank, for each rank from the first source that has it."""
-        return dict(ChainMap(*self._find(sources, combine)))
+        found = [*self._find(sources, combine)]
+        return {rank: value for each in reversed(found) for rank, value in each.items()}
 
     def _find(
         self, sources: Iterable[Source], combine: Callable[[Sequence[float]], float]

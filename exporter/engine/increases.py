@@ -9,11 +9,13 @@ two reads is a difference. A cell is a counter's or a bucket's sum over all seri
 
 import math
 from array import array
-from collections import ChainMap, deque
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from operator import sub
 from typing import NamedTuple, TypeAlias
 
+from exporter.engine.buckets import Buckets
 from exporter.engine.meanings import Meaning, Source
 from exporter.engine.ranks import LONGEST_TEXT, Rank, rank_of
 from exporter.model import FamilyValues, Labels, Samples
@@ -54,39 +56,43 @@ _Groups: TypeAlias = Mapping[str, Mapping[_Group, int]]
 class Window:
     """What increased between two reads."""
 
-    def __init__(self, seconds: float, groups: _Groups, increases: Sequence[float]) -> None:
+    def __init__(
+        self, seconds: float, groups: _Groups, last: Sequence[float], first: Sequence[float]
+    ) -> None:
+        """Tell the difference of the cells of the `last` and of the `first` read."""
         self.seconds = seconds
         """The time between the two reads; 0 if there has been one only."""
         self._groups = groups
-        self._increases = increases
+        self._last = last
+        self._first = first
 
     def counters(self, sources: Iterable[Source]) -> dict[Rank, float]:
         """Return the increase by rank, from the first source with any."""
-        return {rank: sum(buckets.values()) for rank, buckets in self.histograms(sources).items()}
+        return {rank: buckets.counts[0] for rank, buckets in self.histograms(sources).items()}
 
-    def histograms(self, sources: Iterable[Source]) -> dict[Rank, dict[float, float]]:
-        """Return the increase of each bucket by upper bound, by rank, from the first source with any."""
+    def histograms(self, sources: Iterable[Source]) -> dict[Rank, Buckets]:
+        """Return the increase of each bucket by rank, from the first source with any."""
         return next(filter(None, self._find_all(sources)), {})
 
-    def of_each_rank(self, sources: Iterable[Source]) -> dict[Rank, dict[float, float]]:
-        """Return the same, for each rank from the first source that has it; a counter has a single bucket."""
-        return dict(ChainMap(*self._find_all(sources)))
+    def of_each_rank(self, sources: Iterable[Source]) -> dict[Rank, Buckets]:
+        """Return the same, for each rank from the first source that has it."""
+        found = [*self._find_all(sources)]
+        return {rank: buckets for each in reversed(found) for rank, buckets in each.items()}
 
-    def _find_all(self, sources: Iterable[Source]) -> Iterator[dict[Rank, dict[float, float]]]:
+    def _find_all(self, sources: Iterable[Source]) -> Iterator[dict[Rank, Buckets]]:
         return map(self._find, sources if self.seconds > 0 else ())
 
-    def _find(self, source: Source) -> dict[Rank, dict[float, float]]:
-        found: dict[Rank, dict[float, float]] = {}
+    def _find(self, source: Source) -> dict[Rank, Buckets]:
+        found: dict[Rank, Buckets] = {}
         for group, start in self._groups.get(source.family, {}).items():
             if not source.label or group.selected in source.values:
-                buckets = found.setdefault(group.rank, {})
-                increases = self._increases[start : start + len(group.bounds)]
-                for bound, increase in zip(group.bounds, increases, strict=True):
-                    buckets[bound] = buckets.get(bound, 0.0) + increase
+                cells = slice(start, start + len(group.bounds))
+                increase = Buckets(group.bounds, [*map(sub, self._last[cells], self._first[cells])])
+                found[group.rank] = found[group.rank].plus(increase) if group.rank in found else increase
         return found
 
 
-NOTHING = Window(0.0, {}, ())
+NOTHING = Window(0.0, {}, (), ())
 """The window of no reads."""
 
 
@@ -136,22 +142,22 @@ class Increases:
             return NOTHING
         *earlier, (end, last) = self._reads
         begin, first = min(earlier, key=lambda read: self._misfit(end - read[0]))
-        increases = [total - before for total, before in zip(last, first, strict=False)]
-        increases += last[len(first) :]  # of cells that came later
-        return Window(end - begin, self._known_groups(increases), increases)
+        first = first + array("d", bytes(8 * (len(last) - len(first))))  # 0 for cells that came later
+        return Window(end - begin, self._known_groups(last, first), last, first)
 
     def _misfit(self, seconds: float) -> float:
         """Return how many times as long or as short as wanted a window is: one of a moment would be all noise."""
         return max(seconds / self._window, self._window / seconds)
 
-    def _known_groups(self, increases: Sequence[float]) -> _Groups:
+    def _known_groups(self, last: "array[float]", first: "array[float]") -> _Groups:
         """Return the groups that a series of the last read is in, or one that the window saw increase."""
         used = self._used()
         return {
             family: {
                 group: start
                 for group, start in groups.items()
-                if start in used or any(increases[start : start + len(group.bounds)])
+                if start in used
+                or last[start : start + len(group.bounds)] != first[start : start + len(group.bounds)]
             }
             for family, groups in self._groups.items()
         }

@@ -5,9 +5,10 @@ Data-parallel groups have requests of their own: counts add up.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import NamedTuple, TypeVar
 
+from exporter.engine.buckets import Buckets
 from exporter.model import Labels
 
 T = TypeVar("T")
@@ -87,10 +88,6 @@ def ratio(by_rank: Mapping[Rank, float], weights: Mapping[Rank, float]) -> float
     return sum(value * sizes[group] for group, value in groups.items()) / sum(sizes.values())
 
 
-def merged(by_rank: Mapping[Rank, Mapping[float, float]]) -> dict[float, float]:
-    """Return a worker's histogram, by upper bound."""
-    buckets: dict[float, float] = {}
-    for histogram in of_groups(by_rank, lambda histogram: max(histogram.values())).values():
-        for bound, count in histogram.items():
-            buckets[bound] = buckets.get(bound, 0.0) + count
-    return buckets
+def merged(by_rank: Mapping[Rank, Buckets]) -> Buckets:
+    """Return a worker's histogram; there is one at least."""
+    return reduce(Buckets.plus, of_groups(by_rank, lambda histogram: max(histogram.counts)).values())

@@ -4,14 +4,14 @@ What is unknown, or beyond what a float holds, is None: never 0, infinite or NaN
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeAlias
 
 from exporter.engine import ranks
+from exporter.engine.buckets import Buckets
 from exporter.engine.gauges import Gauges
 from exporter.engine.increases import Window
 from exporter.engine.meanings import COUNTERS, GAUGES, HISTOGRAMS
-from exporter.engine.quantile import quantile
 from exporter.engine.ranks import Rank
 
 Figures: TypeAlias = dict[str, Any]
@@ -152,7 +152,7 @@ def of_ranks(gauges: Gauges, window: Window) -> list[Figures]:
     ordered = ranks.in_order(filter(any, found))
     figures: list[Figures] = []
     for name, rank in zip(ranks.names(ordered), ordered, strict=True):
-        increases = {count: sum(of[rank].values()) for count, of in counts.items() if rank in of}
+        increases = {count: of[rank].counts[0] for count, of in counts.items() if rank in of}
         known = {gauge: of.get(rank) for gauge, of in (numbers | ratios).items()}
         for count, figure in _RANK_COUNTERS.items():
             if figure and count in increases:
@@ -166,8 +166,9 @@ def of_ranks(gauges: Gauges, window: Window) -> list[Figures]:
     return figures
 
 
-def _percentiles(buckets: Mapping[float, float]) -> Figures:
-    return {name: _finite(quantile(q, buckets)) for name, q in PERCENTILES.items()}
+def _percentiles(histogram: Buckets) -> Figures:
+    found = histogram.quantiles(PERCENTILES.values())
+    return dict(zip(PERCENTILES, map(_finite, found), strict=True))
 
 
 def _finite(value: float | None) -> float | None:

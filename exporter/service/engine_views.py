@@ -11,12 +11,14 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from exporter.engine.tracker import BUDGET, WINDOW, Tracker
 from exporter.logs import fields
 from exporter.model import Snapshot
 from exporter.threads import DaemonThread
+
+T = TypeVar("T")
 
 _logger = logging.getLogger(__name__)
 
@@ -87,9 +89,14 @@ class EngineViews:
         self._note(loop.time())
 
     async def look(
-        self, worker: str = "", since: float = 0.0, *, brief: bool = False
-    ) -> dict[str, Any] | None:
-        """Return the views as JSON values, of all workers or of one; None if there is no such worker.
+        self,
+        make: Callable[[dict[str, Any]], T],
+        worker: str = "",
+        since: float = 0.0,
+        *,
+        brief: bool = False,
+    ) -> T | None:
+        """Return what `make` makes of the views as JSON values, of all workers or of one; None if there is none such.
 
         The history is that after `since`. `brief`: without ranks, and with the history of a few figures only.
         """
@@ -98,7 +105,7 @@ class EngineViews:
                 self._reading = asyncio.create_task(self._refresh())
             await asyncio.wait([self._reading], timeout=_PATIENCE)
         self._work_up()
-        return await self._thread.run(partial(self._views, worker, since, brief=brief))
+        return await self._thread.run(lambda: self._make(make, worker, since, brief=brief))
 
     def _note(self, begin: float) -> None:
         """Take the present reads as pending; `begin` is when they began."""
@@ -146,7 +153,9 @@ class EngineViews:
             self._trackers = {}
         self._budget = budget
 
-    def _views(self, worker: str, since: float, *, brief: bool) -> dict[str, Any] | None:
+    def _make(
+        self, make: Callable[[dict[str, Any]], T], worker: str, since: float, *, brief: bool
+    ) -> T | None:
         chosen = [
             {"name": name, **labels, **tracker.view(since, brief=brief)}
             for name, (tracker, labels) in self._trackers.items()
@@ -154,7 +163,7 @@ class EngineViews:
         ]
         if worker and not chosen:
             return None
-        return {"time": time.time(), "window_seconds": WINDOW, "workers": chosen}
+        return make({"time": time.time(), "window_seconds": WINDOW, "workers": chosen})
 
 
 def _named(reads: Reads) -> Mapping[str, Read]:

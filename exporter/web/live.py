@@ -2,25 +2,31 @@
 
 import json
 import math
-from collections.abc import Awaitable
-from functools import partial
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeVar
 
 from aiohttp import hdrs, web
 
-from exporter.threads import in_thread
 from exporter.web.answers import line
+
+T = TypeVar("T")
 
 
 class Views(Protocol):
     """The engine views of a daemon's workers."""
 
     def look(
-        self, worker: str = "", since: float = 0.0, *, brief: bool = False
-    ) -> Awaitable[dict[str, Any] | None]:
-        """Return the views as JSON values, of all workers or of one; None if there is no such worker.
+        self,
+        make: Callable[[dict[str, Any]], T],
+        worker: str = "",
+        since: float = 0.0,
+        *,
+        brief: bool = False,
+    ) -> Awaitable[T | None]:
+        """Return what `make` makes of the views as JSON values, of all workers or of one; None if there is none such.
 
-        The history is that after `since`, in Unix seconds. `brief`: without ranks, with a short history.
+        `make` is called in a thread. The history is that after `since`, in Unix seconds. `brief`: without ranks, with a
+        short history.
         """
 
 
@@ -39,10 +45,9 @@ class Live:
             after = math.nan
         if not math.isfinite(after):
             return line(400, f"since={since!r} is no time; it takes Unix seconds, such as 1795519944.2")
-        found = await self._views.look(worker, after, brief="brief" in request.query)
-        if found is None:
+        body = await self._views.look(_encoded, worker, after, brief="brief" in request.query)
+        if body is None:
             return line(404, f"no worker {worker!r}; /engine.json without ?worker= lists all")
-        body = await in_thread(partial(_encoded, found))
         return web.Response(body=body, headers={hdrs.CONTENT_TYPE: "application/json"})
 
 

@@ -51,7 +51,7 @@ class Pages(Generic[F]):
     async def index(self, request: web.Request) -> web.Response:
         """Answer with the status page, of one worker where the query says which."""
         worker = request.query.get("worker", "")
-        found = await self._views.look(worker, math.inf, brief=self._has_many_workers and not worker)
+        found = await self._views.look(dict, worker, math.inf, brief=self._has_many_workers and not worker)
         if found is None:
             return line(404, f"no worker {worker!r}; / shows all")
         # In a thread: with thousands of files the page takes too long for the event loop.

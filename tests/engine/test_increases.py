@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from exporter.engine.buckets import Buckets
 from exporter.engine.increases import Increases
 from exporter.engine.meanings import COUNTERS, HISTOGRAMS, meaning_of
 from exporter.engine.ranks import Rank
@@ -111,7 +112,7 @@ def test_buckets_increase_by_bound() -> None:
     worker.read(0, histogram(TTFT, {streams[0]: {"0.5": 1, "+Inf": 2}, streams[1]: {"0.5": 0, "+Inf": 0}}))
     worker.read(1, histogram(TTFT, {streams[0]: {"0.5": 2, "+Inf": 4}, streams[1]: {"0.5": 1, "+Inf": 1}}))
     found = worker.increases.window().histograms(HISTOGRAMS["time_to_first_token"])
-    assert found == {Rank(): {0.5: 2, INF: 3}}
+    assert found == {Rank(): Buckets((0.5, INF), [2, 3])}
 
 
 def test_buckets_may_change() -> None:
@@ -119,7 +120,7 @@ def test_buckets_may_change() -> None:
     worker.read(0, histogram(TTFT, {"": {"0.5": 1, "+Inf": 2}}))
     worker.read(1, histogram(TTFT, {"": {"0.25": 1, "0.5": 4, "+Inf": 6}}))
     found = worker.increases.window().histograms(HISTOGRAMS["time_to_first_token"])
-    assert found == {Rank(): {0.25: 1, 0.5: 3, INF: 4}}
+    assert found == {Rank(): Buckets((0.25, 0.5, INF), [1, 3, 4])}
 
 
 def test_a_bucket_without_a_bound_does_not_count() -> None:
@@ -127,7 +128,9 @@ def test_a_bucket_without_a_bound_does_not_count() -> None:
     lines = f'# TYPE {TTFT} histogram\n{TTFT}_bucket{{le="x"}} 1\n{TTFT}_bucket{{le="+Inf"}} 1\n'
     for time in (0, 1):
         worker.read(time, lines)
-    assert worker.increases.window().histograms(HISTOGRAMS["time_to_first_token"]) == {Rank(): {INF: 0}}
+    assert worker.increases.window().histograms(HISTOGRAMS["time_to_first_token"]) == {
+        Rank(): Buckets((INF,), [0])
+    }
 
 
 def test_a_label_selects_series() -> None:

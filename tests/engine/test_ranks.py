@@ -3,6 +3,7 @@
 import pytest
 
 from exporter.engine import ranks
+from exporter.engine.buckets import Buckets
 from exporter.engine.ranks import Rank
 
 
@@ -45,8 +46,8 @@ def test_a_ratio_is_weighted_by_sizes_where_all_are_known() -> None:
 def test_of_a_group_one_ranks_whole_histogram_counts() -> None:
     inf = float("inf")
     histograms = {
-        rank(0, 0): {1.0: 2.0, inf: 4.0},
-        rank(0, 1): {1.0: 3.0, inf: 3.0},
-        rank(1, 0): {0.5: 1.0, inf: 1.0},
+        rank(0, 0): Buckets((1.0, inf), [2.0, 4.0]),
+        rank(0, 1): Buckets((1.0, inf), [3.0, 3.0]),
+        rank(1, 0): Buckets((0.5, inf), [1.0, 1.0]),
     }
-    assert ranks.merged(histograms) == {0.5: 1.0, 1.0: 2.0, inf: 5.0}
+    assert ranks.merged(histograms) == Buckets((0.5, 1.0, inf), [1.0, 2.0, 5.0])

@@ -67,7 +67,7 @@ class Workers:
 
     async def look(self, worker: str = "", since: float = 0, *, brief: bool = False) -> Any:
         async with asyncio.timeout(DEADLINE):
-            return await self.views.look(worker, since, brief=brief)
+            return await self.views.look(dict, worker, since, brief=brief)
 
     async def running(self) -> list[float | None]:
         return [worker["requests"]["running"] for worker in (await self.look())["workers"]]

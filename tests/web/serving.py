@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from exporter.exposition.negotiation import Encoding, Representation
 from exporter.web.access.access import Access
@@ -14,6 +14,8 @@ from exporter.web.listen import open_sockets
 from exporter.web.server import Server
 from exporter.worker.app import make_app
 from exporter.worker.status import Status, WorkerStatus
+
+T = TypeVar("T")
 
 DEADLINE = 10.0
 """Seconds after which a test that waits has failed."""
@@ -52,10 +54,15 @@ class FakeViews:
     looks: list[tuple[str, float, bool]] = field(default_factory=list)
 
     async def look(
-        self, worker: str = "", since: float = 0.0, *, brief: bool = False
-    ) -> dict[str, Any] | None:
+        self,
+        make: Callable[[dict[str, Any]], T],
+        worker: str = "",
+        since: float = 0.0,
+        *,
+        brief: bool = False,
+    ) -> T | None:
         self.looks.append((worker, since, brief))
-        return self.view
+        return None if self.view is None else make(self.view)
 
 
 @dataclass

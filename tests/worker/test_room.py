@@ -113,7 +113,7 @@ async def test_a_worker_that_hangs_costs_the_engine_views_of_the_others_nothing(
     for value in (2, 3):  # in the second round, it has been hanging for long
         write(tmp_path / "2" / "counter_1.db", {counter("x"): value})
         async with asyncio.timeout(DEADLINE):
-            view = await EngineViews(room.read, room.last_reads).look()
+            view = await EngineViews(room.read, room.last_reads).look(dict)
         assert view is not None
         assert [worker["rank"] for worker in view["workers"]] == ["1", "2"]
         await until(lambda value=value: other.snapshot[0].values[0][0] == value)  # type: ignore[misc]
