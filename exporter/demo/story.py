@@ -16,7 +16,7 @@ class Act:
     long_prompt: bool = False
     """Whether the first request has a very long prompt."""
     lag: float = 1.0
-    """How many times as long a pass takes, because all ranks wait for the last one."""
+    """How many times as long a pass takes, because all ranks wait for the last one; that one counts as much less."""
 
 
 ACTS = (

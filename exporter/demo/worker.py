@@ -13,14 +13,13 @@ from typing import TextIO
 
 from exporter.demo.catalogue import ProcessMetrics, Role, load
 from exporter.demo.model import Server
+from exporter.demo.story import Act
 from exporter.demo.variety import simulated_server
 from exporter.demo.writers import SchedulerWriter, ServicerWriter, Writer
 
 READY = "ready"
 TICK = 0.2
 """Seconds between updates. All processes update to the same moments: multiples of TICK since the start."""
-LATE_TICKS = 20
-"""Updates of a rank that lags to one that it makes."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -39,16 +38,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(server: Server, writer: Writer, *, started: float, parent: TextIO, lags: bool) -> None:
     """Keep the metrics up to date until `parent` ends.
 
-    `started` is the reading of `time.monotonic` at the start of the server's story. A rank that `lags` updates late
-    where the story says so.
+    `started` is the reading of `time.monotonic` at the start of the server's story. A rank that `lags` has no part in
+    most of what happens where the story says so.
     """
     ready = False
     while True:
         tick = int((time.monotonic() - started) / TICK)
         moment = tick * TICK
-        late = lags and server.story.act(moment).lag > 1 and tick % LATE_TICKS
-        if not (ready and late):
-            writer.write(server.advance(moment), server.load)
+        events = server.advance(moment)
+        writer.write([] if ready and lags and misses(server.story.act(moment), tick) else events, server.load)
         if not ready:
             ready = True
             print(READY, flush=True)
@@ -56,6 +54,11 @@ def run(server: Server, writer: Writer, *, started: float, parent: TextIO, lags:
         # Nobody writes to this pipe: it turns readable only when its other end is closed.
         if select.select([parent], [], [], max(0.0, next_tick - time.monotonic()))[0]:
             return
+
+
+def misses(act: Act, tick: int) -> bool:
+    """Return whether a rank that lags has no part in what happens up to a tick: it does one part in `act.lag`."""
+    return int(tick / act.lag) == int((tick - 1) / act.lag)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

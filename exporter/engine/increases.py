@@ -10,7 +10,7 @@ two reads is a difference. A cell is a counter's or a bucket's sum over all seri
 import math
 from array import array
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from operator import sub
 from typing import NamedTuple, TypeAlias
@@ -57,12 +57,21 @@ class Window:
     """What increased between two reads."""
 
     def __init__(
-        self, seconds: float, groups: _Groups, last: Sequence[float], first: Sequence[float]
+        self,
+        seconds: float,
+        groups: _Groups,
+        used: Container[int],
+        last: Sequence[float],
+        first: Sequence[float],
     ) -> None:
-        """Tell the difference of the cells of the `last` and of the `first` read."""
+        """Tell the difference of the cells of the `last` and of the `first` read.
+
+        Groups count whose first cell is `used`: a series of the last read is in them; and those that increased.
+        """
         self.seconds = seconds
         """The time between the two reads; 0 if there has been one only."""
         self._groups = groups
+        self._used = used
         self._last = last
         self._first = first
 
@@ -87,12 +96,15 @@ class Window:
         for group, start in self._groups.get(source.family, {}).items():
             if not source.label or group.selected in source.values:
                 cells = slice(start, start + len(group.bounds))
-                increase = Buckets(group.bounds, [*map(sub, self._last[cells], self._first[cells])])
+                last, first = self._last[cells], self._first[cells]
+                if start not in self._used and last == first:
+                    continue
+                increase = Buckets(group.bounds, [*map(sub, last, first)])
                 found[group.rank] = found[group.rank].plus(increase) if group.rank in found else increase
         return found
 
 
-NOTHING = Window(0.0, {}, (), ())
+NOTHING = Window(0.0, {}, (), (), ())
 """The window of no reads."""
 
 
@@ -113,6 +125,8 @@ class Increases:
     def _start_over(self) -> None:
         self._layouts: dict[str, _Layout] = {}
         self._groups: dict[str, dict[_Group, int]] = {}
+        self._used: Collection[int] = ()
+        """The first cells of the groups that series of the last read are in."""
         self._totals = array("d")
         self._reads: deque[tuple[float, array[float]]] = deque()
         self._is_full = False
@@ -120,7 +134,7 @@ class Increases:
 
     def take(self, time: float, families: Iterable[tuple[Meaning, FamilyValues]]) -> None:
         """Take the counters and histograms of a read at `time`, in seconds."""
-        if self._is_full and len(self._used()) < sum(map(len, self._groups.values())):
+        if self._is_full and len(self._used) < sum(map(len, self._groups.values())):
             self._start_over()  # to make room
         layouts, self._layouts = self._layouts, {}
         self._is_first = not self._totals
@@ -134,37 +148,21 @@ class Increases:
                 layout = self._lay_out(meaning, family, layout)
             self._count(layout, family.values)
             self._layouts[meaning.family] = layout
+        self._used = {start for layout in self._layouts.values() for start in layout.starts}
         self._remember(time)
 
-    def window(self) -> Window:
-        """Return what increased over the window: from the read that makes it the most like the wanted one."""
+    def window(self, seconds: float = math.inf) -> Window:
+        """Return what increased over the window, or the last so many `seconds` of it.
+
+        It begins with the read that makes it the most like the wanted one.
+        """
+        wanted = min(seconds, self._window)
         if len(self._reads) <= 1:
             return NOTHING
         *earlier, (end, last) = self._reads
-        begin, first = min(earlier, key=lambda read: self._misfit(end - read[0]))
+        begin, first = min(earlier, key=lambda read: _misfit(end - read[0], wanted))
         first = first + array("d", bytes(8 * (len(last) - len(first))))  # 0 for cells that came later
-        return Window(end - begin, self._known_groups(last, first), last, first)
-
-    def _misfit(self, seconds: float) -> float:
-        """Return how many times as long or as short as wanted a window is: one of a moment would be all noise."""
-        return max(seconds / self._window, self._window / seconds)
-
-    def _known_groups(self, last: "array[float]", first: "array[float]") -> _Groups:
-        """Return the groups that a series of the last read is in, or one that the window saw increase."""
-        used = self._used()
-        return {
-            family: {
-                group: start
-                for group, start in groups.items()
-                if start in used
-                or last[start : start + len(group.bounds)] != first[start : start + len(group.bounds)]
-            }
-            for family, groups in self._groups.items()
-        }
-
-    def _used(self) -> set[int]:
-        """Return the first cells of the groups that series of the last read are in."""
-        return {start for layout in self._layouts.values() for start in layout.starts}
+        return Window(end - begin, self._groups, self._used, last, first)
 
     def _remember(self, time: float) -> None:
         reads = self._reads
@@ -217,6 +215,11 @@ class Increases:
             known[group] = len(self._totals)
             self._totals.extend([0.0] * len(group.bounds))
         return True
+
+
+def _misfit(seconds: float, wanted: float) -> float:
+    """Return how many times as long or as short as wanted a window is: one of a moment would be all noise."""
+    return max(seconds / wanted, wanted / seconds)
 
 
 _Place: TypeAlias = tuple[int, int]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from exporter.engine import view
+from exporter.engine import lag, view
 from exporter.engine.condition import condition
 from exporter.engine.gauges import Gauges
 from exporter.engine.history import MOST_ROWS, History
@@ -62,6 +62,7 @@ class Tracker:
         self._gauges = Gauges(cells // 3)
         self._increases = Increases(window, most_reads=reads, most_cells=cells)
         self._history = History(list(FIGURES), min(MOST_ROWS, history // _ROW_BYTES))
+        self._lag = lag.Lag()
         self._time: float | None = None
         self._up: bool | None = None
         self._engine: str | None = None
@@ -80,13 +81,15 @@ class Tracker:
         self._gauges.take(pair for pair in families if pair[0].type == "gauge")
         self._increases.take(time, (pair for pair in families if pair[0].type != "gauge"))
         self._time, self._up = time, up
-        self._engine = engine_of(known)
+        self._lag.take(time, *view.paces(self._gauges, self._increases.window(lag.SECONDS)))
+        self._engine = engine_of(known) or self._engine
         self._model = next(filter(None, (_model(family) for _, family in families)), self._model)
         self._note(self._increases.window())
 
     def fail(self, time: float, *, up: bool | None) -> None:
         """Note that the worker could not be read at `time`: all its figures are unknown."""
         self._gauges.take(())
+        self._lag.take(time, {}, {})
         self._time, self._up = time, up
         self._note(NOTHING)
 
@@ -95,15 +98,18 @@ class Tracker:
 
         `brief`: without ranks, and with the history of a few figures only.
         """
+        lagging = self._lag.ranks
+        ranks = [] if brief and not lagging else view.of_ranks(self._gauges, self._window, lagging)
+        names = [rank["rank"] for rank in ranks if rank["lags"]]
         return {
             "engine": self._engine,
             "model": self._model,
             "up": self._up,
-            "condition": condition(self._figures, up=self._up),
+            "condition": condition(self._figures, up=self._up, lagging=names),
             "time": self._time,
             "window_seconds": self._window.seconds,
             **self._figures,
-            "ranks": [] if brief else view.of_ranks(self._gauges, self._window),
+            "ranks": [] if brief else ranks,
             "history": self._history.since(since, _BRIEF if brief else FIGURES),
         }
 

@@ -4,7 +4,7 @@ What is unknown, or beyond what a float holds, is None: never 0, infinite or NaN
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from exporter.engine import ranks
@@ -140,8 +140,15 @@ def _disaggregation(read: _Read) -> Figures | None:
     return {"queues": queues, "transfer_seconds": seconds, **failures}
 
 
-def of_ranks(gauges: Gauges, window: Window) -> list[Figures]:
-    """Return the figures of each rank that the labels of series tell of: those that are known."""
+def paces(gauges: Gauges, window: Window) -> tuple[Mapping[Rank, float], Mapping[Rank, float]]:
+    """Return how many tokens each rank generated in the window, and how many requests it runs."""
+    generated = window.of_each_rank(COUNTERS["generated_tokens"])
+    tokens = {rank: counter.counts[0] for rank, counter in generated.items()}
+    return tokens, gauges.of_each_rank(GAUGES["running"], sum)
+
+
+def of_ranks(gauges: Gauges, window: Window, lagging: Container[Rank] = ()) -> list[Figures]:
+    """Return the figures of each rank that the labels of series tell of: those that are known, and whether it lags."""
     numbers = {name: gauges.of_each_rank(GAUGES[name], sum) for name in ("running", "queued")}
     ratios = {name: gauges.of_each_rank(GAUGES[name], max) for name in ("cache_hit_ratio", "kv_cache_usage")}
     counts = {name: window.of_each_rank(COUNTERS[name]) for name in _RANK_COUNTERS}
@@ -162,7 +169,7 @@ def of_ranks(gauges: Gauges, window: Window) -> list[Figures]:
         latencies = {latency: _percentiles(of[rank]) for latency, of in histograms.items() if rank in of}
         more = {"latency_seconds": latencies} if latencies else {}
         present = {figure: value for figure, value in known.items() if _finite(value) is not None}
-        figures.append({"rank": name, **rank.labels, **present, **more})
+        figures.append({"rank": name, **rank.labels, "lags": rank in lagging, **present, **more})
     return figures
 
 

@@ -135,7 +135,8 @@ def _ranks(view: View) -> list[Line]:
             f"{texts.number(rank.get('generated_per_second')):>8}{texts.percent(rank.get('cache_hit_ratio')):>7}"
             f"{texts.percent(usage):>6} "
         )
-        lines.append([(texts.cut(name, 14), "dim"), (figures, ""), (texts.bar(usage, 12), "")])
+        line: Line = [(texts.cut(name, 14), "dim"), (figures, ""), (texts.bar(usage, 12), "")]
+        lines.append([*line, (" lags", "bad")] if rank["lags"] else line)
     return lines
 
 

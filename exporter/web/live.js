@@ -7,7 +7,7 @@
   const SPAN = 1800; // seconds that the charts go back
   const SHORTEST_SPAN = 120;
   const GAP = 95; // seconds without a read, beyond which a line is broken
-  const TROUBLE = ["down", "saturated", "queueing", "unknown", "serving", "idle"];
+  const TROUBLE = ["down", "saturated", "queueing", "lagging", "unknown", "serving", "idle"];
 
   const main = document.querySelector("main");
   const single = main.dataset.live === "worker";
@@ -47,6 +47,7 @@
       const text = show(look(view, element.dataset.path), element.dataset.format ?? "text");
       if (element.textContent !== text) element.textContent = text;
     }
+    for (const element of root.querySelectorAll("[data-if]")) element.hidden = !look(view, element.dataset.if);
     for (const rect of root.querySelectorAll("[data-bar]")) {
       rect.setAttribute("width", `${Math.min(100, Math.max(0, 100 * (look(view, rect.dataset.bar) ?? 0)))}%`);
     }

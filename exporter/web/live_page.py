@@ -1,6 +1,7 @@
 """The engine view as HTML: plain figures for a first look, which `live.js` keeps up to date and draws charts beside.
 
-An element with `data-path` shows what the view has there, in `data-format`; one with `data-bar` is as wide as a ratio.
+An element with `data-path` shows what the view has there, in `data-format`; one with `data-bar` is as wide as a ratio;
+one with `data-if` is there where the view has something true.
 The script reads the same attributes, so that what a page shows is said here only.
 """
 
@@ -15,7 +16,7 @@ View = Mapping[str, Any]
 NOTHING: View = {"name": "", "condition": {"state": "unknown", "text": "Waiting for a worker"}, "ranks": []}
 """The view of no worker."""
 
-_TROUBLE_FIRST = ("down", "saturated", "queueing", "unknown", "serving", "idle")
+_TROUBLE_FIRST = ("down", "saturated", "queueing", "lagging", "unknown", "serving", "idle")
 
 
 # --- Values as text: live.js has the same ---
@@ -252,7 +253,11 @@ def _ranks(view: View) -> str:
 
 def _rank_row(rank: View) -> str:
     label = html.text(str(rank.get("rank", "")))
-    return f'<tr data-key="{label}"><th scope="row" data-path="rank">{label}</th>{_cells(_RANK_CELLS, rank)}</tr>'
+    hidden = "" if rank.get("lags") else " hidden"
+    return (
+        f'<tr data-key="{label}"><th scope="row"><span data-path="rank">{label}</span>'
+        f'<span class="mark" data-if="lags"{hidden}>lags</span></th>{_cells(_RANK_CELLS, rank)}</tr>'
+    )
 
 
 def _worker_row(view: View) -> str:

@@ -31,3 +31,24 @@ def test_condition(  # noqa: PLR0917 - a table's columns
     found = condition({"requests": requests, "kv_cache_usage_worst": usage}, up=up)
     assert found == {"state": state, "text": text}
     assert state in STATES
+
+
+@pytest.mark.parametrize(
+    ("queued", "running", "lagging", "state", "text"),
+    [
+        (0, 30, ["tp 3"], "lagging", "Serving, but rank tp 3 lags"),
+        (0, 30, ["tp 3", "tp 5"], "lagging", "Serving, but ranks tp 3 and tp 5 lag"),
+        (0, 30, list("abcdef"), "lagging", "Serving, but ranks a; b; c and 3 more lag"),
+        (99, 30, ["tp 3"], "queueing", "Queueing: 99 wait, 30 run; rank tp 3 lags"),
+        (None, None, ["tp 3"], "unknown", "Waiting for figures of an engine"),
+    ],
+)
+def test_a_rank_that_lags_is_told(
+    queued: float | None, running: float | None, lagging: list[str], state: str, text: str
+) -> None:
+    figures = {
+        "requests": {"running": running, "queued": queued, "per_second": None},
+        "kv_cache_usage_worst": 0.5,
+    }
+    assert condition(figures, up=True, lagging=lagging) == {"state": state, "text": text}
+    assert state in STATES

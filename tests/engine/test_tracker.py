@@ -63,6 +63,35 @@ def test_a_failed_read_makes_all_unknown_and_counters_go_on_after_it() -> None:
     assert tracker.view()["requests"]["per_second"] == pytest.approx(40 / 30)
 
 
+def test_a_rank_that_lags_is_marked_and_the_worker_in_a_brief_view_too() -> None:
+    tracker, snapshots = Tracker(), Snapshots()
+    for number in range(12):
+        lines = gauge("sglang:num_running_reqs", {f'dp_rank="{rank}"': 9 for rank in range(3)})
+        decoded = {
+            f'dp_rank="{rank}",mode="decode"': number * (100.0, 100.0, 30.0)[rank] for rank in range(3)
+        }
+        tracker.take(
+            1000 + 2 * number, snapshots.of(lines + counter("sglang:realtime_tokens", decoded)), up=True
+        )
+    view, brief = tracker.view(), tracker.view(brief=True)
+    assert [(rank["rank"], rank["lags"]) for rank in view["ranks"]] == [
+        ("dp 0", False),
+        ("dp 1", False),
+        ("dp 2", True),
+    ]
+    assert view["condition"] == {"state": "lagging", "text": "Serving, but rank dp 2 lags"}
+    assert (brief["condition"], brief["ranks"]) == (view["condition"], [])
+    tracker.fail(1030, up=True)
+    assert tracker.view()["ranks"] == []
+
+
+def test_an_engine_stays_what_it_was_while_it_restarts() -> None:
+    tracker = Tracker()
+    tracker.take(1000, snapshot(gauge("sglang:num_running_reqs", {"": 3})), up=True)
+    tracker.take(1002, snapshot(gauge("others", {"": 3})), up=True)
+    assert (tracker.view()["engine"], tracker.view()["requests"]["running"]) == ("sglang", None)
+
+
 HUGE, INF, NAN, TINY = 1.7e308, float("inf"), float("nan"), 5e-324
 
 

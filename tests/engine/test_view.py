@@ -84,7 +84,7 @@ def test_sglang() -> None:
     assert latency["inter_token"] == {"p50": None, "p95": None, "p99": None}  # no such family
     assert found["speculative"] is found["disaggregation"] is None
     assert found["ranks"] == [
-        {"rank": "tp 0", "tp_rank": "0", "running": 21, "queued": 3, "kv_cache_usage": 0.5}
+        {"rank": "tp 0", "tp_rank": "0", "lags": False, "running": 21, "queued": 3, "kv_cache_usage": 0.5}
     ]
 
 

@@ -36,6 +36,13 @@ def test_ranks_are_told_apart_by_what_differs() -> None:
     assert alone.split()[:3] == ["tp0", "3", "1"]
 
 
+def test_a_rank_that_lags_is_marked_by_a_word() -> None:
+    one = view()
+    ranks = [{**rank, "lags": rank["tp_rank"] == "1"} for rank in one["ranks"]]
+    found = [line for line in lines({**one, "ranks": ranks}) if line.startswith("tp")]
+    assert [line.endswith(" lags") for line in found] == [False, True]
+
+
 def test_charts_are_as_wide_as_the_terminal_and_as_high_as_fits() -> None:
     low = [line for line in lines(VIEW) if line.startswith("tokens out/s")]
     assert low[0].endswith("1k")

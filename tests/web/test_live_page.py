@@ -84,6 +84,20 @@ def test_ranks_are_shown_where_there_are_several() -> None:
     assert '<section id="ranks" hidden>' in live_page.worker(view(ranks=1))
 
 
+def test_a_rank_that_lags_is_marked_by_a_word() -> None:
+    lagging = view(ranks=3)
+    lagging["ranks"][1]["lags"] = True
+    rows = re.findall(r'<tr data-key="([^"]+)">(.*?)</tr>', live_page.worker(lagging))
+    marks = {
+        name: re.search(r'<span class="mark" data-if="lags"( hidden)?>lags</span>', row) for name, row in rows
+    }
+    assert {name: bool(mark and not mark[1]) for name, mark in marks.items()} == {
+        "tp 0": False,
+        "tp 1": True,
+        "tp 2": False,
+    }
+
+
 def test_sections_are_there_where_they_have_something_to_show() -> None:
     html = live_page.worker(view())
     assert "Speculative" not in html
@@ -125,4 +139,4 @@ def test_what_others_say_is_escaped() -> None:
 
 
 def test_states_are_those_of_the_engine_view() -> None:
-    assert live_page._TROUBLE_FIRST == STATES
+    assert STATES == live_page._TROUBLE_FIRST
