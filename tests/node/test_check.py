@@ -12,33 +12,23 @@ from exporter.discovery.proc import Proc
 from exporter.node.check import check
 from exporter.options.node import NodeOptions
 from tests.node.running import host, served
-from tests.support.checks import by_first_word
+from tests.support.checks import Checks
 from tests.support.daemon import daemon, free_port
 from tests.support.hosts import TestsProcesses, hosted
 from tests.support.waiting import eventually
 
 
-class Checks:
-    """Runs `check node` on the processes of this test, and keeps its lines by their first word."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-
-    def run(self, proc: Proc | None = None, **options: Any) -> tuple[int, dict[str, list[str]]]:
+@pytest.fixture(name="checks")
+def _checks(capsys: pytest.CaptureFixture[str]) -> Checks:
+    def check_with(proc: Proc | None = None, **options: Any) -> int:
         given: dict[str, Any] = {
             "node_name": "gpu-1",
             "listen_host": ("127.0.0.1",),
             "listen_port": free_port(),
-        } | options
-        code = check(NodeOptions(**given), partial(Finder, proc or TestsProcesses()))
-        out, err = self._capsys.readouterr()
-        assert err == ""
-        return code, by_first_word(out)
+        }
+        return check(NodeOptions(**given | options), partial(Finder, proc or TestsProcesses()))
 
-
-@pytest.fixture(name="checks")
-def _checks(capsys: pytest.CaptureFixture[str]) -> Checks:
-    return Checks(capsys)
+    return Checks(capsys, check_with)
 
 
 def test_each_worker_is_said_with_its_name_and_what_can_be_read_of_it(checks: Checks, tmp_path: Path) -> None:

@@ -17,12 +17,7 @@ class Checks:
         code = self._check(*given, **options)
         out, err = self._capsys.readouterr()
         assert err == ""
-        return code, by_first_word(out)
-
-
-def by_first_word(printed: str) -> dict[str, list[str]]:
-    """Return the lines without their first word, by that word."""
-    said: dict[str, list[str]] = {}
-    for line in printed.splitlines():
-        said.setdefault(line[:12].strip(), []).append(line[12:])
-    return said
+        said: dict[str, list[str]] = {}
+        for line in out.splitlines():
+            said.setdefault(line[:12].strip(), []).append(line[12:])
+        return code, said
