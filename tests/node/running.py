@@ -6,7 +6,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,8 +58,10 @@ class Host:
 
 
 @contextmanager
-def host(*directories: Path, options: tuple[str, ...] = ()) -> Iterator[Host]:
-    """Run node, and a worker on each directory."""
+def host(
+    *directories: Path, options: tuple[str, ...] = (), beside: Sequence[Sequence[str]] = ()
+) -> Iterator[Host]:
+    """Run node, a worker on each directory, and the commands of `beside`."""
     port = free_port()
     worker = str(Path(__file__).parents[1] / "support" / "hosts.py")
     node = [sys.executable, "-m", "exporter", "node", "--node-name=gpu-1", f"--listen-port={port}"]
@@ -67,6 +69,7 @@ def host(*directories: Path, options: tuple[str, ...] = ()) -> Iterator[Host]:
         [*node, "--listen-host=127.0.0.1", *options],
         ["cat"],  # no relative of node's: who sees none is alone
         *([sys.executable, worker, "--writers=1", f"--directory={each}", "--port=0"] for each in directories),
+        *map(list, beside),
     ]
     with subprocess.Popen(
         [*container(), sys.executable, "-c", _BESIDE, repr(commands)],

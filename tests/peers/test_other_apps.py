@@ -1,17 +1,20 @@
 """Apps of others, as docs/other-apps.md runs them, whose processes come and go by design; beside prometheus_client."""
 
+import json
 import os
 import re
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import pytest
 
-from tests.support.compare import Facts, of_stock, of_text
+from tests.node.running import host, served
+from tests.support.compare import Facts, facts, of_stock
 from tests.support.daemon import ROOT, Daemon, daemon, free_port, run
+from tests.support.expositions import Exposition
 from tests.support.peers import program
 from tests.support.waiting import DEADLINE, eventually
 
@@ -38,16 +41,21 @@ def uvicorn(port: int) -> Sequence[str]:
     ]
 
 
+def environment(directory: Path) -> dict[str, str]:
+    """Return what either of them needs in its environment."""
+    return {"PYTHONPATH": str(ROOT), "PROMETHEUS_MULTIPROC_DIR": str(directory)}
+
+
 class App:
     """A running app."""
 
     def __init__(self, port: int, directory: Path) -> None:
+        self.port = port
         self.directory = directory
-        self._port = port
 
     def ask(self) -> bool:
         """Ask once; return whether there was an answer: a process that ends may leave a client without."""
-        connection = HTTPConnection("127.0.0.1", self._port, timeout=DEADLINE)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)
         try:
             connection.request("GET", "/", headers={"Connection": "close"})
             return connection.getresponse().read().strip(b'"') == b"ok"
@@ -56,14 +64,14 @@ class App:
         finally:
             connection.close()
 
-    def stock(self) -> Facts:
-        """Return prometheus_client's merge, but for live gauges of dead processes: promise 2."""
-        alive = {path.name for path in Path("/proc").iterdir()}
-        return of_stock(
+    def stock(self, living: Collection[str], added: Mapping[str, str] | None = None) -> Facts:
+        """Return prometheus_client's merge, but for live gauges of all but the `living`: promise 2."""
+        files = (
             path
             for path in self.directory.iterdir()
-            if not path.name.startswith("gauge_live") or path.stem.rpartition("_")[2] in alive
+            if not path.name.startswith("gauge_live") or path.stem.rpartition("_")[2] in living
         )
+        return of_stock(files, added)
 
 
 @contextmanager
@@ -74,7 +82,7 @@ def running(command: Callable[[int], Sequence[str]], directory: Path) -> Iterato
         popen = subprocess.Popen(
             command(port),
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "PROMETHEUS_MULTIPROC_DIR": str(directory)},
+            env=os.environ | environment(directory),
             stdout=log,
             stderr=log,
         )
@@ -87,13 +95,14 @@ def running(command: Callable[[int], Sequence[str]], directory: Path) -> Iterato
         popen.wait(DEADLINE)
 
 
-def of_app(exporter: Daemon) -> Facts:
-    """Return what the exporter serves of the app."""
-    return {
-        family: samples
-        for family, samples in of_text(exporter.get("/metrics").body).items()
-        if family[0].startswith("app_")
-    }
+def of_app(exposition: Exposition) -> Facts:
+    """Return the families of the app."""
+    return facts(family for family in exposition.families if family.name.startswith("app_"))
+
+
+def pids() -> set[str]:
+    """Return the processes of this host."""
+    return {path.name for path in Path("/proc").iterdir()}
 
 
 def processes(exporter: Daemon, state: str) -> float:
@@ -108,10 +117,10 @@ def test_an_app_whose_processes_are_recycled_is_served_as_prometheus_client_merg
         answered = 1
         for _ in range(3):
             answered += sum(app.ask() for _ in range(REQUESTS))
-            eventually(lambda: of_app(exporter) == app.stock(), "quiet, they are equal")
-            served = exporter.scrape()
-            assert sum(served.values("app_requests_total")) >= answered
-            assert sum(served.values("app_request_seconds_count")) >= answered
+            eventually(lambda: of_app(exporter.scrape()) == app.stock(pids()), "quiet, they are equal")
+            now = exporter.scrape()
+            assert sum(now.values("app_requests_total")) >= answered
+            assert sum(now.values("app_request_seconds_count")) >= answered
             # For a moment no process lives, if all are recycled at once.
             eventually(lambda: exporter.scrape().value("smg_exporter_worker_up") == 1, "a process lives")
             eventually(lambda: exporter.scrape().value("app_busy") == 0, "no request is under way")
@@ -120,3 +129,30 @@ def test_an_app_whose_processes_are_recycled_is_served_as_prometheus_client_merg
         assert re.search(r"[0-9]+ process(es)? live; [0-9]+ have ended\.", exporter.get("/").text)
         verified = run("verify", f"--multiproc-dir={app.directory}")
         assert verified.returncode == 0, verified.stdout
+
+
+@pytest.mark.parametrize("command", [gunicorn, uvicorn])
+def test_node_serves_it_as_one_worker_meanwhile(
+    command: Callable[[int], Sequence[str]], tmp_path: Path
+) -> None:
+    app = App(free_port(), tmp_path)
+    settings = [f"{name}={value}" for name, value in environment(tmp_path).items()]
+    with host(beside=[["env", *settings, *command(app.port)]]) as node:
+
+        def scrape() -> Exposition:
+            return Exposition(node.get("/metrics")[1])
+
+        def living() -> set[str]:
+            (worker,) = json.loads(node.get("/status.json")[1])["workers"]
+            return set(map(str, worker["pids"]))
+
+        name = {"worker_addr": f"http://gpu-1:{app.port}"}
+        eventually(app.ask, "the app answers")
+        eventually(lambda: served(node, 1), "node has found it")
+        answered = 1
+        for _ in range(3):
+            answered += sum(app.ask() for _ in range(REQUESTS))
+            eventually(lambda: of_app(scrape()) == app.stock(living(), name), "quiet, they are equal")
+            assert sum(scrape().values("app_requests_total")) >= answered
+            eventually(lambda: scrape().value("smg_exporter_worker_up", **name) == 1, "a process lives")
+        assert sum(scrape().values("smg_exporter_processes", state="dead", **name)) >= PROCESSES

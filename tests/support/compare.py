@@ -50,9 +50,9 @@ def values(metrics: Iterable[Metric]) -> Samples:
     return flat(facts(metrics))
 
 
-def of_stock(files: Iterable[Path]) -> Facts:
-    """Return what prometheus_client's own collector makes of files."""
-    return facts(MultiProcessCollector.merge(list(map(str, files))))
+def of_stock(files: Iterable[Path], added: Mapping[str, str] | None = None) -> Facts:
+    """Return what prometheus_client's own collector makes of files, with labels added."""
+    return facts(MultiProcessCollector.merge(list(map(str, files))), added)
 
 
 def of_text(text: bytes) -> Facts:

@@ -15,6 +15,8 @@ _WAYS = {
     "prometheus": "Debian and Ubuntu have it in the package prometheus",
     "promtool": "Debian and Ubuntu have it in the package prometheus",
     "smg": "pip install -r requirements-peers.lock",
+    "supervisorctl": "pip install -r requirements-peers.lock",
+    "supervisord": "pip install -r requirements-peers.lock",
     "systemd-analyze": "Debian and Ubuntu have it in the package systemd",
     "systemd-sysusers": "Debian and Ubuntu have it in the package systemd",
     "uvicorn": "pip install -r requirements-peers.lock",
