@@ -1,7 +1,7 @@
 """Scripts that complete the command line in bash, zsh and fish.
 
 The scripts contain all commands and options, so completing runs no Python. Options are those of the command on the
-line, or of the default command if there is none. After `check fleet`, they are those of `fleet`.
+line, or of the default command if there is none. After `check fleet` they are those of `fleet`.
 """
 
 import shlex

@@ -63,7 +63,7 @@ def make_app(
 
 
 def _negotiate(accept: str | None, accept_encoding: str | None) -> Representation:
-    """Negotiate as usual, but but with underscores in place of dots escaping, which doubles underscores in names."""
+    """Negotiate as usual, but with underscores in place of dots escaping, which doubles underscores in names."""
     wanted = negotiate(accept, accept_encoding)
     return replace(wanted, escaping=Escaping.UNDERSCORES) if wanted.escaping is Escaping.DOTS else wanted
 

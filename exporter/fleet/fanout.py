@@ -359,7 +359,7 @@ class Fanout:
 
 
 def _log_change(target: Target, before: Outcome | None, now: Outcome) -> None:
-    """Log a target that is down and was not, or that was and no longer is."""
+    """Log that a target went down, or came up again."""
     told = {"worker": target.worker_addr, "url": target.metrics_url}
     was_down = before is not None and before.reading is None
     if now.reading is None and not was_down:

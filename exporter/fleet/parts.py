@@ -20,7 +20,7 @@ from exporter.scraping.client import scrape
 from exporter.service.engine_views import EngineViews
 
 _SETTLE_INTERVAL = 1.0
-"""Seconds after which targets that have vanished are scraped."""
+"""Seconds between two scrapes of vanished targets."""
 
 
 class Fleet:
@@ -76,7 +76,7 @@ class Fleet:
     async def settle(self, wakeups: AsyncIterator[None]) -> None:
         """At each wake-up, scrape the targets that have vanished since, to learn whether they are up; until cancelled.
 
-        One that is down is kept for a while, and may be asked for by nobody else: Prometheus may use `/sd` only.
+        Nothing else may scrape them: a Prometheus that only reads `/sd` never asks for `/engine_metrics`.
         """
         async for _ in wakeups:
             undecided = self.discovery.undecided

@@ -1,4 +1,4 @@
-"""How many series a worker may have: one that makes ever more of them must not take the memory of all."""
+"""A limit on the series of one worker: one that keeps making new ones must not use up the memory of all."""
 
 from exporter.multiproc.faults import Fault
 

@@ -20,7 +20,7 @@ _TICK = 100_000_000
 
 
 class Fingerprint(NamedTuple):
-    """A file's fingerprint: cheap to take, and another one after each change of the file."""
+    """Tells whether a file has changed since: cheap to take, and different after every change."""
 
     size: int
     mtime_ns: int

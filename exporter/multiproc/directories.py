@@ -13,7 +13,7 @@ from exporter.multiproc.faults import Fault
 from exporter.multiproc.listing import Listed, Lister, Listing
 
 _IDENTITY = 0, 0
-"""The identity of every listing of several directories: that one of them is replaced makes no other worker."""
+"""The identity of every listing of several directories: it stays, as one replaced directory makes no new worker."""
 
 
 class Directories:
@@ -29,8 +29,8 @@ class Directories:
     def list(self, before: Listing | None) -> Listing:
         """List all directories; return `before`, the last listing, if nothing changed. Raises OSError if there is none.
 
-        Of a directory that is there but cannot be listed now, the last listing counts: once it can be listed again, its
-        files must not count twice.
+        For a directory that exists but cannot be listed now, its last listing is used: else its files would count as
+        gone now, and again as new files later.
         """
         known = self._members if before else {}
         members: dict[str, _Member] = {}

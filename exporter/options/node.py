@@ -33,10 +33,10 @@ class NodeOptions(Serving, FileSize, StaticLabels):
         "workers", "how long an ended worker's counters stay", "DURATION", default=Duration(300)
     )
     max_workers: Annotated[int, whole(1, 10_000)] = option(
-        "limits", "most workers that are served", "N", default=256
+        "limits", "largest number of workers that are served", "N", default=256
     )
     max_series: Annotated[int, whole(1, 100_000_000)] = option(
-        "limits", "most series of one worker; further ones are left out", "N", default=200_000
+        "limits", "largest number of series of one worker; further ones are left out", "N", default=200_000
     )
 
     @property

@@ -49,14 +49,14 @@ class Listening(Options):
 
     listen_host: Hosts = option(
         "listening",
-        "address to listen on; repeatable",
+        "address that the exporter listens on; repeatable",
         "HOST",
         default=(),
         shown="all interfaces, IPv4 and IPv6",
     )
     listen_port: Port | None = option(
         "listening",
-        "port to listen on",
+        "port that the exporter listens on",
         "PORT",
         shown=f"gRPC port + 10000; - 10000 where that passes 65535; fleet: {addresses.FLEET_PORT}; "
         f"node: {addresses.NODE_PORT}",
@@ -103,7 +103,7 @@ class Serving(Listening):
         "listening", "TLS and users, in Prometheus' web configuration file format", "FILE", shown="none"
     )
     max_requests: Annotated[int, whole(1, 10_000)] = option(
-        "limits", "most scrapes in flight; further ones get 503", "N", default=40
+        "limits", "largest number of scrapes in flight; further ones get 503", "N", default=40
     )
     log_level: Literal["debug", "info", "warning", "error"] = option(
         "output", "lowest severity to log", default="info"

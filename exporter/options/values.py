@@ -59,7 +59,7 @@ class Directory(NamedTuple):
 
     @property
     def is_pattern(self) -> bool:
-        """Whether directories may match it that have another path."""
+        """Whether it may match directories with other paths than its own text."""
         return any(sign in self.path for sign in "*?[")
 
 

@@ -36,7 +36,7 @@ class WorkerExposition(FileOptions, StaticLabels, WorkerPort):
 
     grpc_host: Host | None = option(
         "worker",
-        "the worker's host, used in the worker_addr label; if the directory is found, so is the host",
+        "the worker's host, for the worker_addr label; if not given, it is found together with the directory",
         "HOST",
         shown=_LOOPBACK,
     )
@@ -98,7 +98,7 @@ class WorkerDirectory(Options):
 
     multiproc_dir: Directories = option(
         "worker",
-        "directory of the worker's .db files, or a pattern; repeatable: those with other labels are other workers; "
+        "directory of the worker's .db files, or a pattern; repeatable: different labels mean different workers; "
         "serve and check find it through --grpc-port",
         "DIR[,LABEL=VALUE...]",
         default=(),
@@ -107,7 +107,7 @@ class WorkerDirectory(Options):
 
     @property
     def _finds_directory(self) -> bool:
-        """Whether the directory is found where it is not given."""
+        """Whether the directory is looked for if it is not given."""
         return False
 
     @property
@@ -165,7 +165,7 @@ class WorkerServing(Serving, DerivedPort, WorkerExposition):
 
     @property
     def has_ambiguous_address(self) -> bool:
-        """Whether other machines can scrape the worker, under an address that may be another worker's there."""
+        """Whether other machines can scrape it under an address, such as `127.0.0.1`, that means themselves there."""
         is_public = not self.listen_host or not all(map(addresses.is_loopback, self.listen_host))
         return is_public and addresses.is_ambiguous(self.static_labels.get("worker_addr", ""))
 

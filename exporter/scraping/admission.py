@@ -1,4 +1,4 @@
-"""What of a snapshot can be served beside another one, as no series may be there twice, and no name in two families."""
+"""Which part of a snapshot can be served beside another snapshot: no series twice, and no name in two families."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ class Admission:
         """How many families and series of the last snapshot were left out, by reason."""
         self._reserved = frozenset(reserved)
         self._families: tuple[Sequence[Family], Sequence[Family]] = ((), ())
-        """The families of the last call, for which the next two are true."""
+        """The families of both snapshots of the last call, from which the next two attributes were made."""
         self._refused: Mapping[Family, str] = {}
         self._shared: Mapping[str, _Shared] = {}
         """Families that both snapshots have, by name."""

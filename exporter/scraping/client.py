@@ -90,7 +90,7 @@ def trusting(ca_file: Path | None) -> ssl.SSLContext:
 def make_session(tls: ssl.SSLContext, user: tuple[str, str] | None = None) -> aiohttp.ClientSession:
     """Return the session of all scrapes: it keeps connections for the next scrape, but no cookies.
 
-    `user` is a name and a password, which every target is told.
+    `user`, a name and a password, is sent to every target.
     """
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(

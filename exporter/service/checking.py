@@ -1,4 +1,4 @@
-"""What `check` and `check fleet` share: whether the port is free, and the URLs of the metrics."""
+"""What the checks of all daemons share: whether the port is free, and the URLs of the metrics."""
 
 import errno
 import json

@@ -38,7 +38,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Daemon(Protocol):
-    """A worker or a fleet, as `serve` runs it: the application, and background tasks."""
+    """What `serve` runs: an application, and background tasks."""
 
     @property
     def app(self) -> web.Application:

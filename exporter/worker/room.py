@@ -1,4 +1,4 @@
-"""The workers of one process. They come and go while it runs, and nothing of one waits for another."""
+"""The workers of one process, which come and go while it runs; none of them ever waits for another."""
 
 import asyncio
 import logging
@@ -12,9 +12,9 @@ from exporter.worker.status import Summary, common_problem
 from exporter.worker.worker import Worker
 
 _PAUSE = 1.0
-"""Seconds until a watch that failed begins anew."""
+"""Seconds until a watch that failed is started again."""
 _PATIENCE = 2.0
-"""Seconds that the engine views wait for reads: a worker whose read takes longer keeps nobody from the others."""
+"""Seconds that the engine views wait for reads: one whose read takes longer does not delay the others."""
 
 _logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Room:
                 await self._changed.wait()
 
     async def _watch(self, worker: Worker) -> None:
-        """Watch a worker's directory; a watch that fails begins anew, but for a lone worker's, which ends the run."""
+        """Watch a worker's directory; a watch that fails is started again; a lone worker's ends the run instead."""
         while True:
             try:
                 await worker.watch()
@@ -57,7 +57,7 @@ class Room:
                 if len(self.workers) == 1:
                     raise
                 _logger.exception(
-                    "the watch of a directory failed; it begins anew",
+                    "the watch of a directory failed; starting it again",
                     extra=fields(directory=worker.watcher.name),
                 )
             await asyncio.sleep(_PAUSE)

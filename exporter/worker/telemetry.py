@@ -14,7 +14,7 @@ _OF_PROCESS = {
 }
 _OF_SEVERAL = {
     "smg_exporter_conflicting_families": (
-        "Families that the last answer lacks, as an earlier worker has their name for another type.",
+        "Families left out of the last answer: another worker has the same name with another type.",
     ),
 }
 _OF_WORKER = {
