@@ -28,7 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "strict_yaml": set(),
     "threads": set(),
     # Expositions of other programs, read. It takes plain values, as web does.
-    "scraping": {"errors", "model"},
+    "scraping": {"errors", "model", "threads"},
     # What is on the command line, in environment and file.
     "options": {"addresses", "errors", "model", "paths", "strict_yaml"},
     "forked": set(),

@@ -13,6 +13,7 @@ from aiohttp import hdrs
 from isal import isal_zlib
 
 from exporter.errors import SettingsError
+from exporter.scraping.resolver import Resolver
 
 ACCEPT = "text/plain;version=0.0.4"
 """The Accept header: the one format that every worker has."""
@@ -50,6 +51,12 @@ _READ_BUFFER = 1 << 16
 """Bytes of a body that are read ahead; a larger buffer would take more memory, and gain nothing."""
 _GZIP = 31
 """zlib's window bits for the gzip format."""
+_MEMBERS = 64
+"""Most gzip members of a body: what is left is copied for each."""
+_SHORT_LINE = 64
+"""Bytes of a line; the lines of an exposition are longer on average."""
+_FEW_LINES = 10_000
+"""Lines that are read however few bytes are allowed."""
 
 
 _GzipError = cast("type[Exception]", isal_zlib.error)  # isal's stub declares an instance, not a class
@@ -73,10 +80,15 @@ class Answer:
     def body(self, limit: int) -> bytes:
         """Return the decompressed body; not for the event loop, as it takes a while.
 
-        Raises TargetFailure if the body is cut off, or larger than `limit` bytes.
+        Raises TargetFailure if the body is cut off, or larger than `limit` bytes, or has far more lines than an
+        exposition of that size: each takes memory and time, however short.
         """
         data = b"".join(self.chunks)
-        return _gunzip(data, limit) if self.compressed else data
+        body = _gunzip(data, limit) if self.compressed else data
+        most = max(limit // _SHORT_LINE, _FEW_LINES)
+        if body.count(b"\n") > most:
+            raise TargetFailure(TOO_LARGE, f"the body has more than {most} lines, the most that are read")
+        return body
 
 
 def trusting(ca_file: Path | None) -> ssl.SSLContext:
@@ -97,6 +109,7 @@ def make_session(tls: ssl.SSLContext, user: tuple[str, str] | None = None) -> ai
             limit=0,  # the caller limits the number of scrapes
             keepalive_timeout=_KEEPALIVE,
             ttl_dns_cache=_DNS_TTL,
+            resolver=Resolver(),
             ssl=tls,
         ),
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -174,6 +187,8 @@ def _gunzip(data: bytes, limit: int) -> bytes:
         if not member.eof:
             raise TargetFailure("truncated", "the gzip body is cut off")
         parts.append(part)
+        if len(parts) > _MEMBERS:
+            raise TargetFailure("encoding", f"the gzip body has more than {_MEMBERS} members")
         data = member.unused_data
     return b"".join(parts)
 

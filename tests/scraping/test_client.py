@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 import trustme
 
-from exporter.scraping.client import TargetFailure, explain, make_session, scrape
+from exporter.scraping.client import Answer, TargetFailure, explain, make_session, scrape
 from tests.support import targets
 from tests.support.targets import BODY, TEXT, Behaviour, answer, bomb, gzipped, head, serving
 
@@ -86,6 +86,8 @@ BAD: dict[str, tuple[Behaviour, str]] = {
     "gzip and then something": (gzipped(gzip.compress(BODY) + b"and more than a head"), "encoding"),
     "gzip of nothing at all": (gzipped(b""), "truncated"),
     "gzip bomb": (gzipped(bomb(LIMIT + 1)), "too_large"),
+    "gzip of more members than make sense": (gzipped(gzip.compress(b"") * 65), "encoding"),
+    "gzip of short lines": (gzipped(gzip.compress(b"\n" * 20_000)), "too_large"),
     "large": (answer(b"#" * (LIMIT + 1)), "too_large"),
     "endless": (targets.endless, "too_large"),
     "cut off": (targets.cut_off, "truncated"),
@@ -104,9 +106,17 @@ async def test_a_bad_answer_is_a_reason(
 
 
 async def test_as_large_as_is_allowed_is_not_too_large(session: aiohttp.ClientSession) -> None:
-    for behave in (answer(b"#" * LIMIT), gzipped(bomb(LIMIT))):
+    halves = gzip.compress(b"#" * (LIMIT // 2)) * 2
+    for behave in (answer(b"#" * LIMIT), gzipped(bomb(LIMIT)), gzipped(halves)):
         async with serving(behave) as server:
             assert len(await ask(session, server.url)) == LIMIT
+
+
+def test_the_number_of_lines_is_limited_by_the_size_that_is() -> None:
+    lines = Answer([b"a 1\n" * (1 << 20)], compressed=False)
+    assert len(lines.body(64 << 20)) == 4 << 20
+    with pytest.raises(TargetFailure, match=r"^the body has more than 524288 lines, the most that are read$"):
+        lines.body(32 << 20)
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
