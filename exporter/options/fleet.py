@@ -2,17 +2,19 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from exporter import addresses
 from exporter.options.option import Problem, flag, missing, option
-from exporter.options.shared import Serving, StaticLabels, TargetTrust
+from exporter.options.shared import DefaultPort, StaticLabels, TargetTrust
 from exporter.options.values import Bytes, File, Size, Url, Workers, decimal
 
 
 @dataclass(frozen=True, kw_only=True)
-class FleetOptions(StaticLabels, TargetTrust, Serving):
+class FleetOptions(StaticLabels, TargetTrust, DefaultPort):
     """Options of `fleet` and `check fleet`."""
+
+    _PORT: ClassVar[int] = addresses.FLEET_PORT
 
     worker: Workers = option(
         "workers",
@@ -40,16 +42,6 @@ class FleetOptions(StaticLabels, TargetTrust, Serving):
     max_target_bytes: Bytes = option(
         "limits", "refuse larger answers of a worker", "SIZE", default=Size(64 << 20)
     )
-
-    @property
-    def metrics_port(self) -> int:
-        """The port to listen on."""
-        return self.listen_port or addresses.FLEET_PORT
-
-    @property
-    def port_rule(self) -> str:
-        """How `metrics_port` was chosen, as a phrase."""
-        return f"chosen by {flag('listen_port')}" if self.listen_port else "the default of fleet"
 
     def _problems(self) -> Iterator[Problem]:
         yield from super()._problems()

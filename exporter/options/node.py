@@ -1,17 +1,19 @@
 """Options of `node` and `check node`."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from exporter import addresses
-from exporter.options.option import flag, option
-from exporter.options.shared import FileSize, Serving, StaticLabels
+from exporter.options.option import option
+from exporter.options.shared import DefaultPort, FileSize, StaticLabels
 from exporter.options.values import Duration, Pattern, Switch, Text, duration, whole
 
 
 @dataclass(frozen=True, kw_only=True)
-class NodeOptions(Serving, FileSize, StaticLabels):
+class NodeOptions(DefaultPort, FileSize, StaticLabels):
     """Options of `node` and `check node`."""
+
+    _PORT: ClassVar[int] = addresses.NODE_PORT
 
     node_name: Text | None = option(
         "worker",
@@ -38,13 +40,3 @@ class NodeOptions(Serving, FileSize, StaticLabels):
     max_series: Annotated[int, whole(1, 100_000_000)] = option(
         "limits", "largest number of series of one worker; further ones are left out", "N", default=200_000
     )
-
-    @property
-    def metrics_port(self) -> int:
-        """The port to listen on."""
-        return self.listen_port or addresses.NODE_PORT
-
-    @property
-    def port_rule(self) -> str:
-        """How `metrics_port` was chosen, as a phrase."""
-        return f"chosen by {flag('listen_port')}" if self.listen_port else "the default of node"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from exporter import addresses
 from exporter.errors import SettingsError
@@ -109,6 +109,23 @@ class Serving(Listening):
         "output", "lowest severity to log", default="info"
     )
     log_format: Literal["logfmt", "json"] = option("output", "format of log lines", default="logfmt")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DefaultPort(Serving):
+    """How a daemon serves that has a port by default."""
+
+    _PORT: ClassVar[int]
+
+    @property
+    def metrics_port(self) -> int:
+        """The port to listen on."""
+        return self.listen_port or self._PORT
+
+    @property
+    def port_rule(self) -> str:
+        """How `metrics_port` was chosen, as a phrase."""
+        return f"chosen by {flag('listen_port')}" if self.listen_port else "the default"
 
 
 @dataclass(frozen=True, kw_only=True)

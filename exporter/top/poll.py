@@ -116,7 +116,7 @@ class Source:
                 worker.fail(now, problem)
             self._note()
 
-        await self._thread.run(note)  # where an answer may still be taken that came too late
+        await self._thread.run(note)  # an answer that came too late may still be taken there
 
     def _worker(self, name: str, count: int = 1) -> "_Worker":
         if name not in self._workers:

@@ -14,9 +14,9 @@ Line: TypeAlias = list[Span]
 
 _UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 _ALMOST = 0.9995
-"""From which part of a unit on a text would need four digits below that unit."""
+"""Part of a unit from which on numbers are written in it: in the next smaller one they would take four digits."""
 _DECIMALS = ((9.995, 2), (99.95, 1))
-"""Up to which number how many decimals make three digits."""
+"""Limits below which a number gets so many decimals, to have three digits."""
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 
 

@@ -8,7 +8,7 @@ from exporter.options.fleet import FleetOptions
 
 
 def test_the_port_and_its_rule() -> None:
-    assert (FleetOptions().metrics_port, FleetOptions().port_rule) == (29010, "the default of fleet")
+    assert (FleetOptions().metrics_port, FleetOptions().port_rule) == (29010, "the default")
     options = FleetOptions(listen_port=9100)
     assert (options.metrics_port, options.port_rule) == (9100, "chosen by --listen-port")
 
