@@ -51,7 +51,7 @@ def check(options: NodeOptions, make_finder: Callable[..., Finder] = Finder) -> 
 async def _look(node: Node) -> None:
     """Look once at all processes, and at the directories of the workers among them."""
     await node.look()
-    await node.room.look_only()
+    await node.roster.look_only()
 
 
 def _print(member: MemberStatus, worker: FoundWorker) -> None:

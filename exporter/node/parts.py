@@ -35,7 +35,7 @@ from exporter.service.engine_views import EngineViews, Reads
 from exporter.threads import DaemonThread
 from exporter.worker.found import FoundWorker, SharedNamespaces, open_directory
 from exporter.worker.looks import Looks
-from exporter.worker.room import Room
+from exporter.worker.roster import Roster
 from exporter.worker.scrape import Scraper
 from exporter.worker.seek import user_name
 
@@ -60,7 +60,7 @@ class _Look(NamedTuple):
 
 
 class Node:
-    """The parts: `room` holds the workers, `scraper` serves all of them, `telemetry` counts."""
+    """The parts: `roster` holds the workers, `scraper` serves all of them, `telemetry` counts."""
 
     def __init__(
         self,
@@ -73,20 +73,20 @@ class Node:
         self.node_name = options.node_name or socket.gethostname()
         self.members = Members()
         """The workers that are served, as of the last look."""
-        self.room = Room()
+        self.roster = Roster()
         self.facts = Facts()
         self.telemetry = Telemetry(self.facts, lambda: self.scraper.durations)
         self._thread = DaemonThread()
         self._names = all_own_names()
         self.scraper = Scraper(
-            lambda: self.room.workers,
-            lambda: self._own_metrics(self.room.tell()),
+            lambda: self.roster.workers,
+            lambda: self._own_metrics(self.roster.tell()),
             observe=self.telemetry.observe,
             own_names=self._names,
             after=lambda: self.views.offer(),  # noqa: PLW0108 - made below
             thread=self._thread,
         )
-        self.views = EngineViews(self.room.read, self._last_reads)
+        self.views = EngineViews(self.roster.read, self._last_reads)
         self._options = options
         self._quiet = quiet
         self._choice = Choice(
@@ -122,7 +122,7 @@ class Node:
                 self._log("a worker has ended", member)
         for identity in self._workers.keys() - look.members.served.keys():
             del self._workers[identity]
-        self.room.replace([self._workers[identity] for identity in look.members.served])
+        self.roster.replace([self._workers[identity] for identity in look.members.served])
         self.members, self._last = look.members, look
         self._note(look)
 

@@ -69,7 +69,7 @@ class NodeDaemon:
         """The looks at all processes, and the watches of directories."""
         return {
             "the looks at all processes": self._run(),
-            "the watch of the directories": self.node.room.run(),
+            "the watch of the directories": self.node.roster.run(),
         }
 
     @property
@@ -103,4 +103,4 @@ class NodeDaemon:
 
     def stuck(self, longest: float) -> str:
         """Return an empty text: a worker or a look that hangs is left out by itself."""
-        return self.node.room.stuck(longest)
+        return self.node.roster.stuck(longest)

@@ -16,7 +16,7 @@ _FORMATS = {"text": Format.TEXT_0_0_4, "openmetrics": Format.OPENMETRICS_1_0_0}
 def dump(options: DumpOptions) -> int:
     """Print the answer to a scrape; exit code 1 if there is nothing to read."""
     parts = Parts(options, quiet=True)
-    asyncio.run(parts.room.look_only())
+    asyncio.run(parts.roster.look_only())
     wanted = Representation(_FORMATS[options.format], Escaping.UNDERSCORES, Encoding.IDENTITY)
     try:
         body = parts.scraper.bodies([wanted])[wanted]

@@ -20,7 +20,7 @@ from exporter.options.values import Directory
 from exporter.options.worker import DumpOptions, ServeOptions
 from exporter.service.engine_views import EngineViews, Reads
 from exporter.worker.reads import asked
-from exporter.worker.room import Room
+from exporter.worker.roster import Roster
 from exporter.worker.scrape import Scraper
 from exporter.worker.status import AlsoStatus, Status
 from exporter.worker.stock import StockCollector
@@ -39,7 +39,7 @@ _name = attrgetter("family.name")
 
 
 class Parts:
-    """`room` holds the workers, `scraper` and `views` serve them, `telemetry` counts scrapes."""
+    """`roster` holds the workers, `scraper` and `views` serve them, `telemetry` counts scrapes."""
 
     def __init__(
         self, options: ServeOptions | DumpOptions, also: Sequence["Also"] = (), *, quiet: bool = False
@@ -48,7 +48,7 @@ class Parts:
         labels = labels_at_first(options)
         names = reserved_names(options)
         workers = options.workers
-        self.room = Room(
+        self.roster = Roster(
             make_worker(
                 options,
                 paths,
@@ -66,15 +66,15 @@ class Parts:
 
             engine = partial(make_engine, options, names)
             nobody = seek.nobody("the worker has not been looked for yet")
-            self.room.replace([Worker(nobody, partial(engine, labels), labels)])
-            self.seeker = seek.make_seeker(options, self.room, engine, quiet=quiet)
+            self.roster.replace([Worker(nobody, partial(engine, labels), labels)])
+            self.seeker = seek.make_seeker(options, self.roster, engine, quiet=quiet)
         self.telemetry = Telemetry(
             lambda: self.scraper.durations,
             labels,
             conflicts=(lambda: self.scraper.conflicts) if len(workers) > 1 else None,
         )
         self.scraper = Scraper(
-            lambda: self.room.workers,
+            lambda: self.roster.workers,
             list if options.no_self_metrics else self._own_metrics,
             observe=self.telemetry.observe,
             own_names=names,
@@ -93,7 +93,7 @@ class Parts:
         """Look for the worker if no directory is given, and look at the directories."""
         if self.seeker:
             await self.seeker.look()
-        await self.room.look_only()
+        await self.roster.look_only()
 
     def status(self) -> Status:
         """Return the status of the exporter and of all its workers; slow if there are thousands of files."""
@@ -101,7 +101,7 @@ class Parts:
             version=__version__,
             collector=self._collector,
             started=self._started,
-            workers=tuple(worker.status() for worker in self.room.workers),
+            workers=tuple(worker.status() for worker in self.roster.workers),
             last_scrape=self.scraper.last_scrape,
             scrape_durations=self.scraper.durations,
             also=self._also_statuses(),
@@ -110,20 +110,20 @@ class Parts:
     @property
     def labels(self) -> Labels:
         """The labels of a lone worker, which may change when it is found; of several, the exporter's."""
-        workers = self.room.workers
+        workers = self.roster.workers
         return workers[0].labels if len(workers) == 1 else self._labels
 
     def _own_metrics(self) -> Snapshot:
-        of_workers = self._combiner.combine(self.room.tell())
+        of_workers = self._combiner.combine(self.roster.tell())
         return sorted(chain(self.telemetry.tell(), self._also_telemetry.tell(), of_workers), key=_name)
 
     async def _read(self) -> None:
         """Read all workers, and what is served too."""
-        await asyncio.gather(self.room.read(), *(asked(one) for one in self._also))
+        await asyncio.gather(self.roster.read(), *(asked(one) for one in self._also))
 
     def _last_reads(self) -> Reads:
         """Return what the last read of each worker gave; to a lone worker belongs what is served too."""
-        reads = self.room.last_reads()
+        reads = self.roster.last_reads()
         more = [one.snapshot for one in self._also]
         if len(reads) > 1 or not more:
             return reads

@@ -20,7 +20,7 @@ from exporter.multiproc.liveness import Liveness
 from exporter.options.worker import DumpOptions, ServeOptions
 from exporter.worker.found import FoundWorker, SharedNamespaces, open_directory
 from exporter.worker.looks import Looks
-from exporter.worker.room import Room
+from exporter.worker.roster import Roster
 from exporter.worker.watch import Watcher
 from exporter.worker.worker import Collector, Worker
 
@@ -49,13 +49,13 @@ class Sought(NamedTuple):
 
 
 class Seeker:
-    """Keeps the one worker of a room that listens on a port."""
+    """Keeps the one worker of a roster that listens on a port."""
 
     def __init__(
         self,
         port: int,
         node_name: str,
-        room: Room,
+        roster: Roster,
         looks: Looks,
         make: Callable[[Finding, str, int], FoundWorker],
         *,
@@ -67,7 +67,7 @@ class Seeker:
         """
         self._port = port
         self._node_name = node_name
-        self._room = room
+        self._roster = roster
         self._looks = looks
         self._make = make
         self._quiet = quiet
@@ -90,13 +90,13 @@ class Seeker:
             raise SettingsError(f"--grpc-port: {sought.problem}")
         if sought.descriptor >= 0 and sought.finding:
             self._current = self._make(sought.finding, sought.address, sought.descriptor)
-            self._room.replace([self._current])
+            self._roster.replace([self._current])
             if not self._quiet:
                 about = fields(directory=sought.finding.path, worker=sought.address)
                 _logger.info("found the worker", extra=about)
             await self._current.look()
         elif sought.problem:
-            (worker,) = self._room.workers
+            (worker,) = self._roster.workers
             if worker.watcher.current.problem != sought.problem and not self._quiet:
                 _logger.info("waiting for the worker", extra=fields(problem=sought.problem))
             _tell(worker, sought.problem)
@@ -124,7 +124,7 @@ class Seeker:
 
 def make_seeker(
     options: ServeOptions | DumpOptions,
-    room: Room,
+    roster: Roster,
     make_engine: Callable[[Labels, Callable[[], FileSet]], Collector],
     *,
     quiet: bool,
@@ -146,7 +146,7 @@ def make_seeker(
             quiet=quiet,
         )
 
-    return Seeker(options.worker_port or 0, socket.gethostname(), room, looks, make, quiet=quiet)
+    return Seeker(options.worker_port or 0, socket.gethostname(), roster, looks, make, quiet=quiet)
 
 
 def on_port(finder: Finder, port: int) -> Sequence[Finding]:

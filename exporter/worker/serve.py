@@ -61,8 +61,8 @@ class WorkerDaemon:
     def __init__(self, options: ServeOptions, also: Sequence["Also"] = ()) -> None:
         self.metrics_path = options.telemetry_path
         self.parts = parts = Parts(options, also)
-        self._room = parts.room
-        names = ", ".join(worker.watcher.name for worker in parts.room.workers)
+        self._roster = parts.roster
+        names = ", ".join(worker.watcher.name for worker in parts.roster.workers)
         directory = f"to be found through port {options.grpc_port}" if parts.seeker else names
         self.facts = {"directory": directory, "worker": options.worker_address or "no address"}
         self.app = make_app(
@@ -78,28 +78,28 @@ class WorkerDaemon:
     @property
     def tasks(self) -> Mapping[str, Coroutine[Any, Any, None]]:
         """The watch of the directory, and the search for it where it is not given."""
-        tasks = {"the watch of the directory": self._room.run()}
+        tasks = {"the watch of the directory": self._roster.run()}
         return tasks | ({"the search for the worker": seeker.run()} if (seeker := self.parts.seeker) else {})
 
     @property
     def problem(self) -> str:
         """Why none of the worker's metrics can be served; empty if they can."""
-        return self._room.problem
+        return self._roster.problem
 
     @property
     def ready(self) -> bool:
         """Whether the directory has been listed once."""
-        return all(worker.watcher.last_look is not None for worker in self._room.workers)
+        return all(worker.watcher.last_look is not None for worker in self._roster.workers)
 
     async def look(self) -> None:
         """Look at the directory, and read its files."""
         if self.parts.seeker:
             await self.parts.seeker.look()
-        await self._room.look()
+        await self._roster.look()
 
     def summary(self, port: int) -> str:
         """Return the workers' state in one line."""
-        workers = self._room.summaries
+        workers = self._roster.summaries
         if problem := common_problem(workers):
             return f"waiting{':' if self.parts.seeker else ' for'} {problem}"
         is_down = all(worker.worker_up is False for worker in workers)
@@ -110,4 +110,4 @@ class WorkerDaemon:
 
     def stuck(self, longest: float) -> str:
         """Return which look or read has been running for more than `longest` seconds; an empty text if none has."""
-        return self._room.stuck(longest)
+        return self._roster.stuck(longest)

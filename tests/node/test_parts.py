@@ -42,7 +42,7 @@ async def running(node: Node) -> AsyncIterator[Node]:
     try:
         yield node
     finally:
-        node.room.replace([])
+        node.roster.replace([])
 
 
 async def until(node: Node, done: Callable[[], bool]) -> None:

@@ -268,10 +268,10 @@ async def test_it_is_not_ready_before_the_first_look(
 
 async def test_a_part_that_rests_is_not_stuck(directory: Path) -> None:
     parts = Parts(load(ServeOptions, {"grpc_port": "8001", "multiproc_dir": str(directory)}))
-    assert not parts.room.stuck(0)
-    await parts.room.look()
+    assert not parts.roster.stuck(0)
+    await parts.roster.look()
     await parts.scraper.scrape(TEXT, DEADLINE)
-    assert not parts.room.stuck(0)
+    assert not parts.roster.stuck(0)
 
 
 # --- Passed sockets ---

@@ -25,11 +25,11 @@ class Assembled:
         if directory:
             given["multiproc_dir"] = str(directory)
         self.parts = Parts(load(ServeOptions, given | options))
-        self.worker = self.parts.room.workers[0]
+        self.worker = self.parts.roster.workers[0]
         self.status = self.worker.status
 
     def look(self) -> None:
-        asyncio.run(self.parts.room.look_only())
+        asyncio.run(self.parts.roster.look_only())
 
     def scrape(self) -> Exposition:
         return Exposition(self.parts.scraper.bodies([TEXT])[TEXT].decode())

@@ -53,7 +53,7 @@ def seeker(it: Parts) -> Seeker:
 async def until(it: Parts, problem: str) -> None:
     """Look until there is that problem; an empty text: until there is none."""
     async with asyncio.timeout(15):
-        while it.room.problem != problem:
+        while it.roster.problem != problem:
             await seeker(it).look()
             await asyncio.sleep(0.02)
 
@@ -75,7 +75,7 @@ def gone(it: Parts) -> Iterator[None]:
     try:
         yield
     finally:
-        it.room.replace([])
+        it.roster.replace([])
 
 
 async def test_the_worker_is_waited_for_served_and_followed_to_its_next_directory(
@@ -85,7 +85,7 @@ async def test_the_worker_is_waited_for_served_and_followed_to_its_next_director
     nobody = f"no process listens on port {port}"
     with gone(it):
         await seeker(it).look()
-        assert it.room.problem == nobody
+        assert it.roster.problem == nobody
         assert (await scrape(it)).value("smg_exporter_up") == 0
         for name, writers in (("first", 2), ("second", 1)):
             with hosted(tmp_path / name, "--grpc", port=port, writers=writers):
@@ -187,7 +187,7 @@ async def test_the_daemon_looks_by_itself(port: int, tmp_path: Path) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    daemon._room.replace([])
+    daemon._roster.replace([])
 
 
 def test_check_says_what_is_waited_for_and_what_is_found(

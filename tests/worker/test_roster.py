@@ -10,7 +10,7 @@ import pytest
 from exporter.multiproc.engine import Engine
 from exporter.multiproc.liveness import Liveness
 from exporter.service.engine_views import EngineViews
-from exporter.worker.room import Room
+from exporter.worker.roster import Roster
 from exporter.worker.watch import Watcher
 from exporter.worker.worker import Worker
 from tests.support.files import counter, write
@@ -31,13 +31,13 @@ async def until(holds: Callable[[], bool]) -> None:
 
 async def test_each_worker_is_watched_from_when_it_comes_to_when_it_goes(tmp_path: Path) -> None:
     first, second = worker_on(tmp_path / "1"), worker_on(tmp_path / "2")
-    room = Room([first])
-    run = asyncio.create_task(room.run())
+    roster = Roster([first])
+    run = asyncio.create_task(roster.run())
     await until(lambda: bool(first.snapshot))
     assert not second.snapshot
-    room.replace([first, second])
+    roster.replace([first, second])
     await until(lambda: bool(second.snapshot))
-    room.replace([second])
+    roster.replace([second])
     await until(lambda: not first.snapshot)
     write(tmp_path / "1" / "counter_2.db", {counter("x"): 1})
     write(tmp_path / "2" / "counter_2.db", {counter("x"): 1})
@@ -58,7 +58,7 @@ async def test_a_lone_workers_watch_that_fails_ends_the_run(
     worker = worker_on(tmp_path / "1")
     monkeypatch.setattr(worker, "after_look", fail)
     with pytest.raises(ExceptionGroup) as caught:
-        await Room([worker]).run()
+        await Roster([worker]).run()
     (error,) = caught.value.exceptions
     assert isinstance(error, LookupError)
 
@@ -66,9 +66,9 @@ async def test_a_lone_workers_watch_that_fails_ends_the_run(
 async def test_a_watch_that_fails_costs_the_others_nothing_and_begins_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("exporter.worker.room._PAUSE", 0.01)
+    monkeypatch.setattr("exporter.worker.roster._PAUSE", 0.01)
     first, second = worker_on(tmp_path / "1"), worker_on(tmp_path / "2")
-    run = asyncio.create_task(Room([first, second]).run())
+    run = asyncio.create_task(Roster([first, second]).run())
     with monkeypatch.context() as context:
         context.setattr(second, "after_look", fail)
         await until(lambda: bool(first.snapshot) and bool(caplog.records))
@@ -82,42 +82,42 @@ async def test_a_watch_that_fails_costs_the_others_nothing_and_begins_anew(
 
 
 async def test_one_worker_that_can_be_served_is_enough(tmp_path: Path) -> None:
-    room = Room([worker_on(tmp_path / "1"), worker_on(tmp_path / "2")])
-    assert room.problem == f"{tmp_path}/1: not listed yet; 1 more worker cannot be served either"
-    await room.workers[1].look()
-    assert room.problem == ""
-    await room.look()
-    assert [one[0].family.name for one in room.tell()] == ["smg_exporter_file_errors"] * 2
+    roster = Roster([worker_on(tmp_path / "1"), worker_on(tmp_path / "2")])
+    assert roster.problem == f"{tmp_path}/1: not listed yet; 1 more worker cannot be served either"
+    await roster.workers[1].look()
+    assert roster.problem == ""
+    await roster.look()
+    assert [one[0].family.name for one in roster.tell()] == ["smg_exporter_file_errors"] * 2
 
 
 async def test_it_is_stuck_once_all_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    room = Room([worker_on(tmp_path / "1"), worker_on(tmp_path / "2")])
-    first, second = room.workers
+    roster = Roster([worker_on(tmp_path / "1"), worker_on(tmp_path / "2")])
+    first, second = roster.workers
     monkeypatch.setattr(first, "stuck", lambda _longest: "listing 1")
-    assert room.stuck(60) == ""
+    assert roster.stuck(60) == ""
     monkeypatch.setattr(second, "stuck", lambda _longest: "listing 2")
-    assert room.stuck(60) == "listing 1"
-    assert Room().stuck(60) == ""
+    assert roster.stuck(60) == "listing 1"
+    assert Roster().stuck(60) == ""
 
 
 async def test_a_worker_that_hangs_costs_the_engine_views_of_the_others_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("exporter.worker.room._PATIENCE", 0.01)
+    monkeypatch.setattr("exporter.worker.roster._PATIENCE", 0.01)
     monkeypatch.setattr("exporter.worker.worker._LONGEST_READ", 0.0)
     hanging, other = worker_on(tmp_path / "1"), worker_on(tmp_path / "2")
-    room = Room([hanging, other])
-    await room.look()
+    roster = Roster([hanging, other])
+    await roster.look()
     gate = threading.Event()
     monkeypatch.setattr(hanging.engine, "update", lambda: gate.wait(DEADLINE))
     for value in (2, 3):  # in the second round, it has been hanging for long
         write(tmp_path / "2" / "counter_1.db", {counter("x"): value})
         async with asyncio.timeout(DEADLINE):
-            view = await EngineViews(room.read, room.last_reads).look(dict)
+            view = await EngineViews(roster.read, roster.last_reads).look(dict)
         assert view is not None
         assert [worker["rank"] for worker in view["workers"]] == ["1", "2"]
         await until(lambda value=value: other.snapshot[0].values[0][0] == value)  # type: ignore[misc]
-        reads = room.last_reads()
+        reads = roster.last_reads()
         assert reads[f"{tmp_path}/1"].snapshot is None, "old figures say nothing of it now"
         assert reads[f"{tmp_path}/2"].snapshot is not None
     gate.set()

@@ -19,7 +19,7 @@ _PATIENCE = 2.0
 _logger = logging.getLogger(__name__)
 
 
-class Room:
+class Roster:
     """Holds the workers, and runs their watches."""
 
     def __init__(self, workers: Iterable[Worker] = ()) -> None:
