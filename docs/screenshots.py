@@ -1,21 +1,24 @@
 """Takes the pictures of the pages in the documents: `make screenshots`.
 
-A fleet of simulated workers runs for a while first, scraped as by a Prometheus, so that there is something to show.
+A simulated worker, and a node with several, run for a while first, as if a Prometheus scraped them: there has to be
+something to show.
 """
 
 import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
 
+from exporter.addresses import NODE_PORT
 from tests.support.browser import Browser, browser
 from tests.support.waiting import eventually
 
 DOCS = Path(__file__).parent
-PORT = 8001
-WORKER = f"http://127.0.0.1:{PORT + 10000}/"
-FLEET = "http://127.0.0.1:29010/"
+WORKER = "http://127.0.0.1:18001/"
+NODE = f"http://127.0.0.1:{NODE_PORT}/"
+DEMOS = (["--ranks=4"], ["--ranks=4", "--workers=6", "--grpc-port=8101"])
 SECONDS = 225.0
 """How long the workers run before the pictures are taken: a rush is over, and a rank lags."""
 PERIOD = 2.0
@@ -24,27 +27,27 @@ HEIGHT = 1000
 
 def main() -> None:
     """Run the workers, and write the pictures."""
-    command = ["demo", f"--grpc-port={PORT}", "--ranks=4", "--workers=6"]
-    demo = subprocess.Popen([sys.executable, "-m", "exporter", *command])
-    try:
-        eventually(is_there, "the workers run", within=60)
+    with ExitStack() as stack:
+        for words in DEMOS:
+            demo = subprocess.Popen([sys.executable, "-m", "exporter", "demo", *words])
+            stack.callback(demo.wait)
+            stack.callback(demo.terminate)
+        for page in (WORKER, NODE):
+            eventually(lambda page=page: answers(page), f"{page} answers", within=60)  # type: ignore[misc]
         end = time.monotonic() + SECONDS
         while time.monotonic() < end:
-            for page in (f"{WORKER}metrics", f"{FLEET}engine_metrics"):
-                urllib.request.urlopen(page).close()  # noqa: S310 - our own, on this machine
+            for page in (WORKER, NODE):
+                answers(f"{page}metrics")
             time.sleep(PERIOD)
         with browser() as chromium:
             take(chromium, WORKER, "engine-page.png")
-            take(chromium, FLEET, "fleet-page.png", height=470)
-    finally:
-        demo.terminate()
-        demo.wait()
+            take(chromium, NODE, "node-page.png", height=470)
 
 
-def is_there() -> bool:
-    """Return whether the fleet answers: it starts after its workers."""
+def answers(url: str) -> bool:
+    """Return whether somebody answers, who has read all workers for it."""
     try:
-        urllib.request.urlopen(FLEET).close()
+        urllib.request.urlopen(url).close()  # noqa: S310 - our own, on this machine
     except OSError:
         return False
     return True

@@ -109,7 +109,7 @@ ALLOWED: dict[str, set[str]] = {
         "service",
         "threads",
     },
-    "demo": {"fleet", "logs", "options", "scraping", "service", "web", "worker"},
+    "demo": {"discovery", "logs", "node", "options", "service", "web", "worker"},
     "completion": {"options"},
     "cli": {"completion", "errors", "forked", "loading", "logs", "options"},
     "__main__": {"cli"},

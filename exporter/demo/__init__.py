@@ -1,4 +1,4 @@
-"""`smg-exporter demo`: simulated SGLang workers of real processes, and the exporters on their directories.
+"""`smg-exporter demo`: simulated SGLang workers of real processes, and the exporter that serves them.
 
     catalogue   SGLang's metrics as recorded: names, labels, types, modes, buckets
     story       what happens from a worker's start to its restart
@@ -9,7 +9,7 @@
     writers     events -> metrics, for a scheduler and for the servicer
     worker      one process of the worker
     processes   starts, watches, restarts and ends all processes
-    serving     an exporter for each worker, and a fleet over several
+    serving     the exporter of one worker, or a node that finds several
 
 The simulated processes import this package too, so it imports nothing heavy at module level.
 """
@@ -19,7 +19,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -29,6 +29,7 @@ from exporter.demo.processes import DemoError, SimulatedWorker, simulated_worker
 
 if TYPE_CHECKING:
     from exporter.options.demo import DemoOptions
+    from exporter.options.worker import ServeOptions
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """The signals that end the demo. SIGHUP, at which `serve` reloads, is sent when the terminal closes."""
@@ -48,11 +49,11 @@ def run(options: "DemoOptions") -> int:
         with (
             _orderly_signals(),
             tempfile.TemporaryDirectory(prefix="smg-exporter-demo-") as name,
-            simulated_workers(_directories(Path(name), options), options.ranks, options.speed) as workers,
+            _simulated(Path(name), options) as workers,
             _undisturbed_exit(),
         ):
             introduce = partial(print, introduction(workers, options), flush=True)
-            return serving.serve(options, [worker.directory for worker in workers], SIGNALS, introduce)
+            return serving.serve(options, workers, SIGNALS, introduce)
     except KeyboardInterrupt:
         return 0
     except DemoError as error:
@@ -60,48 +61,65 @@ def run(options: "DemoOptions") -> int:
         return 1
 
 
-def _directories(root: Path, options: "DemoOptions") -> list[Path]:
-    """Make a directory for each worker, named after its gRPC port."""
-    directories = [root / str(options.serving(root, number).worker_port) for number in range(options.workers)]
+def _simulated(root: Path, options: "DemoOptions") -> AbstractContextManager[Sequence[SimulatedWorker]]:
+    """Run the workers, each in a directory named after its gRPC port."""
+    ports = [options.port(number) for number in range(options.workers)]
+    directories = [root / str(port) for port in ports]
     for directory in directories:
         directory.mkdir(mode=0o700)
-    return directories
+    return simulated_workers(directories, options.ranks, options.speed, ports)
 
 
 def introduction(workers: Sequence[SimulatedWorker], options: "DemoOptions") -> str:
     """Return the text printed at the start: what runs where, commands to try, and last a link to the page."""
     several = len(workers) > 1
-    first = workers[0]
-    exporters = [options.serving(worker.directory, number) for number, worker in enumerate(workers)]
+    story = workers[0].story
     running = "\n\n".join(
         f"""\
   worker     {exporter.worker_address}
   metrics    {exporter.metrics_url}
   directory  {worker.directory}
   processes  {", ".join(f"{process.name} {process.pid}" for process in worker.processes)}"""
-        for worker, exporter in zip(workers, exporters, strict=True)
+        for exporter, worker in _exporters(workers, options)
     )
-    page = options.local_url(options.fleet.metrics_port if several else exporters[0].metrics_port)
+    commands = "\n  ".join(_commands(workers, options))
     return f"""\
 {f"{len(workers)} simulated SGLang workers are" if several else "A simulated SGLang worker is"} running. \
-What happens, every {first.story.seconds:.0f} seconds:
-{", ".join(act.name for act in first.story.acts)}, a restart.
+What happens, every {story.seconds:.0f} seconds:
+{", ".join(act.name for act in story.acts)}, a restart.
 
 {running}
 
 As with SGLang's HTTP server, request metrics are among them; in gRPC mode only schedulers write.
 
 Try:
-  curl -s {exporters[0].metrics_url} | grep sglang:num_running_reqs
-  smg-exporter top {" ".join(exporter.metrics_url for exporter in exporters)}
-  smg-exporter verify --multiproc-dir {shlex.quote(str(first.directory))}
-  kill -9 {first.pids[0]}    # one rank dies: see the status page
-  kill -9 {" ".join(map(str, first.pids))}    # the worker dies: its gauges go, its counters stay
+  {commands}
 
 Ctrl-C ends all of it and leaves nothing behind.
 
-  Open {page}
+  Open {options.page_url}
 """
+
+
+def _exporters(
+    workers: Sequence[SimulatedWorker], options: "DemoOptions"
+) -> Iterator[tuple["ServeOptions", SimulatedWorker]]:
+    """Yield each worker with the options that say how it is served."""
+    for number, worker in enumerate(workers):
+        yield options.serving(worker.directory, number), worker
+
+
+def _commands(workers: Sequence[SimulatedWorker], options: "DemoOptions") -> Iterator[str]:
+    """Yield the commands to try."""
+    first = workers[0]
+    yield f"curl -s {options.all_metrics_url} | grep sglang:num_running_reqs"
+    yield f"smg-exporter top {options.all_metrics_url}"
+    if len(workers) > 1:
+        told = (f"--worker {exporter.worker_address}" for exporter, _ in _exporters(workers, options))
+        yield f"smg-exporter fleet {' '.join(told)}"
+    yield f"smg-exporter verify --multiproc-dir {shlex.quote(str(first.directory))}"
+    yield f"kill -9 {first.pids[0]}    # one rank dies: see the status page"
+    yield f"kill -9 {' '.join(map(str, first.pids))}    # the worker dies: its gauges go, its counters stay"
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from exporter.demo.catalogue import Role
@@ -61,6 +62,8 @@ class Cast:
     """The number of schedulers; a servicer is beside them."""
     number: int = 0
     """The worker's number. The same number is the same server with the same traffic."""
+    port: int = 0
+    """The port that the servicer listens on; 0: any free one."""
     speed: float = 1.0
     """How many times as fast the acts of the story follow each other."""
 
@@ -104,8 +107,10 @@ class SimulatedWorker:
             "--started": self._started,
         }
         schedulers: list[tuple[Role, int | None]] = [(Role.SCHEDULER, rank) for rank in range(cast.ranks)]
-        for role, tp_rank in [*schedulers, (Role.SERVICER, None)]:
+        for role, tp_rank in schedulers:
             self.processes += (_start(self.directory, role, tp_rank, told),)
+        listens = ("--smg-grpc-mode", "--port", cast.port)  # as SGLang's command line says it
+        self.processes += (_start(self.directory, Role.SERVICER, None, told, listens),)
 
     def await_ready(self) -> None:
         """Wait until every process has written its files. Raises DemoError when one does not."""
@@ -149,18 +154,20 @@ class SimulatedWorker:
 
 @contextmanager
 def simulated_workers(
-    directories: Sequence[Path], ranks: int, speed: float = 1.0
+    directories: Sequence[Path], ranks: int, speed: float = 1.0, ports: Sequence[int] = ()
 ) -> Iterator[list[SimulatedWorker]]:
     """Run a worker of `ranks` schedulers and a servicer in each directory, which must exist.
 
-    Inside the block, every process has written its files. One that dies is reaped, logged and not replaced before its
-    worker's restart; its files stay till then. After the block, all processes have ended. The n-th worker always has
-    the same traffic; each is at another point of its story. Raises DemoError when a process fails to start.
+    Each servicer listens on the port of `ports` that belongs to its directory, on a free one if there are none;
+    discovery knows it by that, and nobody answers there. Inside the block, every process has written its files. One
+    that dies is reaped, logged and not replaced before its worker's restart; its files stay till then. After the block,
+    all processes have ended. The n-th worker always has the same traffic; each is at another point of its story. Raises
+    DemoError when a process fails to start.
     """
     with ExitStack() as stack:
         workers = []
         for number, directory in enumerate(directories):
-            cast = Cast(ranks, number, speed)
+            cast = Cast(ranks, number, ports[number] if ports else 0, speed)
             worker = SimulatedWorker(directory, cast)
             stack.callback(worker.stop)
             warm_up = WARM_UP / speed
@@ -174,10 +181,15 @@ def simulated_workers(
 
 
 def _start(
-    directory: Path, role: Role, tp_rank: int | None, options: Mapping[str, float]
+    directory: Path,
+    role: Role,
+    tp_rank: int | None,
+    options: Mapping[str, float],
+    more: Sequence[object] = (),
 ) -> SimulatedProcess:
     rank = {} if tp_rank is None else {"--tp-rank": tp_rank}
-    words = [str(word) for option in {"--role": role, **rank, **options}.items() for word in option]
+    given = chain.from_iterable({"--role": role, **rank, **options}.items())
+    words = [str(word) for word in (*given, *more)]
     environment = {
         **os.environ,
         "PROMETHEUS_MULTIPROC_DIR": str(directory),

@@ -2,13 +2,17 @@
 
 The process writes into `PROMETHEUS_MULTIPROC_DIR`, prints `ready` once all its series exist, and ends when stdin is
 closed: the parent holds the other end, so the process does not outlive it. SIGTERM ends the process too.
+
+The servicer is told `--smg-grpc-mode --port PORT`, as a real one is, and listens there on a loopback address.
 """
 
 import argparse
 import select
+import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TextIO
 
 from exporter.demo.catalogue import ProcessMetrics, Role, load
@@ -18,6 +22,8 @@ from exporter.demo.variety import simulated_server
 from exporter.demo.writers import SchedulerWriter, ServicerWriter, Writer
 
 READY = "ready"
+HOST = "127.0.0.1"
+"""Where a servicer listens."""
 TICK = 0.2
 """Seconds between updates. All processes update to the same moments: multiples of TICK since the start."""
 
@@ -26,13 +32,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run until the parent is gone."""
     options = _parse(arguments)
     server = simulated_server(options.number, options.speed)
-    run(
-        server,
-        _writer(options, server),
-        started=options.started,
-        parent=sys.stdin,
-        lags=0 < options.tp_size - 1 == options.tp_rank,
-    )
+    with listening(options.port):
+        run(
+            server,
+            _writer(options, server),
+            started=options.started,
+            parent=sys.stdin,
+            lags=0 < options.tp_size - 1 == options.tp_rank,
+        )
+
+
+@contextmanager
+def listening(port: int | None) -> Iterator[None]:
+    """Listen on a port, but answer nobody; None: do not listen. OSError if the port cannot be had."""
+    if port is None:
+        yield
+    else:
+        with socket.create_server((HOST, port)):
+            yield
 
 
 def run(server: Server, writer: Writer, *, started: float, parent: TextIO, lags: bool) -> None:
@@ -70,6 +87,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--number", type=int, required=True, help="the worker's, the same in all its processes"
     )
     parser.add_argument("--speed", type=float, required=True, help="how fast the acts of the story follow")
+    parser.add_argument("--port", type=int, help="the port that a servicer listens on")
+    parser.add_argument("--smg-grpc-mode", action="store_true", help="says what the port is for")
     parser.add_argument(
         "--started", type=float, required=True, help="when the story started: a reading of time.monotonic()"
     )

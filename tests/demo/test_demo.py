@@ -12,10 +12,12 @@ from textwrap import dedent
 import pytest
 
 from exporter import demo
+from exporter.addresses import derived_metrics_port
 from exporter.demo import serving
 from exporter.demo.catalogue import Role
 from exporter.demo.processes import Cast, SimulatedProcess, SimulatedWorker
 from exporter.options.demo import DemoOptions
+from tests.support.daemon import free_port
 from tests.support.waiting import eventually
 
 SCRIPT = """
@@ -24,18 +26,18 @@ SCRIPT = """
     from exporter.demo import serving
     from exporter.options.demo import DemoOptions
 
-    def serve(options, directories, stop_on, on_start):
+    def serve(options, workers, stop_on, on_start):
         print("serving", flush=True)
         signal.pause()
 
     serving.serve, serving.problem = serve, lambda _: ""
-    sys.exit(demo.run(DemoOptions(ranks=2)))
+    sys.exit(demo.run(DemoOptions(ranks=2, grpc_port=int(sys.argv[1]))))
 """
 
 
 @pytest.fixture
 def options() -> DemoOptions:
-    return DemoOptions(ranks=1)
+    return DemoOptions(ranks=1, grpc_port=free_port())
 
 
 @pytest.fixture
@@ -45,10 +47,10 @@ def serve_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[...,
 
     def use(serve: Callable[[Sequence[Path]], int], problem: str = "") -> None:
         def served(
-            _: object, directories: Sequence[Path], _stop_on: object, on_start: Callable[[], None]
+            _: object, workers: Sequence[SimulatedWorker], _stop_on: object, on_start: Callable[[], None]
         ) -> int:
             on_start()
-            return serve(directories)
+            return serve([worker.directory for worker in workers])
 
         monkeypatch.setattr(serving, "serve", served)
         monkeypatch.setattr(serving, "problem", lambda _: problem)
@@ -87,9 +89,12 @@ def test_run_serves_running_workers_and_cleans_up(
     tmp_path: Path,
 ) -> None:
     pids: set[int] = set()
+    options = DemoOptions(ranks=1, workers=workers, grpc_port=free_port() - 20)
 
     def serve(directories: Sequence[Path]) -> int:
-        assert [directory.name for directory in directories] == ["8001", "8011"][:workers]
+        assert [directory.name for directory in directories] == [
+            str(options.port(number)) for number in range(workers)
+        ]
         for directory in directories:
             assert directory.parent.name.startswith("smg-exporter-demo-")
             assert directory.stat().st_mode & 0o077 == 0
@@ -97,19 +102,21 @@ def test_run_serves_running_workers_and_cleans_up(
         assert all(running(pid) for pid in pids)
         return 7
 
+    metrics = f"http://localhost:{derived_metrics_port(options.port(0))}/metrics"
     serve_with(serve)
-    assert demo.run(DemoOptions(ranks=1, workers=workers)) == 7
+    assert demo.run(options) == 7
     assert len(pids) == 2 * workers
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
     assert list(tmp_path.iterdir()) == []
 
     shown = capsys.readouterr().out
-    assert "http://localhost:18001/metrics" in shown
+    assert metrics in shown
     assert "smg-exporter verify --multiproc-dir /" in shown
-    assert "smg-exporter top http://localhost:18001/metrics" in shown
+    assert ("smg-exporter fleet --worker grpc://127.0.0.1:" in shown) is (workers > 1)
     assert all(str(pid) in shown for pid in pids)
     assert "scheduler tp_rank=0" in shown
-    page = {1: "http://localhost:18001/", 2: "http://localhost:29010/"}[workers]
+    page = {1: metrics.removesuffix("metrics"), 2: "http://localhost:29011/"}[workers]
+    assert f"smg-exporter top {page}metrics" in shown
     assert shown.rstrip().endswith(f"Open {page}"), "the last thing that is said"
 
 
@@ -168,7 +175,7 @@ def test_run_says_in_one_line_why_it_cannot_start(
 @pytest.mark.parametrize("moment", ["starting", "serving"])
 def test_a_signal_ends_everything_quietly(number: signal.Signals, moment: str, tmp_path: Path) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", dedent(SCRIPT)],
+        [sys.executable, "-c", dedent(SCRIPT), str(free_port())],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

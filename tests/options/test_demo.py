@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from exporter.options.demo import DemoOptions
+from exporter.options.node import NodeOptions
 from exporter.options.values import Directory
 from exporter.options.worker import ServeOptions
 
@@ -22,19 +23,18 @@ def test_a_demo_is_served_as_it_says() -> None:
     assert served == expected
 
 
-def test_several_workers_of_a_demo_have_ports_of_their_own_and_a_fleet() -> None:
-    demo = DemoOptions(workers=2, grpc_port=50051, listen_port=9401, label={"a": "1"}, telemetry_path="/m")
+def test_several_workers_of_a_demo_have_ports_of_their_own_and_a_node() -> None:
+    demo = DemoOptions(workers=2, grpc_port=50051, listen_port=9401, label={"a": "1"})
     first, second = demo.serving(Path("/a"), 0), demo.serving(Path("/b"), 1)
     assert [(it.worker_address, it.metrics_port) for it in (first, second)] == [
         ("grpc://127.0.0.1:50051", 60051),
         ("grpc://127.0.0.1:50061", 60061),
     ]
-    assert demo.fleet.metrics_port == 9401
-    assert demo.fleet.worker == (
-        "grpc://127.0.0.1:50051=http://localhost:60051/m",
-        "grpc://127.0.0.1:50061=http://localhost:60061/m",
+    assert demo.node == NodeOptions(
+        node_name="127.0.0.1", listen_port=9401, label={"a": "1"}, derived_ports=True
     )
-    assert (first.label, demo.fleet.label) == ({"a": "1"}, {}), "a label is added once"
+    assert demo.all_metrics_url == "http://localhost:9401/metrics"
+    assert demo.page_url == "http://localhost:9401/"
 
 
 @pytest.mark.parametrize(
@@ -42,8 +42,10 @@ def test_several_workers_of_a_demo_have_ports_of_their_own_and_a_fleet() -> None
     [
         (DemoOptions(workers=16, listen_host=("::1",)), []),
         (DemoOptions(worker_addr="w", web_config=Path("w")), []),
-        (DemoOptions(workers=2, worker_addr="w", web_config=Path("w")), ["worker_addr", "web_config"]),
+        (DemoOptions(workers=2, worker_addr="w", web_config=Path("w")), ["worker_addr"]),
         (DemoOptions(workers=2, grpc_port=65530), ["grpc_port"]),
+        (DemoOptions(workers=2, per_process=True, telemetry_path="/m"), ["per_process", "telemetry_path"]),
+        (DemoOptions(workers=2, grpc_host="h", label={"a": "1"}, max_requests=1), []),
         (DemoOptions(), []),
         (DemoOptions(worker_addr="w", no_worker_addr_label=True), ["worker_addr"]),
     ],

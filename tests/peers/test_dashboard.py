@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from exporter.worker.telemetry import own_names
-from tests.support.daemon import ROOT, daemon, run
+from tests.support.daemon import GRPC_PORT, ROOT, daemon, run
 from tests.support.expositions import Exposition
 from tests.support.peers import program
 from tests.support.scrapers import Scraper, prometheus_with_rules
@@ -56,7 +56,7 @@ def _server(recorded: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
     with ExitStack() as stack:
         hosts = {}
         for name, options in {
-            "demo": ["demo", "--ranks=2"],
+            "demo": ["demo", "--ranks=2", f"--worker-addr=grpc://127.0.0.1:{GRPC_PORT}"],
             "recorded": [f"--multiproc-dir={recorded['tp8']}", "--liveness=off"],
             "prefill": [],
         }.items():

@@ -126,13 +126,13 @@ def daemon(
 ) -> Iterator[Daemon]:
     """Run the exporter on `directory`, listening on a free port or `port`; with the block it ends as it should.
 
-    It is told the worker's port if `port_of_worker`.
+    It is told the worker's port if `port_of_worker`; a demo, which listens there too, a free one.
     """
     port = port or free_port()
     words = [f"--listen-port={port}", *(f"--listen-host={host}" for host in hosts)]
     worker = {"SMG_EXPORTER_MULTIPROC_DIR": str(directory)}
     if port_of_worker:
-        worker["SMG_EXPORTER_GRPC_PORT"] = str(GRPC_PORT)
+        worker["SMG_EXPORTER_GRPC_PORT"] = str(free_port() if "demo" in options else GRPC_PORT)
     log = directory.with_name(f"{directory.name}-{port}.log")
     with log.open("wb") as stderr:
         popen = subprocess.Popen(
