@@ -64,7 +64,8 @@ class WorkerDaemon:
         self._roster = parts.roster
         names = ", ".join(worker.watcher.name for worker in parts.roster.workers)
         directory = f"to be found through port {options.grpc_port}" if parts.seeker else names
-        self.facts = {"directory": directory, "worker": options.worker_address or "no address"}
+        address = dict(parts.labels).get("worker_addr") or options.worker_address or "no address"
+        self.facts = {"directory": directory, "worker": address}
         self.app = make_app(
             parts.scraper,
             lambda: self.problem,

@@ -175,6 +175,9 @@ async def test_options_keep_gauges_and_judge_nobody(port: int, tmp_path: Path) -
 
 async def test_the_daemon_looks_by_itself(port: int, tmp_path: Path) -> None:
     daemon = WorkerDaemon(ServeOptions(grpc_port=port))
+    address = f"grpc://{HOST}:{port}"
+    assert daemon.facts["worker"] == address, "the log names the worker as its series do"
+    assert ("worker_addr", address) in daemon.parts.labels
     await daemon.look()
     assert daemon.ready
     assert daemon.summary(1) == f"waiting: no process listens on port {port}"
