@@ -167,13 +167,13 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
         try:
             return tomllib.loads(f"{text}\n")  # a mistake at the very end gets no line from tomllib
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"valid TOML: {_toml_key(text, str(error))}{error}") from None
+            raise ValueError(f"valid TOML: {error}{_near(text, error)}") from None
     from exporter import strict_yaml  # noqa: PLC0415 - as above
 
     try:
         values = strict_yaml.load(text)
     except strict_yaml.InvalidYAMLError as error:
-        raise ValueError(f"valid YAML: {error}") from None
+        raise ValueError(f"valid YAML: {error}{_near(text, error)}") from None
     if values is None:  # only comments
         return {}
     if not isinstance(values, dict):
@@ -181,15 +181,13 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
     return {str(name): value for name, value in values.items()}
 
 
-def _toml_key(text: str, error: str) -> str:
-    """Return `KEY: ` for the key on the line that an error of tomllib names; empty if none is certain.
+def _near(text: str, error: Exception) -> str:
+    """Return `, near OPTION` if the line that an error names begins with an option; else an empty text.
 
-    Of the line only the key is quoted: the rest may be a secret.
+    Nothing else of the line is quoted: it may be a secret.
     """
-    if not (line := re.search(r"\(at line ([0-9]+),", error)):
-        return ""
-    *before, at = text.split("\n")[: int(line[1])]
-    above = "\n".join(before)
-    is_in_string = above.count('"""') % 2 or above.count("'''") % 2
-    key = re.match(r"[ \t]*([A-Za-z0-9_-]+)[ \t]*=", at)
-    return f"{key[1]}: " if key and not is_in_string else ""
+    found = re.search(r"\bline ([0-9]+)", str(error))
+    number = int(found[1]) if found else 0
+    line = "".join(text.split("\n")[number - 1 : number])
+    name = re.split("[ \t:=]", line.strip(), maxsplit=1)[0]
+    return f", near {name}" if name in ALL and name not in str(error) else ""

@@ -177,14 +177,17 @@ def test_a_problem_in_a_file_has_its_line(tmp_path: Path, name: str, content: st
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("ranks = 1\nranks = 2", "ranks: Cannot overwrite a value (at line 2, column 10)"),
+        ("ranks = 1\nranks = 2", "Cannot overwrite a value (at line 2, column 10), near ranks"),
         ("[label]\na = '1'\n[label]", "Cannot declare ('label',) twice (at line 3, column 7)"),
-        ("grpc_port 1", "Expected '=' after a key in a key/value pair (at line 1, column 11)"),
         (
-            "\n  grpc_port = 80 01",
-            "grpc_port: Expected newline or end of document after a statement (at line 2, column 18)",
+            "grpc_port 1",
+            "Expected '=' after a key in a key/value pair (at line 1, column 11), near grpc_port",
         ),
-        ('worker_addr = "s3cret', "worker_addr: Illegal character '\\n' (at line 1, column 22)"),
+        (
+            "\n  grpc_port= 80 01",
+            "Expected newline or end of document after a statement (at line 2, column 17), near grpc_port",
+        ),
+        ('worker_addr = "s3cret', "Illegal character '\\n' (at line 1, column 22), near worker_addr"),
         ('worker_addr = """\ns3cret = \\q\n"""', "Unescaped '\\' in a string (at line 2, column 12)"),
     ],
 )
@@ -209,6 +212,10 @@ def test_options_of_other_commands_are_let_be_in_environment_and_file(
     ("content", "start"),
     [
         (b"a: [\n\n", "is not valid YAML: line 3: "),
+        (
+            b"ranks: 1\n rounds: s3cret",
+            "is not valid YAML: line 2: mapping values are not allowed here, near rounds",
+        ),
         (b"\xff\xfe\xfa", "is not text in UTF-8: "),
         (b"ranks: 1\nrounds: 1\nranks: 2\n", "is not valid YAML: line 3: 'ranks' is given twice"),
         (b"a: 2024-99-99", "is not valid YAML: "),
