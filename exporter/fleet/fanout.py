@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from exporter.errors import ScrapeError
@@ -18,13 +17,13 @@ from exporter.exposition.compression import Encoder
 from exporter.exposition.negotiation import Representation
 from exporter.exposition.text import escape
 from exporter.fleet.merge import merge
+from exporter.fleet.readings import Readings
 from exporter.fleet.targets import Target
 from exporter.logs import fields
 from exporter.model import Snapshot
 from exporter.scraping.client import TIMEOUT, TOO_LARGE, Answer, TargetFailure
-from exporter.scraping.reading import BadExpositionError, BodyReader, Reading
+from exporter.scraping.reading import BadExpositionError, Reading
 from exporter.service.coalescing import Coalescer
-from exporter.threads import DaemonThread
 
 _logger = logging.getLogger(__name__)
 
@@ -154,15 +153,13 @@ class Fanout:
         self._ask = ask
         self._own_metrics = own_metrics
         self._target_timeout = target_timeout
-        self._max_target_bytes = max_target_bytes
         self._slots = asyncio.Semaphore(concurrency)
         self._no_target = no_target
         self._observe = observe
         self._after = after
-        self._reader = BodyReader(tuple((name, escape(value)) for name, value in labels.items()))
-        self._readings: dict[str, Reading] = {}
-        """By metrics URL, the reading of each target's last scrape, or of the one before if that failed."""
-        self._thread = DaemonThread()
+        self._readings = Readings(
+            tuple((name, escape(value)) for name, value in labels.items()), max_target_bytes
+        )
         self._rounds = Coalescer(_Round, self._begin)
         self._task: asyncio.Task[None] | None = None
 
@@ -210,6 +207,7 @@ class Fanout:
             for target in targets:
                 group.create_task(ask(target))
         self._note(targets, outcomes)
+        self._readings.forget([target.metrics_url for target in up])
         return up
 
     def was_up(self, target: Target, since: float) -> bool | None:
@@ -240,12 +238,6 @@ class Fanout:
         async with asyncio.TaskGroup() as group:
             for target in fan_out.targets:
                 group.create_task(self._scrape_for(fan_out, target))
-        self._readings = {
-            url: outcome.reading
-            for outcomes in (self.outcomes, fan_out.outcomes)
-            for url, outcome in outcomes.items()
-            if url in fan_out.outcomes and outcome.reading is not None
-        }
         self._note(fan_out.targets, fan_out.outcomes)
         if fan_out.is_scrape:
             self._count(fan_out.outcomes, time.perf_counter() - start)
@@ -262,8 +254,13 @@ class Fanout:
             if now and not (before and before.began > now.began):
                 known[url] = now
                 _log_change(target, before, now)
+                if before and before.reading is None and now.reason not in {"", TIMEOUT}:
+                    self._readings.forget(
+                        [url]
+                    )  # it failed twice, and not because its answer takes long to read
         present = {target.metrics_url for target in self._targets()}
         self.outcomes = {url: outcome for url, outcome in known.items() if url in present}
+        self._readings.forget_others(present)
         self.failures.update(outcome.reason for outcome in outcomes.values() if outcome.reading is None)
 
     def _count(self, outcomes: Outcomes, seconds: float) -> None:
@@ -289,7 +286,7 @@ class Fanout:
                 if not self._was_silent(target):
                     await slot.take()
                 answer = await self._answer(target, slot)
-                reading = await self._thread.run(partial(self._read, target, answer))
+                reading = await self._readings.read(target, answer)
         except TargetFailure as failure:
             reason, problem = failure.reason, str(failure)
             if reason == TOO_LARGE:
@@ -325,17 +322,14 @@ class Fanout:
         finally:
             asking.cancel()
 
-    def _read(self, target: Target, answer: Answer) -> Reading:
-        body = answer.body(self._max_target_bytes)
-        address = target.worker_addr.encode()  # an address has no characters that must be escaped
-        return self._reader.read(body, address, self._readings.get(target.metrics_url))
-
     async def _body(self, fan_out: _Round, wanted: Representation) -> list[bytes]:
         """Return an answer, in chunks, from the outcomes so far; raises ScrapeError if there is no target."""
         if not fan_out.targets:
             raise ScrapeError(self._no_target() or "no target")
         outcomes = dict(fan_out.outcomes)
-        chunks, faults = await self._thread.run(lambda: self._merge(fan_out.targets, outcomes, wanted))
+        chunks, faults = await self._readings.thread.run(
+            lambda: self._merge(fan_out.targets, outcomes, wanted)
+        )
         self.left_out.update(faults)
         return chunks
 

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import ssl
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,8 +17,8 @@ from exporter.fleet.fanout import Fanout, Outcome
 from exporter.fleet.targets import Target, from_option
 from exporter.fleet.telemetry import target_metrics
 from exporter.model import Format
-from exporter.scraping.client import make_session, scrape
-from exporter.scraping.reading import BodyReader
+from exporter.scraping.client import Answer, make_session, scrape
+from exporter.scraping.reading import BodyReader, Reading
 from tests.support import targets
 from tests.support.compare import of_openmetrics, types
 from tests.support.expositions import Exposition
@@ -358,14 +359,14 @@ async def test_a_client_that_goes_away_takes_nothing_from_the_others() -> None:
 
 async def test_a_fault_of_ours_costs_one_target(caplog: pytest.LogCaptureFixture) -> None:
     async with fleet_of([answer(), answer()]) as (running, fanout):
-        read = fanout._read
+        read = fanout._readings.read
 
-        def failing(target: Target, *rest: object) -> object:
+        async def failing(target: Target, answer: Answer) -> Reading:
             if target.worker_addr == running[0].worker:
                 raise ZeroDivisionError
-            return read(target, *rest)  # type: ignore[arg-type]
+            return await read(target, answer)
 
-        fanout._read = failing  # type: ignore[method-assign, assignment]
+        fanout._readings.read = failing  # type: ignore[method-assign]
         assert len((await ask(fanout)).values("up_to")) == 1
         assert fanout.failures == {"internal": 1}
     assert "unexpected error while scraping a target" in caplog.text
@@ -376,7 +377,7 @@ async def test_what_is_known_of_targets_that_are_gone_goes_too() -> None:
         await ask(fanout)
         fanout._targets = lambda: [from_option(running[0].worker)]
         await ask(fanout)
-        assert len(fanout._readings) == len(fanout.outcomes) == 1
+        assert len(fanout._readings._last) == len(fanout.outcomes) == 1
 
 
 async def test_what_a_target_said_is_kept_beyond_one_failure_and_not_beyond_two() -> None:
@@ -390,8 +391,24 @@ async def test_what_a_target_said_is_kept_beyond_one_failure_and_not_beyond_two(
         kept = []
         for _ in range(4):
             await ask(fanout)
-            kept.append(len(fanout._readings))
+            kept.append(len(fanout._readings._last))
         assert kept == [1, 1, 0, 1]
+
+
+async def test_a_body_that_takes_long_to_read_holds_up_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    large = b"".join(b"large%d 1\n" % number for number in range(1000))
+    monkeypatch.setattr("exporter.fleet.readings._LARGE", len(large))
+    async with fleet_of([answer(), answer(large)]) as (running, fanout):
+        released = threading.Event()
+        fanout._readings._thread_of_large.put(lambda: released.wait(targets.DEADLINE))
+        exposition = await ask(fanout, timeout=1.0)
+        assert (exposition.values("up_to"), exposition.values("large1")) == ([1], [])
+        released.set()
+        exposition = await ask(fanout)
+        assert (exposition.values("up_to"), exposition.values("large1")) == ([1], [1])
+        assert [len(server.requests) for server in running] == [2, 2]
 
 
 async def test_targets_that_were_silent_no_longer_take_the_place_of_others(
