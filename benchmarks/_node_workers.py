@@ -1,7 +1,7 @@
 """A process of a worker, for benchmarks.node: it holds recorded files open as if it had written them.
 
     python -m benchmarks._node_workers DIR PID     the files of that recorded pid become this process's
-    python -m benchmarks._node_workers late DIR    a Python program that writes its first file when it is told to
+    python -m benchmarks._node_workers late DIR PORT   a server that writes its first file when it is told to
     python -m benchmarks._node_workers maps        one with as many mappings as a process that uses GPUs
 
 Each line on stdin is one change of all values, or the first file; a line on stdout says that it is done.
@@ -9,6 +9,7 @@ Each line on stdin is one change of all values, or the first file; a line on std
 
 import mmap
 import os
+import socket
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -33,14 +34,15 @@ def _take_over(directory: Path, recorded: str) -> None:
             print("done", flush=True)
 
 
-def _write_late(directory: str) -> None:
-    print("ready", flush=True)
-    sys.stdin.readline()
-    file = MmapedDict(f"{directory}/counter_{os.getpid()}.db")
-    file.write_value(mmap_key("first", "first_total", [], [], "The first file."), 1.0, 0.0)
-    print("done", flush=True)
-    sys.stdin.read()
-    file.close()
+def _write_late(directory: str, port: str) -> None:
+    with socket.create_server(("127.0.0.1", int(port))):
+        print("ready", flush=True)
+        sys.stdin.readline()
+        file = MmapedDict(f"{directory}/counter_{os.getpid()}.db")
+        file.write_value(mmap_key("first", "first_total", [], [], "The first file."), 1.0, 0.0)
+        print("done", flush=True)
+        sys.stdin.read()
+        file.close()
 
 
 def _map_much() -> None:
@@ -56,8 +58,8 @@ def _map_much() -> None:
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["late", where]:
-            _write_late(where)
+        case ["late", where, on]:
+            _write_late(where, on)
         case ["maps"]:
             _map_much()
         case [where, pid]:

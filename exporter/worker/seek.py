@@ -24,8 +24,8 @@ from exporter.worker.roster import Roster
 from exporter.worker.watch import Watcher
 from exporter.worker.worker import Collector, Worker
 
-_PERIOD = 1.0
-"""Seconds between two looks."""
+_PERIOD, _WAITING_PERIOD = 1.0, 0.5
+"""Seconds between two looks, and while there is no worker: its first file is to be served within a second."""
 
 _logger = logging.getLogger(__name__)
 
@@ -77,7 +77,8 @@ class Seeker:
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
-            await asyncio.sleep(_PERIOD)
+            is_served = self._current is not None and not self._current.is_ended
+            await asyncio.sleep(_PERIOD if is_served else _WAITING_PERIOD)
             await self.look()
 
     async def look(self) -> None:

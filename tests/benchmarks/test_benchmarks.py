@@ -132,10 +132,10 @@ def test_results_go_between_their_markers(tmp_path: Path) -> None:
 
 
 def test_the_nodes_figures() -> None:
-    counts = "node.WORKERS = node.GPU_PROCESSES = 1; node.SCRAPES = 2; node.IDLE = 20"
+    counts = "node.WORKERS = node.GPU_PROCESSES = node.FIRST_FILES = 1; node.SCRAPES = 2; node.IDLE = 20"
     small = f"{counts}; node.SETTLE_SECONDS = node.LOOK_SECONDS = 0.5"
     command = [*container(), sys.executable, "-c", f"from benchmarks import node; {small}; node.main()"]
     out = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     _, _, *rows = out.strip().splitlines()
-    assert len(rows) == 5
+    assert len(rows) == 6
     assert all(re.search(r"\d", row.split("|")[2]) for row in rows)
