@@ -4,7 +4,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -26,19 +26,25 @@ MAX_REQUESTS = 20
 REQUESTS = 60
 """Requests of a round: about every process ends once."""
 
-
-def gunicorn(port: int) -> Sequence[str]:
-    return [
-        *(program("gunicorn"), "tests.support.flask_app:app", f"--bind=127.0.0.1:{port}"),
-        *(f"--workers={PROCESSES}", f"--max-requests={MAX_REQUESTS}", "--max-requests-jitter=5"),
-    ]
+DOCUMENT = ROOT / "docs" / "other-apps.md"
+APPS = {"gunicorn": "tests.support.flask_app:app", "uvicorn": "tests.support.fastapi_app:app"}
+WAYS = ["gunicorn", "gunicorn --preload", "uvicorn"]
 
 
-def uvicorn(port: int) -> Sequence[str]:
-    return [
-        *(program("uvicorn"), "tests.support.fastapi_app:app", "--host=127.0.0.1", f"--port={port}"),
-        *(f"--workers={PROCESSES}", f"--limit-max-requests={MAX_REQUESTS}", "--limit-max-requests-jitter=5"),
-    ]
+def command(way: str, port: int) -> Sequence[str]:
+    """Return the document's command, but for a free port, and fewer processes that end sooner."""
+    name, *more = way.split()
+    (line,) = re.findall(rf"^{name} app:app .*", DOCUMENT.read_text("utf-8"), re.MULTILINE)
+    ours = {
+        "app:app": APPS[name],
+        "0.0.0.0:8000": f"127.0.0.1:{port}",
+        "0.0.0.0": "127.0.0.1",
+        "8000": str(port),
+        "4": str(PROCESSES),
+        "1000": str(MAX_REQUESTS),
+        "100": str(MAX_REQUESTS // 4),
+    }
+    return [program(name), *(ours.get(word, word) for word in line.split()[1:]), *more]
 
 
 def environment(directory: Path) -> dict[str, str]:
@@ -75,12 +81,12 @@ class App:
 
 
 @contextmanager
-def running(command: Callable[[int], Sequence[str]], directory: Path) -> Iterator[App]:
+def running(way: str, directory: Path) -> Iterator[App]:
     port = free_port()
     directory.mkdir()
     with directory.with_name("app.log").open("wb") as log:
         popen = subprocess.Popen(
-            command(port),
+            command(way, port),
             cwd=ROOT,
             env=os.environ | environment(directory),
             stdout=log,
@@ -109,11 +115,11 @@ def processes(exporter: Daemon, state: str) -> float:
     return sum(exporter.scrape().values("smg_exporter_processes", state=state))
 
 
-@pytest.mark.parametrize("command", [gunicorn, uvicorn])
+@pytest.mark.parametrize("way", WAYS)
 def test_an_app_whose_processes_are_recycled_is_served_as_prometheus_client_merges_it(
-    command: Callable[[int], Sequence[str]], tmp_path: Path
+    way: str, tmp_path: Path
 ) -> None:
-    with running(command, tmp_path / "app") as app, daemon(app.directory, port_of_worker=False) as exporter:
+    with running(way, tmp_path / "app") as app, daemon(app.directory, port_of_worker=False) as exporter:
         answered = 1
         for _ in range(3):
             answered += sum(app.ask() for _ in range(REQUESTS))
@@ -131,13 +137,11 @@ def test_an_app_whose_processes_are_recycled_is_served_as_prometheus_client_merg
         assert verified.returncode == 0, verified.stdout
 
 
-@pytest.mark.parametrize("command", [gunicorn, uvicorn])
-def test_node_serves_it_as_one_worker_meanwhile(
-    command: Callable[[int], Sequence[str]], tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_node_serves_it_as_one_worker_meanwhile(way: str, tmp_path: Path) -> None:
     app = App(free_port(), tmp_path)
     settings = [f"{name}={value}" for name, value in environment(tmp_path).items()]
-    with host(beside=[["env", *settings, *command(app.port)]]) as node:
+    with host(beside=[["env", *settings, *command(way, app.port)]]) as node:
 
         def scrape() -> Exposition:
             return Exposition(node.get("/metrics")[1])
