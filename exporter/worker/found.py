@@ -152,12 +152,12 @@ class FoundWorker(Worker):
             _ = self.snapshot  # keeps it
 
     def retire(self, problem: str) -> None:
-        """Close the files, as the last process has ended, and tell `problem`; the last counters stay.
+        """Close the files, as the last process has ended, end the thread, and tell `problem`; the last counters stay.
 
-        Open files would keep a container's volume from being removed.
+        Open files would keep a container's volume from being removed. It may be retired again, for another problem.
         """
         self._ended.set()
-        self._reads.follow_with(partial(self._close, problem))
+        self._reads.rest(partial(self._close, problem))
 
     def end(self) -> None:
         """Close all files, and end the worker's thread, once no read is running."""

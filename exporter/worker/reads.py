@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from functools import cache
 from typing import Protocol, TypeAlias
 
 from exporter.errors import ScrapeError
@@ -38,6 +39,11 @@ async def asked(readable: Readable) -> None:
         readable.withdraw(then)
 
 
+@cache
+def _shared_thread() -> DaemonThread:
+    return DaemonThread()
+
+
 class Reads:
     """Reads in a thread of its own, one read at a time. A read that hangs holds up nobody but those who wait for it."""
 
@@ -61,11 +67,12 @@ class Reads:
             if then and not is_ended:
                 self._waiting.append(then)
             is_queued, self._is_queued = self._is_queued, True
+            thread = self._thread
         if is_ended:
             if then:
                 then(ScrapeError("the worker is no longer served"))
         elif not is_queued:  # without the lock, which the thread needs at once
-            self._thread.put(self._run)
+            thread.put(self._run)
 
     def withdraw(self, then: Then) -> None:
         """Do not call `then`, unless its read has begun."""
@@ -73,16 +80,33 @@ class Reads:
             if then in self._waiting:
                 self._waiting.remove(then)
 
-    def follow_with(self, work: Callable[[], object]) -> None:
-        """Do `work` after the reads that were asked for, in their thread."""
-        self._thread.put(work)
+    def rest(self, last: Callable[[], object]) -> None:
+        """Do `last`, and end the thread, after the reads that were asked for.
+
+        Later ones, which must find nothing to read any more, share a thread with those of all others that rest.
+        """
+        with self._lock:
+            self._thread.put(last)
+            self._thread.put(self._move)
 
     def end(self, last: Callable[[], object]) -> None:
         """Do `last`, and end the thread, after the reads that were asked for."""
         with self._lock:
             self._is_ended = True
-        self._thread.put(last)
-        self._thread.end()
+            self._thread.put(last)
+            if self._thread is not _shared_thread():
+                self._thread.end()
+
+    def _move(self) -> None:
+        """Leave the thread for the shared one, once no read is queued in it."""
+        with self._lock:
+            thread, is_queued = self._thread, self._is_queued
+            if not is_queued:
+                self._thread = _shared_thread()
+        if is_queued:
+            thread.put(self._move)
+        elif thread is not _shared_thread():
+            thread.end()
 
     def _run(self) -> None:
         self.busy_since = time.monotonic()

@@ -11,6 +11,7 @@ from exporter.discovery.finder import Finder
 from exporter.discovery.workers import Worker as Finding
 from exporter.multiproc.engine import Engine
 from exporter.multiproc.fileset import FileSet
+from exporter.worker import reads
 from exporter.worker.found import FoundWorker, SharedNamespaces, open_directory
 from tests.support.hosts import TestsProcesses, container, hosted
 from tests.support.waiting import eventually
@@ -38,6 +39,11 @@ def serve(finding: Finding, finder: Finder) -> FoundWorker:
 
     descriptor = open_directory(finding, finder)
     return FoundWorker(finding, descriptor, SharedNamespaces(finder.proc), engine, (("worker_addr", "a"),))
+
+
+def is_shared(worker: FoundWorker) -> bool:
+    """Whether the worker has no thread of its own any more."""
+    return worker._reads._thread is reads._shared_thread()
 
 
 def names(worker: FoundWorker) -> list[str]:
@@ -91,6 +97,7 @@ async def test_a_worker_is_served_live_and_its_last_counters_stay(
             assert worker.summary().problem == "its last process has ended"
             assert worker.summary().process_counts == {"dead": 2}
             assert worker.summary().series == 1
+            await until(lambda: is_shared(worker), "the thread's end")
             await worker.look()
             assert names(worker) == ["answers"]
     await until(lambda: open_files() <= before, "all files closed")

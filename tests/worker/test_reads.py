@@ -5,7 +5,7 @@ import threading
 
 from exporter.errors import ScrapeError
 from exporter.worker.reads import Reads
-from tests.support.waiting import DEADLINE
+from tests.support.waiting import DEADLINE, eventually
 
 
 class Gated:
@@ -97,6 +97,50 @@ def test_it_ends_after_what_was_asked_for() -> None:
     it.result()
     assert ended.wait(DEADLINE)
     assert threading.active_count() <= before
+
+
+def test_those_that_rest_share_one_thread_and_still_answer() -> None:
+    """What is asked for before is read before; what is asked for later, in the thread of all that rest."""
+    several, closed = [Gated() for _ in range(20)], threading.Semaphore(0)
+    for it in several:
+        it.ask("before")
+        it.reads.rest(closed.release)
+        it.ask("after")
+        it.outcomes.put(None)
+        it.outcomes.put(None)
+    for it in several:
+        assert [it.result()[0] for _ in range(2)] == ["before", "after"]
+        assert closed.acquire(timeout=DEADLINE)
+    eventually(lambda: len({id(it.reads._thread) for it in several}) == 1, "one thread")
+    before = threading.active_count()
+    for number, it in enumerate(several):
+        it.outcomes.put(None)
+        it.ask(f"later {number}")
+        assert it.result()[0] == f"later {number}"
+        it.reads.rest(closed.release)
+        assert closed.acquire(timeout=DEADLINE)
+        it.reads.end(closed.release)
+        assert closed.acquire(timeout=DEADLINE)
+        it.ask("too late")
+        assert isinstance(it.result()[2], ScrapeError)
+    assert threading.active_count() <= before, "nobody's end is the end of the thread"
+    other = Gated()
+    other.outcomes.put(None)
+    other.reads.rest(closed.release)
+    assert closed.acquire(timeout=DEADLINE)
+    other.ask("another")
+    assert other.result() == ("another", 1, None)
+
+
+def test_a_thread_ends_with_the_rest() -> None:
+    several, closed = [Gated() for _ in range(5)], threading.Semaphore(0)
+    several[0].reads.rest(closed.release)
+    assert closed.acquire(timeout=DEADLINE)
+    before = threading.active_count()
+    for it in several[1:]:
+        it.reads.rest(closed.release)
+        assert closed.acquire(timeout=DEADLINE)
+    eventually(lambda: threading.active_count() <= before - 4, "four threads ended")
 
 
 def test_who_asks_after_the_end_is_told_at_once() -> None:
