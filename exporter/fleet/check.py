@@ -17,7 +17,7 @@ from exporter.service.checking import check_port, urls
 from exporter.service.run import load_access
 
 _PATIENCE = 6.0
-"""Seconds for reading all sources. Each has a shorter limit, except for a file on a disk that hangs."""
+"""Seconds for reading all sources. Each has a shorter limit."""
 
 
 def check(options: FleetOptions) -> int:
@@ -50,7 +50,7 @@ async def _look(options: FleetOptions) -> FleetStatus:
                     await fleet.look()
             return fleet.observer.status()
         finally:
-            fleet.fanout.close()
+            fleet.close()
 
 
 def _is_same(status: FleetStatus, facts: Mapping[str, Any]) -> bool:

@@ -229,7 +229,12 @@ class Fanout:
 
     def _begin(self, fan_out: _Round) -> None:
         self._task = asyncio.create_task(self._perform(fan_out))
-        self._task.add_done_callback(lambda _: self._rounds.done())
+        self._task.add_done_callback(lambda _: self._end(fan_out))
+
+    def _end(self, fan_out: _Round) -> None:
+        """Let nobody wait for a fan-out that has ended, though it failed by a fault of ours; begin the next."""
+        fan_out.done.set()
+        self._rounds.done()
 
     async def _perform(self, fan_out: _Round) -> None:
         start = time.perf_counter()

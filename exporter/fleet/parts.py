@@ -67,6 +67,12 @@ class Fleet:
             for source in self.discovery.sources:
                 looks.create_task(source.refresh())
 
+    def close(self) -> None:
+        """Cancel the readings of sources and the fan-out that are under way."""
+        for source in self.discovery.sources:
+            source.close()
+        self.fanout.close()
+
     @property
     def tasks(self) -> Mapping[str, Coroutine[Any, Any, None]]:
         """The tasks that keep the targets up to date, by name."""

@@ -34,7 +34,7 @@ async def make(options: FleetOptions, tls: ssl.SSLContext) -> AsyncIterator["Fle
         try:
             yield FleetDaemon(fleet, options.max_requests)
         finally:
-            fleet.fanout.close()
+            fleet.close()
 
 
 class FleetDaemon:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -28,17 +28,21 @@ class SmgWorkers:
         self._host = host_of(url)
         self._api_key_file = api_key_file
 
-    async def read(self) -> Iterable[Target | TargetError]:
+    async def read(self) -> Sequence[Target | TargetError]:
         """Return the targets of SMG's workers; raises SourceError if SMG gives no list of workers."""
         try:
             headers = await in_thread(self._headers)
             async with asyncio.timeout(_TIMEOUT):
                 body = await self._get(headers)
-            answer = await in_thread(lambda: json.loads(body))
+            return await in_thread(partial(self._targets, body))
         except TimeoutError:
             raise SourceError(f"{self._url}: no answer within {_TIMEOUT:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError, RecursionError) as error:
             raise SourceError(f"{self._url}: {explain(error)}") from None
+
+    def _targets(self, body: bytes) -> Sequence[Target | TargetError]:
+        """Return the targets in an answer of SMG; raises SourceError, ValueError or RecursionError without one."""
+        answer = json.loads(body)
         workers = answer.get("workers") if isinstance(answer, dict) else None
         if not isinstance(workers, list):
             raise SourceError(f"{self._url}: the answer has no list of workers")

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from exporter.fleet.targets import Target, TargetError, distinct
 from exporter.fleet.vanished import Vanished, WasUp, keep
@@ -12,6 +12,8 @@ from exporter.logs import fields
 
 MAX_SIZE = 16 << 20
 """Most bytes of a workers file, or of SMG's answer; a larger one is refused."""
+_PATIENCE = 5.5
+"""Seconds that a source has to be read: a little more than SMG has to answer."""
 _LONGEST_REASON = 300
 """Most characters of the reason why an entry is skipped, since an entry may be of any length."""
 _NAMED = 5
@@ -60,6 +62,7 @@ class Source:
         self.vanished: Sequence[Vanished] = ()
         """Targets that the source ceased to list, and that are not known to be up."""
         self._reader = reader
+        self._reading: asyncio.Task[Iterable[Target | TargetError]] | None = None
         self._quiet = quiet
         self._was_up = was_up
         self._clock = clock
@@ -67,7 +70,7 @@ class Source:
     async def refresh(self) -> None:
         """Read the source again; a failure leaves the targets as they are, and is logged if it is a new one."""
         try:
-            found = list(await self._reader.read())
+            found = await self._read()
         except SourceError as error:
             if self.problem != str(error) and not self._quiet:
                 _logger.warning(
@@ -86,6 +89,20 @@ class Source:
         self.last_success = time.time()
         if is_news and not self._quiet:
             self._log()
+
+    async def _read(self) -> Sequence[Target | TargetError]:
+        """Return the source's entries; raises SourceError if it cannot be read, or not in time.
+
+        A reading that hangs, as on a disk, goes on; until it has ended, no other is begun.
+        """
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.create_task(self._reader.read())
+            self._reading.add_done_callback(_retrieve_error)  # no refresh may be waiting for it any more
+        reading = self._reading
+        await asyncio.wait([reading], timeout=_PATIENCE)
+        if not reading.done():
+            raise SourceError(f"{self.name}: not read within {_PATIENCE:g} s")
+        return [*reading.result()]
 
     def _log(self) -> None:
         """Log how many targets there are, and why the first few entries without one are skipped."""
@@ -116,6 +133,11 @@ class Source:
         """Refresh at each wake-up, until cancelled."""
         async for _ in wakeups:
             await self.refresh()
+
+    def close(self) -> None:
+        """Cancel the reading under way, if any."""
+        if self._reading is not None:
+            self._reading.cancel()
 
 
 class Discovery:
@@ -166,6 +188,11 @@ class Discovery:
             return ""
         problems = [source.problem or f"{source.name}: names no worker" for source in self.sources]
         return f"no target: {'; '.join(problems)}"
+
+
+def _retrieve_error(done: "asyncio.Future[Any]") -> None:
+    if not done.cancelled():  # asyncio logs an exception that is never retrieved
+        done.exception()
 
 
 async def every(seconds: float) -> AsyncIterator[None]:

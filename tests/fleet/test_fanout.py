@@ -372,6 +372,21 @@ async def test_a_fault_of_ours_costs_one_target(caplog: pytest.LogCaptureFixture
     assert "unexpected error while scraping a target" in caplog.text
 
 
+async def test_a_fault_of_ours_in_a_fan_out_keeps_nobody_waiting() -> None:
+    async with fleet_of([answer()]) as (running, fanout):
+        known = fanout._targets
+
+        def failing() -> Sequence[Target]:
+            fanout._targets = known
+            raise ZeroDivisionError
+
+        fanout._targets = failing
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)  # a task's error is told
+        await asyncio.wait_for(fanout.read(), targets.DEADLINE)
+        assert not running[0].requests
+        assert (await ask(fanout)).values("up_to") == [1]
+
+
 async def test_what_is_known_of_targets_that_are_gone_goes_too() -> None:
     async with fleet_of([answer(), answer()]) as (running, fanout):
         await ask(fanout)

@@ -43,7 +43,7 @@ async def test_each_source_is_kept_up_to_date_by_a_task(
     tasks = fleet.tasks
     for task in tasks.values():
         task.close()
-    fleet.fanout.close()
+    fleet.close()
     assert list(tasks) == [*names, "the scrapes of vanished targets"]
 
 
@@ -57,7 +57,7 @@ async def test_a_look_reads_the_sources_and_the_options_come_first(
     await fleet.look()
     assert [target.worker_addr for target in fleet.discovery.targets] == ["http://a", "http://b"]
     assert [target.worker_addr for target in fleet.observer.status().targets] == ["http://a", "http://b"]
-    fleet.fanout.close()
+    fleet.close()
 
 
 async def test_a_worker_that_vanishes_from_the_file_while_down_is_kept_though_nobody_scrapes(
@@ -83,7 +83,7 @@ async def test_a_worker_that_vanishes_from_the_file_while_down_is_kept_though_no
         body = b"".join(await fleet.fanout.scrape(negotiate(None, None), 5.0)).decode()
         assert f'{up}{{worker_addr="{broken.worker}"}} 0' in body
         assert well.worker not in body
-    fleet.fanout.close()
+    fleet.close()
 
 
 async def test_a_source_that_flaps_has_each_vanished_worker_asked_and_leaves_nothing(
@@ -100,7 +100,7 @@ async def test_a_source_that_flaps_has_each_vanished_worker_asked_and_leaves_not
                 await fleet.settle(once())
         assert [len(server.requests) for server in servers] == [3] * 40
         assert (fleet.discovery.targets, fleet.fanout.outcomes) == ((), {})
-    fleet.fanout.close()
+    fleet.close()
 
 
 async def once() -> AsyncIterator[None]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from exporter.fleet.sources import Discovery, Source, SourceError
-from exporter.fleet.targets import from_option
+from exporter.fleet.targets import Target, from_option
 from exporter.fleet.workers_file import WorkersFile
 from tests.fleet.sourced import workers
 
@@ -117,6 +117,26 @@ async def test_a_vanished_worker_is_undecided_until_a_scrape_has_found_it_up_or_
     assert discovery.undecided == []
     assert [target.worker_addr for target in discovery.targets] == ["grpc://c:1", "grpc://a:1"]
     assert caplog.text.count("vanished from their source while down") == 1
+
+
+async def test_a_reading_that_one_refresh_gave_up_is_the_next_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exporter.fleet.sources._PATIENCE", 0.01)
+    gate, readings = asyncio.Event(), 0
+
+    class Slow:
+        async def read(self) -> list[Target]:
+            nonlocal readings
+            readings += 1
+            await gate.wait()
+            return [from_option("grpc://a:1")]
+
+    source = Source("smg", Slow())
+    for _ in range(2):
+        await source.refresh()
+    assert (source.problem, readings) == ("smg: not read within 0.01 s", 1)
+    gate.set()
+    await source.refresh()
+    assert (workers(source), source.problem, readings) == (["grpc://a:1"], "", 1)
 
 
 async def test_why_there_is_no_target_is_told() -> None:

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from exporter.fleet.sources import Source
 from exporter.fleet.workers_file import WorkersFile
 from tests.fleet.sourced import workers
+from tests.support.targets import DEADLINE
 
 GROUPS = [{"targets": ["grpc://a:1", "grpc://b:1"], "labels": {"rack": "x"}}, {"targets": ["c:9400"]}]
 
@@ -100,3 +103,26 @@ async def test_malformed_entries_are_skipped_counted_and_named(
     assert [reason.partition(" is not ")[0] for reason in source.reasons] == ["'ftp://b'", "'grpc://c'"]
     warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warnings) == 2, "each is logged once"
+
+
+async def test_a_file_that_hangs_is_told_and_takes_one_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exporter.fleet.sources._PATIENCE", 0.05)
+    file = tmp_path / "workers.yaml"
+    file.write_text("- targets: [grpc://a:1]")
+    source = Source("file", WorkersFile(file))
+    await source.refresh()
+    file.unlink()
+    os.mkfifo(file)  # whoever opens it waits for a writer
+    await source.refresh()
+    threads = threading.active_count()
+    for _ in range(3):
+        await source.refresh()
+    assert source.problem == "file: not read within 0.05 s"
+    assert workers(source) == ["grpc://a:1"]
+    assert threading.active_count() == threads
+    file.write_text("- targets: [grpc://b:1]")
+    monkeypatch.setattr("exporter.fleet.sources._PATIENCE", DEADLINE)
+    await source.refresh()
+    assert (workers(source), source.problem) == (["grpc://b:1"], "")
