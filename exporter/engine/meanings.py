@@ -1,7 +1,7 @@
 """What the families of inference engines mean: figure -> where each engine has it. A new engine is a new table.
 
 Families are named as in OpenMetrics, a counter without `_total`. Of a figure's sources the first that a worker has
-counts; so newer names stand before older ones.
+counts; so newer names stand before older ones. The newest are those of SGLang 0.5.23, vLLM 0.33, TokenSpeed 0.1.1.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -126,6 +126,37 @@ VLLM = Engine(
     ),
 )
 
+TOKENSPEED = Engine(
+    "tokenspeed",
+    "tokenspeed:",
+    gauges=_families(
+        {
+            "running": "tokenspeed:num_requests_running",
+            "queued": "tokenspeed:num_requests_waiting",
+            "kv_cache_usage": "tokenspeed:kv_cache_usage_perc",
+        }
+    ),
+    counters=_families(
+        {
+            "requests": "tokenspeed:num_requests",
+            "prompt_tokens": "tokenspeed:prompt_tokens",
+            "cached_tokens": "tokenspeed:prefix_cache_hits",
+            "queried_tokens": "tokenspeed:prompt_tokens",
+            "generated_tokens": "tokenspeed:generation_tokens",
+            "drafts": "tokenspeed:spec_decode_num_drafts",
+            "draft_tokens": "tokenspeed:spec_decode_num_draft_tokens",
+            "accepted_tokens": "tokenspeed:spec_decode_num_accepted_tokens",
+        }
+    ),
+    histograms=_families(
+        {
+            "time_to_first_token": "tokenspeed:time_to_first_token_seconds",
+            "inter_token": "tokenspeed:inter_token_latency_seconds",
+            "end_to_end": "tokenspeed:e2e_request_latency_seconds",
+        }
+    ),
+)
+
 SMG_SERVICER = Engine(
     "smg-servicer",
     "smg_servicer_",
@@ -151,7 +182,7 @@ SMG_SERVICER = Engine(
 )
 """The Rust servicer before the schedulers of any engine. Its gauge of active requests counts waiting ones too."""
 
-ENGINES = (SGLANG, VLLM, SMG_SERVICER)
+ENGINES = (SGLANG, VLLM, TOKENSPEED, SMG_SERVICER)
 """All engines. Where a worker has families of several, the first is its engine, and the others fill in."""
 
 

@@ -1,9 +1,22 @@
 """What families mean: the names that the recorded worker has, and how strangers are told apart."""
 
-from exporter.demo.catalogue import load
-from exporter.engine.meanings import ENGINES, MEANINGS, SGLANG, SMG_SERVICER, engine_of, meaning_of
+from collections.abc import Mapping
 
-SERVICER = {
+import pytest
+
+from exporter.demo.catalogue import load
+from exporter.engine.meanings import (
+    ENGINES,
+    MEANINGS,
+    SGLANG,
+    SMG_SERVICER,
+    TOKENSPEED,
+    Engine,
+    engine_of,
+    meaning_of,
+)
+
+SERVICER_HAS = {
     "smg_servicer_e2e_request_latency_seconds": "histograms",
     "smg_servicer_generation_tokens": "counters",
     "smg_servicer_inter_token_latency_seconds": "histograms",
@@ -19,8 +32,30 @@ SERVICER = {
     "smg_servicer_time_to_first_token_seconds": "histograms",
 }
 """Families of a Rust servicer: recorded from one for SGLang, of tokenspeed-smg 1.13.0.post20261027."""
-SERVICER_LABELS = {"smg_servicer_requests": {"finish_reason": {"abort", "cut", "error", "length", "stop"}}}
-"""Of its families, those with labels beside model, rank and wire, and their values."""
+TOKENSPEED_HAS = {
+    "tokenspeed:e2e_request_latency_seconds": "histograms",
+    "tokenspeed:generation_tokens": "counters",
+    "tokenspeed:inter_token_latency_seconds": "histograms",
+    "tokenspeed:iteration_tokens_total": "histograms",
+    "tokenspeed:jit_serving_compile_seconds": "counters",
+    "tokenspeed:jit_serving_compiles": "counters",
+    "tokenspeed:kv_cache_usage_perc": "gauges",
+    "tokenspeed:num_nan_aborted_requests": "counters",
+    "tokenspeed:num_requests": "counters",
+    "tokenspeed:num_requests_running": "gauges",
+    "tokenspeed:num_requests_waiting": "gauges",
+    "tokenspeed:prefix_cache_hits": "counters",
+    "tokenspeed:prompt_tokens": "counters",
+    "tokenspeed:request_success": "counters",
+    "tokenspeed:request_time_per_output_token_seconds": "histograms",
+    "tokenspeed:spec_decode_num_accepted_tokens": "counters",
+    "tokenspeed:spec_decode_num_draft_tokens": "counters",
+    "tokenspeed:spec_decode_num_drafts": "counters",
+    "tokenspeed:time_to_first_token_seconds": "histograms",
+}
+"""What the metrics classes of TokenSpeed 0.1.1 write."""
+LABELS = {"smg_servicer_requests": {"finish_reason": {"abort", "cut", "error", "length", "stop"}}}
+"""Their labels beside those of the process, and the values of these."""
 
 
 def test_the_recorded_worker_has_the_names_that_the_table_puts_first() -> None:
@@ -45,12 +80,13 @@ def test_labels_that_select_series_are_recorded_too() -> None:
         assert set(source.values) <= {series[place] for series in metric.series}
 
 
-def test_the_recorded_servicer_has_the_families_of_the_table() -> None:
+@pytest.mark.parametrize(("engine", "has"), [(TOKENSPEED, TOKENSPEED_HAS), (SMG_SERVICER, SERVICER_HAS)])
+def test_an_engine_has_the_families_of_its_table(engine: Engine, has: Mapping[str, str]) -> None:
     for kind in ("gauges", "counters", "histograms"):
-        for source in (one for sources in getattr(SMG_SERVICER, kind).values() for one in sources):
-            assert SERVICER[source.family] == kind
+        for source in (one for sources in getattr(engine, kind).values() for one in sources):
+            assert has[source.family] == kind
             if source.label:
-                assert set(source.values) <= SERVICER_LABELS[source.family][source.label]
+                assert set(source.values) <= LABELS[source.family][source.label]
 
 
 def test_each_engines_families_begin_with_its_prefix_and_have_one_type() -> None:
