@@ -37,7 +37,7 @@ def _condition(figures: dict[str, Any], *, up: bool | None) -> dict[str, str]:
     if up is False:
         return {"state": "down", "text": "Down"}
     if running is None:
-        return {"state": "unknown", "text": "Waiting for figures of an engine"}
+        return {"state": "unknown", "text": "No figures of an engine"}
     if queued and usage >= FULL:
         return {"state": "saturated", "text": f"Saturated: {queued:,.0f} queued, the KV cache is full"}
     if queued and queued > running:

@@ -16,6 +16,8 @@ View = Mapping[str, Any]
 NOTHING: View = {"name": "", "condition": {"state": "unknown", "text": "Waiting for a worker"}, "ranks": []}
 """The view of no worker."""
 
+_RATES = "Rates and percentiles are those of the last minute."
+
 _TROUBLE_FIRST = ("down", "saturated", "queueing", "lagging", "unknown", "serving", "idle")
 
 
@@ -178,28 +180,45 @@ def engine(views: Sequence[View], chosen: str) -> str:
 
 
 def worker(view: View, *, is_one_of_several: bool = False) -> str:
-    """Return the sections of one worker: its condition, its figures, charts, and its ranks."""
+    """Return the sections of one worker: its condition, its figures, charts, and its ranks.
+
+    Of a worker without an engine's figures there is nothing to see; but of one of several, what it is called.
+    """
     back = '<p><a href="./">All workers</a></p>' if is_one_of_several else ""
-    facts = " · ".join(filter(None, (view["name"], view.get("model"), view.get("engine"))))
-    about = f'<p class="mono">{html.text(facts)}</p>{back}'
+    facts = "".join(_fact(view, name) for name in ("name", "model", "engine"))
     condition = view["condition"]
-    headline = f'<strong data-path="condition.text">{html.text(condition["text"])}</strong>'
-    parts = [
-        f'<section class="state" data-state="{condition["state"]}">{headline}{about}</section>',
-        f'<section class="tiles">{_tiles(_TILES, view)}</section>',
-        f'<div class="charts">{"".join(map(_chart, _CHARTS))}</div>',
-        _ranks(view),
-        f'<section class="tiles small">{_tiles(_MORE, view)}</section>',
-    ]
-    for heading, cells, path in (
-        ("Speculative decoding", _SPECULATIVE, "speculative"),
-        ("Prefill and decode", _DISAGGREGATION, "disaggregation"),
-    ):
-        if view.get(path):
-            parts.append(
-                f'<section><h2>{heading}</h2><div class="tiles small">{_tiles(cells, view)}</div></section>'
-            )
-    return f'<div id="engine">{"".join(parts)}</div>'
+    state = (
+        f'<section class="state" data-state="{condition["state"]}">'
+        f'<strong data-path="condition.text">{html.text(condition["text"])}</strong>'
+        f'<p class="mono facts">{facts}</p>{back}</section>'
+    )
+    figures = "".join(
+        [
+            f'<section class="tiles">{_tiles(_TILES, view)}</section>',
+            f'<div class="charts">{"".join(map(_chart, _CHARTS))}</div>',
+            _ranks(view),
+            f'<section class="tiles small">{_tiles(_MORE, view)}</section>',
+            _section_of("speculative", "Speculative decoding", _SPECULATIVE, view),
+            _section_of("disaggregation", "Prefill and decode", _DISAGGREGATION, view),
+            f'<p class="faint note">{_RATES}</p>',
+        ]
+    )
+    if is_one_of_several:
+        return f'<div id="engine">{state}<div{_if(view, "engine")}>{figures}</div></div>'
+    return f'<div id="engine"><div{_if(view, "engine")}>{state}{figures}</div></div>'
+
+
+def _fact(view: View, path: str) -> str:
+    return f'<span data-path="{path}"{_if(view, path)}>{html.text(view.get(path) or "")}</span>'
+
+
+def _if(view: View, path: str) -> str:
+    """Return the attributes of an element that is there where the view has something true."""
+    return f' data-if="{path}"{"" if view.get(path) else " hidden"}'
+
+
+def _section_of(path: str, heading: str, cells: Iterable[_Cell], view: View) -> str:
+    return f'<section{_if(view, path)}><h2>{heading}</h2><div class="tiles small">{_tiles(cells, view)}</div></section>'
 
 
 def workers(views: Iterable[View]) -> str:
@@ -214,7 +233,8 @@ def workers(views: Iterable[View]) -> str:
         '<input id="filter" type="search" placeholder="Filter" aria-label="Filter workers"></div>'
         f'<table id="workers" class="sheet"><thead><tr>{head}'
         '<th scope="col" class="medium">tokens/s, last half hour</th></tr></thead>'
-        f"<tbody>{rows}</tbody><template>{_worker_row(NOTHING)}</template></table></section>"
+        f"<tbody>{rows}</tbody><template>{_worker_row(NOTHING)}</template></table>"
+        f'<p class="faint note">{_RATES}</p></section>'
     )
 
 
@@ -253,10 +273,9 @@ def _ranks(view: View) -> str:
 
 def _rank_row(rank: View) -> str:
     label = html.text(str(rank.get("rank", "")))
-    hidden = "" if rank.get("lags") else " hidden"
     return (
         f'<tr data-key="{label}"><th scope="row"><span data-path="rank">{label}</span>'
-        f'<span class="mark" data-if="lags"{hidden}>lags</span></th>{_cells(_RANK_CELLS, rank)}</tr>'
+        f'<span class="mark"{_if(rank, "lags")}>lags</span></th>{_cells(_RANK_CELLS, rank)}</tr>'
     )
 
 

@@ -9,8 +9,8 @@ from exporter.engine.condition import STATES, condition
     ("up", "running", "queued", "usage", "state", "text"),
     [
         (False, 5, 0, 0.5, "down", "Down"),
-        (True, None, None, None, "unknown", "Waiting for figures of an engine"),
-        (None, None, None, None, "unknown", "Waiting for figures of an engine"),
+        (True, None, None, None, "unknown", "No figures of an engine"),
+        (None, None, None, None, "unknown", "No figures of an engine"),
         (True, 30, 3, 0.97, "saturated", "Saturated: 3 queued, the KV cache is full"),
         (True, 30, 1200, 0.5, "queueing", "Queueing: 1,200 wait, 30 run"),
         (True, 30, 3, 0.5, "serving", "Serving"),
@@ -40,7 +40,7 @@ def test_condition(  # noqa: PLR0917 - a table's columns
         (0, 30, ["tp 3", "tp 5"], "lagging", "Serving, but ranks tp 3 and tp 5 lag"),
         (0, 30, list("abcdef"), "lagging", "Serving, but ranks a; b; c and 3 more lag"),
         (99, 30, ["tp 3"], "queueing", "Queueing: 99 wait, 30 run; rank tp 3 lags"),
-        (None, None, ["tp 3"], "unknown", "Waiting for figures of an engine"),
+        (None, None, ["tp 3"], "unknown", "No figures of an engine"),
     ],
 )
 def test_a_rank_that_lags_is_told(

@@ -162,6 +162,65 @@ def test_it_fits_each_screen_and_everyone(
         assert violations(page) == []
 
 
+@pytest.fixture(scope="module", name="app")
+def _app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Daemon, Writer]]:
+    """Run an application that is no inference engine, and its exporter."""
+    directory = tmp_path_factory.mktemp("app") / "worker"
+    directory.mkdir()
+    with writer(directory) as process:
+        process.add("orders_total", 3)
+        with daemon(directory) as it:
+            eventually(lambda: it.scrape().value("orders_total") == 3, "all is written")
+            yield it, process
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_of_another_application_the_state_leads_and_no_figure_is_empty(
+    chromium: Browser, app: tuple[Daemon, Writer], width: int, theme: str
+) -> None:
+    exporter, _ = app
+    with chromium.page(exporter.url, width=width, theme=theme) as page:
+        page.wait_for_selector("main.is-live")
+        eventually(lambda: page.inner_text("#updated").startswith("updated"), "it has been refreshed")
+        assert not page.locator("#engine .tiles, .chart, #ranks").filter(visible=True).count()
+        (state,) = page.locator(".state").filter(visible=True).all()
+        assert state.inner_text().startswith("Worker is up")
+        assert state.bounding_box()["y"] < 150
+        assert overflow(page) <= 0
+        assert violations(page) == []
+
+
+def test_an_engine_that_appears_is_shown(chromium: Browser, app: tuple[Daemon, Writer]) -> None:
+    exporter, process = app
+    with chromium.page(exporter.url) as page:
+        eventually(lambda: page.inner_text("#updated").startswith("updated"), "it has been refreshed")
+        assert not page.locator(".chart").first.is_visible()
+        process.set("sglang:num_running_reqs", 4, model_name="llama")
+        awaited(page, "requests.running", "4")
+        page.locator(".chart .line").first.wait_for(state="attached")
+        assert page.locator(".chart").first.is_visible()
+        assert page.inner_text(".facts").endswith("llama · sglang")
+
+
+def test_a_rank_that_lags_is_marked(chromium: Browser, exporter: Daemon) -> None:
+    """The rule is tested elsewhere; here an answer says that a rank lags."""
+
+    def lag(route: Any) -> None:
+        answer = route.fetch()
+        body = answer.json()
+        body["workers"][0]["ranks"][2]["lags"] = True
+        route.fulfill(response=answer, json=body)
+
+    with chromium.page(exporter.url) as page:
+        marks = page.locator("#ranks .mark")
+        assert marks.filter(visible=True).count() == 0
+        page.route("**/engine.json*", lag)
+        marks.filter(visible=True).first.wait_for()
+        assert [mark.is_visible() for mark in marks.all()] == [False, False, True, False]
+        assert violations(page) == []
+
+
 def test_charts_are_read_by_keyboard(chromium: Browser, exporter: Daemon) -> None:
     with chromium.page(exporter.url) as page:
         page.wait_for_selector(".chart .line", state="attached")

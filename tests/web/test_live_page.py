@@ -7,6 +7,7 @@ import pytest
 
 from exporter.engine.condition import STATES
 from exporter.engine.tracker import FIGURES, Tracker
+from exporter.engine.view import QUEUES
 from exporter.web import live_page
 from tests.support.snapshots import Snapshots, counter, gauge
 
@@ -28,7 +29,15 @@ def view(
 
 
 def test_each_figure_that_is_shown_is_in_the_view() -> None:
-    html = live_page.worker(view())
+    whole = view() | {
+        "speculative": {"accept_rate": 0.5, "accept_length": 2.0},
+        "disaggregation": {
+            "queues": dict.fromkeys(QUEUES, 1.0),
+            "transfer_seconds": {"p95": 0.1},
+            "failed_transfers_per_second": 0.0,
+        },
+    }
+    html = live_page.worker(whole)
     rank = view()["ranks"][0] | {
         "queued": 0,
         "generated_per_second": 0,
@@ -37,7 +46,7 @@ def test_each_figure_that_is_shown_is_in_the_view() -> None:
     paths = set(re.findall(r'data-(?:path|bar)="([^"]*)"', html))
     assert len(paths) > 15
     for path in paths - {"share"}:
-        found: Any = view() if path.split(".")[0] in view() else rank
+        found: Any = whole if path.split(".")[0] in whole else rank
         for name in path.split("."):
             assert name in found, path
             found = found[name]
@@ -99,19 +108,22 @@ def test_a_rank_that_lags_is_marked_by_a_word() -> None:
 
 
 def test_sections_are_there_where_they_have_something_to_show() -> None:
-    html = live_page.worker(view())
-    assert "Speculative" not in html
-    assert "Prefill and decode" not in html
-    speculating = view() | {"speculative": {"accept_rate": 0.5, "accept_length": 2.0}}
-    assert "Speculative decoding" in live_page.worker(speculating)
-    prefilling = view() | {"disaggregation": {"queues": {}}}
-    assert "Prefill and decode" in live_page.worker(prefilling)
+    speculating: dict[str, Any] = {"speculative": {"accept_rate": 0.5, "accept_length": 2.0}}
+    prefilling: dict[str, Any] = {"disaggregation": {"queues": {}, "transfer_seconds": {}}}
+    sections = {"speculative", "disaggregation"}
+    for more, there in (({}, set()), (speculating, {"speculative"}), (prefilling, {"disaggregation"})):
+        html = live_page.worker(view() | more, is_one_of_several=True)
+        assert sections.intersection(re.findall(r'data-if="([^"]*)" hidden', html)) == sections - there
 
 
-def test_no_worker_is_waited_for() -> None:
-    html = live_page.worker(live_page.NOTHING)
-    assert "Waiting for a worker" in html
-    assert 'data-state="unknown"' in html
+def test_of_a_worker_without_an_engine_there_is_nothing_but_its_name_among_others() -> None:
+    app = view() | {"engine": None}
+    for nothing in (app, live_page.NOTHING):
+        assert live_page.worker(nothing).startswith('<div id="engine"><div data-if="engine" hidden>')
+        one = live_page.worker(nothing, is_one_of_several=True)
+        assert one.startswith('<div id="engine"><section class="state" data-state="')
+        assert "All workers" in one.partition('<div data-if="engine" hidden>')[0]
+    assert live_page.worker(view()).startswith('<div id="engine"><div data-if="engine">')
 
 
 def test_workers_in_trouble_come_first() -> None:
