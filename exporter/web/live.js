@@ -264,8 +264,13 @@
 
   function summarize(views) {
     const count = (state) => views.filter((view) => view.condition.state === state).length;
-    const parts = TROUBLE.map((state) => [count(state), state]).filter(([number]) => number);
-    document.getElementById("summary").textContent = parts.map(([number, state]) => `${number} ${state}`).join(", ");
+    const parts = TROUBLE.filter(count).map((state) => {
+      const part = document.createElement("b");
+      part.dataset.state = state;
+      part.textContent = `${count(state).toLocaleString("en-US")} ${state}`;
+      return part;
+    });
+    document.getElementById("summary").replaceChildren(...parts.flatMap((part) => [part, " "]));
   }
 
   // --- Refreshing ---

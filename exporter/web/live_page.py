@@ -141,7 +141,10 @@ _CHARTS = (
         },
     ),
     _Chart(
-        "KV cache and cache hits", "ratio", {"kv_cache_usage": "KV in use", "cache_hit_ratio": "hits"}, "1"
+        "KV cache and cache hits",
+        "ratio",
+        {"kv_cache_usage": "KV in use", "cache_hit_ratio": "cache hits"},
+        "1",
     ),
     _Chart("Time to first token", "seconds", _percentiles("time_to_first_token")),
     _Chart("Inter-token latency", "seconds", _percentiles("inter_token")),
@@ -185,12 +188,12 @@ def worker(view: View, *, is_one_of_several: bool = False) -> str:
     Of a worker without an engine's figures there is nothing to see; but of one of several, what it is called.
     """
     back = '<p><a href="./">All workers</a></p>' if is_one_of_several else ""
-    facts = "".join(_fact(view, name) for name in ("name", "model", "engine"))
+    more = "".join(f"<span{_if(view, path)}> · {_text(view, path)}</span>" for path in ("model", "engine"))
     condition = view["condition"]
     state = (
         f'<section class="state" data-state="{condition["state"]}">'
         f'<strong data-path="condition.text">{html.text(condition["text"])}</strong>'
-        f'<p class="mono facts">{facts}</p>{back}</section>'
+        f'<p class="mono facts">{_text(view, "name")}{more}</p>{back}</section>'
     )
     figures = "".join(
         [
@@ -208,8 +211,8 @@ def worker(view: View, *, is_one_of_several: bool = False) -> str:
     return f'<div id="engine"><div{_if(view, "engine")}>{state}{figures}</div></div>'
 
 
-def _fact(view: View, path: str) -> str:
-    return f'<span data-path="{path}"{_if(view, path)}>{html.text(view.get(path) or "")}</span>'
+def _text(view: View, path: str) -> str:
+    return f'<span data-path="{path}">{html.text(view.get(path) or "")}</span>'
 
 
 def _if(view: View, path: str) -> str:
@@ -225,11 +228,15 @@ def workers(views: Iterable[View]) -> str:
     """Return the section of several workers: a table, those in trouble first."""
     ordered = sorted(views, key=lambda view: (_TROUBLE_FIRST.index(view["condition"]["state"]), view["name"]))
     states = [view["condition"]["state"] for view in ordered]
-    counts = ", ".join(f"{states.count(state)} {state}" for state in _TROUBLE_FIRST if state in states)
+    counts = "".join(
+        f'<b data-state="{state}">{states.count(state):,} {state}</b> '
+        for state in _TROUBLE_FIRST
+        if state in states
+    )
     head = _heads((("worker", "name", ""), ("state", "condition.state", "")), _WORKER_CELLS)
     rows = "".join(_worker_row(view) for view in ordered)
     return (
-        f'<section id="engine"><div class="bench"><h2>Workers</h2><p id="summary" class="faint">{counts}</p>'
+        f'<section id="engine"><div class="bench"><h2>Workers</h2><p id="summary">{counts}</p>'
         '<input id="filter" type="search" placeholder="Filter" aria-label="Filter workers"></div>'
         f'<table id="workers" class="sheet"><thead><tr>{head}'
         '<th scope="col" class="medium">tokens/s, last half hour</th></tr></thead>'
