@@ -77,7 +77,7 @@ def _targets(status: FleetStatus) -> str:
     trouble_first = sorted(status.targets, key=lambda target: _TROUBLE_FIRST[target.state])
     rows = map(_target, trouble_first[:LONGEST_LIST])
     count = len(status.targets)
-    table = html.table(rows, "target", "labels", "state", "took", "samples") + html.rest(count, LONGEST_LIST)
+    table = html.listing(rows, "target", "state", "took", "samples") + html.rest(count, LONGEST_LIST)
     if count <= _SHORT_LIST:
         return table
     return f"<details><summary>{html.count(count, 'target', 'targets')}</summary>{table}</details>"
@@ -85,12 +85,11 @@ def _targets(status: FleetStatus) -> str:
 
 def _target(target: TargetStatus) -> str:
     link = f'<a href="{html.text(target.metrics_url)}">{html.code(target.metrics_url)}</a>'
-    labels = ", ".join(f"{name}={value}" for name, value in target.labels.items())
+    labels = html.more(", ".join(f"{name}={value}" for name, value in target.labels.items()))
     vanished = "" if target.listed else html.problem("no longer listed by its source")
     return html.row(
-        f"{html.code(target.worker_addr)}<br>{link}{html.problem(target.problem)}{vanished}",
-        f'<span class="faint">{html.text(labels)}</span>',
-        f'<span class="{"down" if target.state == "dead" else target.state} number">{target.state}</span>',
+        f"{html.code(target.worker_addr)}<br>{link}{labels}{html.problem(target.problem)}{vanished}",
+        f'<span class="{"down" if target.state == "dead" else target.state}">{target.state}</span>',
         "" if target.seconds is None else html.duration(target.seconds),
         f"{target.samples:,}",
     )

@@ -64,18 +64,18 @@ def _workers(status: NodeStatus) -> str:
     if not status.workers:
         return '<p class="faint">None.</p>'
     rows = map(_worker, status.workers[:LONGEST_LIST])
-    table = html.table(rows, "worker", "command", "state", "processes", "series")
+    table = html.listing(rows, "worker", "state", "processes", "series")
     return table + html.rest(len(status.workers), LONGEST_LIST)
 
 
 def _worker(worker: MemberStatus) -> str:
     state = "up" if worker.state == "live" else "down"
+    directory = f"<br>{html.code(worker.directory)}" if worker.directory != worker.name else ""
     return html.row(
-        f"{html.code(worker.name)}<br>{html.code(worker.directory)}{html.problem(worker.problem)}",
-        f'<span class="faint">{html.text(worker.command)}</span>',
-        f'<span class="{state} number">{worker.state}</span>',
-        html.count(len(worker.pids), "process", "processes"),
-        f"{worker.series:,} series",
+        f"{html.code(worker.name)}{directory}{html.more(worker.command)}{html.problem(worker.problem)}",
+        f'<span class="{state}">{worker.state}</span>',
+        f"{len(worker.pids):,}",
+        f"{worker.series:,}",
     )
 
 

@@ -121,6 +121,11 @@ def problem(reason: str) -> str:
     return f'<br><span class="problem">{text(reason)}</span>' if reason else ""
 
 
+def more(detail: str) -> str:
+    """Return a detail on a line of its own, shortened where it is long; an empty text for an empty one."""
+    return f'<span class="more" title="{text(detail)}">{text(detail)}</span>' if detail else ""
+
+
 def rest(total: int, shown: int) -> str:
     """Return the line that stands for what a list of `total` entries leaves out after the first `shown`."""
     if total <= shown:
@@ -134,11 +139,16 @@ def _definitions(details: Mapping[str, str]) -> str:
     return f"<dl>\n{_LINES.join(lines)}\n</dl>"
 
 
-def table(rows: Iterable[str], *heads: str) -> str:
-    """Return a table; `rows` are HTML, `heads` the names of the columns, if they need any."""
+def listing(rows: Iterable[str], *heads: str) -> str:
+    """Return a table whose first column has all the room there is, and whose third and later columns are numbers."""
+    return table(rows, *heads, css="list")
+
+
+def table(rows: Iterable[str], *heads: str, css: str = "") -> str:
+    """Return a table; `rows` are HTML, `heads` the names of the columns, if they need any; `css` is a CSS class."""
     cells = "".join(f'<th scope="col">{text(head)}</th>' for head in heads)
     head = f"<thead><tr>{cells}</tr></thead>" if heads else ""
-    return f"<table>{head}<tbody>{''.join(rows)}</tbody></table>"
+    return f"<table{css and f' class={css!r}'}>{head}<tbody>{''.join(rows)}</tbody></table>"
 
 
 def row(*cells: str) -> str:
@@ -146,10 +156,12 @@ def row(*cells: str) -> str:
     return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
 
-def bar(ratio: float, attributes: str = "") -> str:
-    """Return a bar that is filled to a ratio; `attributes` (HTML) are those of the filled part."""
+def bar(ratio: float | None, attributes: str = "") -> str:
+    """Return a bar that is filled to a ratio, hidden if that is None; `attributes` (HTML) are the filled part's."""
+    hidden = " hidden" if ratio is None else ""
+    ratio = min(1.0, max(0.0, ratio or 0.0))
     return (
-        '<svg class="bar" aria-hidden="true"><rect class="track" width="100%" height="100%"/>'
+        f'<svg class="bar" aria-hidden="true"{hidden}><rect class="track" width="100%" height="100%"/>'
         f'<rect {attributes} width="{100 * ratio:.0f}%" height="100%"/></svg>'
     )
 

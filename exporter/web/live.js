@@ -49,7 +49,9 @@
     }
     for (const element of root.querySelectorAll("[data-if]")) element.hidden = !look(view, element.dataset.if);
     for (const rect of root.querySelectorAll("[data-bar]")) {
-      rect.setAttribute("width", `${Math.min(100, Math.max(0, 100 * (look(view, rect.dataset.bar) ?? 0)))}%`);
+      const ratio = look(view, rect.dataset.bar);
+      rect.parentElement.toggleAttribute("hidden", ratio === null);
+      rect.setAttribute("width", `${Math.min(100, Math.max(0, 100 * (ratio ?? 0)))}%`);
     }
     for (const element of root.querySelectorAll("[data-state]")) element.dataset.state = view.condition.state;
   }

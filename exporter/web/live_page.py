@@ -78,8 +78,7 @@ class _Cell(NamedTuple):
         """Return the bar that belongs to the figure, if one does."""
         if not self.bar:
             return ""
-        ratio = min(1.0, max(0.0, _look_up(view, self.bar) or 0.0))
-        return html.bar(ratio, f'data-bar="{self.bar}"')
+        return html.bar(_look_up(view, self.bar), f'data-bar="{self.bar}"')
 
 
 _TILES = (

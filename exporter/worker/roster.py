@@ -14,7 +14,9 @@ from exporter.worker.worker import Worker
 _PAUSE = 1.0
 """Seconds until a watch that failed is started again."""
 _PATIENCE = 2.0
-"""Seconds that the engine views wait for reads: one whose read takes longer does not delay the others."""
+"""Seconds that the engine views wait for a read: one that takes longer does not delay the others."""
+_FIRST_PATIENCE = 0.5
+"""The same for the first read of a worker's files, which may take minutes: the page says how far it is."""
 
 _logger = logging.getLogger(__name__)
 
@@ -67,15 +69,24 @@ class Roster:
         await asyncio.gather(*(worker.watcher.look() for worker in self.workers))
 
     async def look(self) -> None:
-        """Look at all directories, and read their files."""
-        await asyncio.gather(*(worker.look() for worker in self.workers))
+        """Look at all directories, and read their files; a read that takes long goes on, but is not waited for."""
+        await asyncio.gather(*map(self._look, self.workers))
 
     async def read(self) -> None:
         """Read the files of all workers; a read that takes long goes on, but is not waited for."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_PATIENCE):
-                free = (worker for worker in self.workers if worker.busy_for <= _PATIENCE)
-                await asyncio.gather(*(worker.refresh() for worker in free))
+        await asyncio.gather(*map(self._read, self.workers))
+
+    async def _look(self, worker: Worker) -> None:
+        await worker.watcher.look()
+        await self._read(worker)
+
+    @staticmethod
+    async def _read(worker: Worker) -> None:
+        patience = _FIRST_PATIENCE if worker.engine.progress else _PATIENCE
+        if worker.busy_for <= patience:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await worker.refresh()
 
     def last_reads(self) -> Reads:
         """Return what the last read of each worker gave, by its directory."""

@@ -25,12 +25,17 @@ def problem(
     if not files.listing:
         return f"{directory}: not listed yet"
     if files.files and progress:
-        return f"{directory}: read {progress.read:,} of {len(files.files):,} files so far"
+        return f"{directory}: {how_far(progress.read, len(files.files))}"
     if readable:
         return ""
     if count := len(files.files) + len(files.skipped):
         return f"{directory}: none of its {count} .db files can be read"
     return f"{directory}: no .db file yet; is the worker running, with PROMETHEUS_MULTIPROC_DIR set to it?"
+
+
+def how_far(read: int, total: int) -> str:
+    """Return how far a first read of `total` files is; after the last one, their values are merged."""
+    return f"read {read:,} of {total:,} files so far" if read < total else f"merging the {total:,} files read"
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,15 @@ from exporter.service import engine_views
 from exporter.worker.journal import Journal
 from exporter.worker.reads import Reads, Then, asked
 from exporter.worker.scrape import REASONS
-from exporter.worker.status import PROCESS_STATES, FileStatus, ProcessStatus, Summary, WorkerStatus, problem
+from exporter.worker.status import (
+    PROCESS_STATES,
+    FileStatus,
+    ProcessStatus,
+    Summary,
+    WorkerStatus,
+    how_far,
+    problem,
+)
 from exporter.worker.telemetry import WorkerTelemetry
 from exporter.worker.watch import Watcher
 
@@ -142,7 +150,7 @@ class Worker:
         progress = self.engine.progress
         if progress is None or not progress.total:
             return ""
-        return f"read {progress.read:,} of {progress.total:,} files so far"
+        return how_far(progress.read, progress.total)
 
     def tell(self) -> Snapshot:
         """Return the own metrics of this worker."""

@@ -100,6 +100,26 @@ async def test_it_is_stuck_once_all_are(tmp_path: Path, monkeypatch: pytest.Monk
     assert Roster().stuck(60) == ""
 
 
+async def test_a_first_read_that_takes_long_keeps_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exporter.worker.roster._FIRST_PATIENCE", 0.01)
+    monkeypatch.setattr("exporter.worker.roster._PATIENCE", 10 * DEADLINE)
+    roster = Roster([worker_on(tmp_path / "1")])
+    (worker,) = roster.workers
+    gate, update = threading.Event(), worker.engine.update
+    monkeypatch.setattr(worker.engine, "update", lambda: gate.wait(DEADLINE) and update())
+    async with asyncio.timeout(DEADLINE):
+        await roster.look()
+        views = EngineViews(roster.read, roster.last_reads)
+        view = await views.look(dict)
+    assert view is not None
+    assert [one["up"] for one in view["workers"]] == [None]
+    assert roster.problem == f"{tmp_path}/1: read 0 of 1 files so far"
+    gate.set()
+    await until(lambda: not roster.problem)
+
+
 async def test_a_worker_that_hangs_costs_the_engine_views_of_the_others_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

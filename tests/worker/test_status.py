@@ -12,6 +12,7 @@ from exporter.worker.status import (
     Status,
     WorkerStatus,
     common_problem,
+    how_far,
 )
 
 BARE = WorkerStatus(directory="/d", problem="", worker_up=None)
@@ -108,3 +109,8 @@ def test_what_is_unknown_is_null() -> None:
 def test_states_of_files_are_those_of_their_writers_and_two_more() -> None:
     assert PROCESS_STATES == ("live", "dead", "unknown")
     assert FILE_STATES == ("live", "dead", "unknown", "removed", "skipped")
+
+
+def test_how_far_a_first_read_is() -> None:
+    assert how_far(3461, 6000) == "read 3,461 of 6,000 files so far"
+    assert how_far(6000, 6000) == "merging the 6,000 files read"
