@@ -67,6 +67,7 @@ def _beside_single_exporters(room: Path) -> Iterator[tuple[str, ...]]:
         _await(
             lambda: _get(ports[0]).count(b"\nsmg_exporter_worker_up{") == WORKERS, "all workers in one answer"
         )
+        _await(lambda: all(map(_get, ports)), "an answer of each exporter")
         together, apart, longest = [], [], []
         for _ in range(SCRAPES):
             for process in processes:
