@@ -187,7 +187,7 @@ def test_each_make_target_exists(document: Path) -> None:
 
 def test_the_quick_start_is_there() -> None:
     commands = [line.partition("#")[0].strip() for line in code(README)]
-    assert {"make demo", "make test", "pip install ."} <= set(commands)
+    assert {"make demo", "make test", "pip install .", "smg-exporter --grpc-port 8001"} <= set(commands)
 
 
 # --- docs/architecture.md ---

@@ -1,5 +1,7 @@
 """What an operator gets who runs `node`, or `--grpc-port`, and nothing else: a host of its own, with three workers."""
 
+import os
+import re
 import socket
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from exporter.addresses import NODE_PORT, derived_metrics_port
+from tests.support.daemon import ROOT
 from tests.support.expositions import Exposition
 from tests.support.hosts import container, hosted, machine, network
 from tests.support.waiting import eventually
@@ -58,13 +61,26 @@ class Machine:
             yield
 
 
+def as_the_unit() -> list[str]:
+    """Return a command line's beginning that runs the rest as node's unit does: a user that has two capabilities.
+
+    Only root can do that; for others, the workers' user is as good.
+    """
+    unit = (ROOT / "systemd" / "smg-exporter-node.service").read_text("utf-8")
+    (line,) = re.findall("^AmbientCapabilities=(.+)$", unit, re.MULTILINE)
+    sets = ",".join(["-all", *(f"+{name.removeprefix('CAP_').lower()}" for name in line.split())])
+    capabilities = [f"--{which}={sets}" for which in ("bounding-set", "inh-caps", "ambient-caps")]
+    user = ["--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"]
+    return [] if os.geteuid() else ["setpriv", *user, *capabilities]
+
+
 @pytest.fixture(name="it")
 def _it() -> Iterator[Machine]:
     """Give a host on which both exporters run."""
     with ExitStack() as stack:
         it = Machine(stack.enter_context(machine()))
-        for words in (["node"], ["--grpc-port", "8001"]):
-            process = subprocess.Popen([*it.enter, sys.executable, "-m", "exporter", *words])
+        for user, words in ((as_the_unit(), ["node"]), ([], ["--grpc-port", "8001"])):
+            process = subprocess.Popen([*it.enter, *user, sys.executable, "-m", "exporter", *words])
             stack.callback(process.wait, 10)
             stack.callback(process.terminate)
         yield it

@@ -3,7 +3,8 @@
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from prometheus_client.mmap_dict import MmapedDict
 
+from exporter.demo.processes import SimulatedWorker, simulated_workers
 from exporter.discovery.finder import Finder
 from exporter.discovery.visits import GivenUpError
 from exporter.discovery.workers import Worker as Finding
@@ -23,6 +25,7 @@ from exporter.options.node import NodeOptions
 from exporter.options.values import Duration
 from exporter.worker.found import open_directory
 from exporter.worker.scrape import Scraper
+from tests.support.compare import of_stock, of_text
 from tests.support.expositions import Exposition
 from tests.support.files import counter
 from tests.support.hosts import TestsProcesses, container, hosted
@@ -90,6 +93,40 @@ async def test_workers_here_and_in_containers_are_one_answer(tmp_path: Path) -> 
             assert answer.value("smg_exporter_workers", state="live") == 3
             assert answer.value("smg_exporter_discovery_denied_processes") == 0
             assert node.worker("grpc://gpu-1:1") is None
+
+
+async def test_what_sglang_writes_is_merged_as_stock_merges_it(tmp_path: Path) -> None:
+    directories = [tmp_path / "a", tmp_path / "b"]
+    for directory in directories:
+        directory.mkdir()
+    async with running(make()) as node:
+        with simulated_workers(directories, ranks=2) as workers, stopped(workers):
+            await until(node, live(node, 2))
+            served = of_text(await node.scraper.scrape(TEXT, 5))
+            names = {member.finding.path: member.name for member in node.members.live}
+            for directory in directories:
+                added = {"worker_addr": names[str(directory)]}
+                ours = {
+                    family: {
+                        key: value for key, value in samples.items() if added.items() <= dict(key[1]).items()
+                    }
+                    for family, samples in served.items()
+                    if family[0].startswith("sglang:")
+                }
+                assert ours == of_stock(directory.glob("*.db"), added)
+
+
+@contextmanager
+def stopped(workers: Sequence[SimulatedWorker]) -> Iterator[None]:
+    """Stop the workers' processes for the block, so that two reads see the same."""
+    pids = [pid for worker in workers for pid in worker.pids]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 async def test_an_ended_worker_leaves_its_counters_and_then_nothing(tmp_path: Path) -> None:
