@@ -17,7 +17,7 @@ from exporter.fleet.status import Observer
 from exporter.service.own_metrics import OwnMetrics
 from exporter.threads import DaemonThread, in_thread
 from exporter.web.app import SEND_TIMEOUT, make_application, routes
-from exporter.web.live import Live, Views
+from exporter.web.engine_json import EngineJson, Views
 from exporter.web.metrics import MetricsHandler, MetricsSource
 from exporter.web.pages import Pages
 
@@ -54,7 +54,7 @@ def make_app(
     workers = handler(metrics, on_response=on_response)
     ours = handler(_Own(own), on_response=lambda _: None)
     handlers = {
-        **routes(pages, Live(views)),
+        **routes(pages, EngineJson(views)),
         paths.FLEET_METRICS: workers.handle,
         paths.FLEET_OWN_METRICS: ours.handle,
         paths.SERVICE_DISCOVERY: service_discovery,

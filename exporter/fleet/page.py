@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from exporter import paths
 from exporter.fleet.status import FleetStatus, SourceStatus, TargetStatus
-from exporter.web import html, live_page
-from exporter.web.live_page import View
+from exporter.web import engine_page, html
+from exporter.web.engine_page import View
 
 LONGEST_LIST = 500
 """Rows of a list; beyond, a count. The whole list is in /status.json."""
@@ -31,7 +31,7 @@ def render(status: FleetStatus, views: Sequence[View], worker: str = "", *, now:
         version=status.version,
         started=status.started,
         now=now,
-        engine=live_page.worker(views[0], is_one_of_several=True) if worker else live_page.workers(views),
+        engine=engine_page.worker(views[0], is_one_of_several=True) if worker else engine_page.workers(views),
         is_single=bool(worker),
         figures=_figures(status, now),
         sections=[

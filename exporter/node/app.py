@@ -13,7 +13,7 @@ from exporter.node.page import render
 from exporter.node.parts import Node
 from exporter.web.answers import line
 from exporter.web.app import SEND_TIMEOUT, make_application, routes
-from exporter.web.live import Live
+from exporter.web.engine_json import EngineJson
 from exporter.web.metrics import MetricsHandler
 from exporter.web.pages import Pages
 from exporter.worker.found import FoundWorker
@@ -76,7 +76,7 @@ def make_app(node: Node, *, max_requests: int, send_timeout: float = SEND_TIMEOU
         has_many_workers=True,
     )
     handlers = {
-        **routes(pages, Live(node.views)),
+        **routes(pages, EngineJson(node.views)),
         paths.NODE_METRICS: metrics,
         paths.SERVICE_DISCOVERY: service_discovery,
     }

@@ -6,7 +6,7 @@ from aiohttp import hdrs, web
 
 from exporter import PROGRAM, paths
 from exporter.web.answers import line, send
-from exporter.web.live import Live
+from exporter.web.engine_json import EngineJson
 from exporter.web.pages import F, Pages
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -16,12 +16,12 @@ MAX_BODY = 1024
 """Limit on a request's body in bytes; no endpoint reads a body."""
 
 
-def routes(pages: Pages[F], live: Live) -> dict[str, Handler]:
+def routes(pages: Pages[F], engine: EngineJson) -> dict[str, Handler]:
     """Return the handlers of the status and health pages and of the engine view, by path."""
     return {
         paths.INDEX: pages.index,
         paths.STATUS: pages.status_json,
-        paths.ENGINE: live.engine_json,
+        paths.ENGINE: engine.handle,
         **dict.fromkeys(paths.HEALTHY, pages.healthy),
         **dict.fromkeys(paths.READY, pages.ready),
     }

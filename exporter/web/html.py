@@ -22,7 +22,7 @@ def _hash(text: str) -> str:
     return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
 
 
-_STYLE, _SCRIPT = _file("style.css"), _file("live.js")
+_STYLE, _SCRIPT = _file("style.css"), _file("engine_page.js")
 _LAYOUT = Template(_file("page.html"))
 CONTENT_SECURITY_POLICY = "; ".join(
     [

@@ -11,8 +11,8 @@ from aiohttp import hdrs, web
 from exporter.threads import DaemonThread
 from exporter.web import html
 from exporter.web.answers import line
-from exporter.web.live import Views
-from exporter.web.live_page import View
+from exporter.web.engine_json import Views
+from exporter.web.engine_page import View
 
 
 class Facts(Protocol):

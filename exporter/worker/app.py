@@ -6,7 +6,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from exporter.web.app import SEND_TIMEOUT, make_application, routes
-from exporter.web.live import Live, Views
+from exporter.web.engine_json import EngineJson, Views
 from exporter.web.metrics import MetricsHandler, MetricsSource
 from exporter.web.pages import Pages
 from exporter.worker.page import render
@@ -42,4 +42,6 @@ def make_app(
         views,
     )
     # The metrics come last, so that they replace a page with the same path.
-    return make_application({**routes(pages, Live(views)), telemetry_path: scrapes.handle}, send_timeout)
+    return make_application(
+        {**routes(pages, EngineJson(views)), telemetry_path: scrapes.handle}, send_timeout
+    )

@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from exporter.web import html, live_page
-from exporter.web.live_page import View
+from exporter.web import engine_page, html
+from exporter.web.engine_page import View
 from exporter.worker.status import FILE_STATES, PROCESS_STATES, Status, WorkerStatus
 
 LONGEST_LIST = 200
@@ -31,8 +31,8 @@ def render(
         version=status.version,
         started=status.started,
         now=now,
-        engine=live_page.engine(views, chosen),
-        is_single=live_page.is_single(views, chosen),
+        engine=engine_page.engine(views, chosen),
+        is_single=engine_page.is_single(views, chosen),
         details={
             "Worker": html.text(", ".join(addresses) or "no address"),
             "Directory": "<br>".join(

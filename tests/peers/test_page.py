@@ -14,7 +14,7 @@ from typing import Any
 import bcrypt
 import pytest
 
-from exporter.web.live_page import shown
+from exporter.web.engine_page import shown
 from tests.support.browser import THEMES, WIDTHS, Browser, browser, overflow, violations
 from tests.support.certificates import Authority
 from tests.support.daemon import Daemon, daemon, free_port

@@ -8,7 +8,7 @@ import pytest
 from exporter.engine.condition import STATES
 from exporter.engine.tracker import FIGURES, Tracker
 from exporter.engine.view import QUEUES
-from exporter.web import live_page
+from exporter.web import engine_page
 from tests.support.snapshots import Snapshots, counter, gauge
 
 
@@ -37,7 +37,7 @@ def test_each_figure_that_is_shown_is_in_the_view() -> None:
             "failed_transfers_per_second": 0.0,
         },
     }
-    html = live_page.worker(whole)
+    html = engine_page.worker(whole)
     rank = view()["ranks"][0] | {
         "queued": 0,
         "generated_per_second": 0,
@@ -55,7 +55,7 @@ def test_each_figure_that_is_shown_is_in_the_view() -> None:
 def test_each_line_of_a_chart_has_a_history() -> None:
     lines = {
         name
-        for names in re.findall(r'data-series="([^"]*)"', live_page.worker(view()))
+        for names in re.findall(r'data-series="([^"]*)"', engine_page.worker(view()))
         for name in names.split()
     }
     assert len(lines) > 10
@@ -85,18 +85,18 @@ def test_each_line_of_a_chart_has_a_history() -> None:
     ],
 )
 def test_figures_as_text(value: float | None, format_: str, text: str) -> None:
-    assert live_page.shown(value, format_) == text
+    assert engine_page.shown(value, format_) == text
 
 
 def test_ranks_are_shown_where_there_are_several() -> None:
-    assert '<section id="ranks">' in live_page.worker(view(ranks=2))
-    assert '<section id="ranks" hidden>' in live_page.worker(view(ranks=1))
+    assert '<section id="ranks">' in engine_page.worker(view(ranks=2))
+    assert '<section id="ranks" hidden>' in engine_page.worker(view(ranks=1))
 
 
 def test_a_rank_that_lags_is_marked_by_a_word() -> None:
     lagging = view(ranks=3)
     lagging["ranks"][1]["lags"] = True
-    rows = re.findall(r'<tr data-key="([^"]+)">(.*?)</tr>', live_page.worker(lagging))
+    rows = re.findall(r'<tr data-key="([^"]+)">(.*?)</tr>', engine_page.worker(lagging))
     marks = {
         name: re.search(r'<span class="mark" data-if="lags"( hidden)?>lags</span>', row) for name, row in rows
     }
@@ -112,18 +112,18 @@ def test_sections_are_there_where_they_have_something_to_show() -> None:
     prefilling: dict[str, Any] = {"disaggregation": {"queues": {}, "transfer_seconds": {}}}
     sections = {"speculative", "disaggregation"}
     for more, there in (({}, set()), (speculating, {"speculative"}), (prefilling, {"disaggregation"})):
-        html = live_page.worker(view() | more, is_one_of_several=True)
+        html = engine_page.worker(view() | more, is_one_of_several=True)
         assert sections.intersection(re.findall(r'data-if="([^"]*)" hidden', html)) == sections - there
 
 
 def test_of_a_worker_without_an_engine_there_is_nothing_but_its_name_among_others() -> None:
     app = view() | {"engine": None}
-    for nothing in (app, live_page.NOTHING):
-        assert live_page.worker(nothing).startswith('<div id="engine"><div data-if="engine" hidden>')
-        one = live_page.worker(nothing, is_one_of_several=True)
+    for nothing in (app, engine_page.NOTHING):
+        assert engine_page.worker(nothing).startswith('<div id="engine"><div data-if="engine" hidden>')
+        one = engine_page.worker(nothing, is_one_of_several=True)
         assert one.startswith('<div id="engine"><section class="state" data-state="')
         assert "All workers" in one.partition('<div data-if="engine" hidden>')[0]
-    assert live_page.worker(view()).startswith('<div id="engine"><div data-if="engine">')
+    assert engine_page.worker(view()).startswith('<div id="engine"><div data-if="engine">')
 
 
 def test_workers_in_trouble_come_first() -> None:
@@ -133,7 +133,7 @@ def test_workers_in_trouble_come_first() -> None:
         view("grpc://c:1", up=False),
         view("grpc://d:1", running=0),
     ]
-    html = live_page.workers(views)
+    html = engine_page.workers(views)
     body = html[html.index("<tbody>") : html.index("</tbody>")]
     assert re.findall(r'data-key="([^"]*)"', body) == [f"grpc://{name}:1" for name in "cabd"]
     assert re.findall(r"(\d) (?:down|serving|idle)<", html) == ["1", "2", "1"]
@@ -143,12 +143,12 @@ def test_workers_in_trouble_come_first() -> None:
 def test_what_others_say_is_escaped() -> None:
     evil = "<script>\"'&"
     for html in (
-        live_page.worker(view(evil) | {"model": evil}, is_one_of_several=True),
-        live_page.workers([view(evil)]),
+        engine_page.worker(view(evil) | {"model": evil}, is_one_of_several=True),
+        engine_page.workers([view(evil)]),
     ):
         assert "<script" not in html
         assert "&lt;script&gt;" in html
 
 
 def test_states_are_those_of_the_engine_view() -> None:
-    assert STATES == live_page._TROUBLE_FIRST
+    assert STATES == engine_page._TROUBLE_FIRST

@@ -19,7 +19,7 @@
   let cursor = null; // the time that the charts point at
   let answered = Date.now();
 
-  // --- Values as text: as web/live_page.py has them ---
+  // --- Values as text: as web/engine_page.py has them ---
 
   const digits = (value, places) =>
     value.toLocaleString("en-US", { minimumFractionDigits: places, maximumFractionDigits: places });

@@ -1,4 +1,4 @@
-"""The engine view as HTML: plain figures for a first look, which `live.js` keeps up to date and draws charts beside.
+"""The engine view as HTML: plain figures for a first look, which `engine_page.js` keeps up to date and adds charts to.
 
 An element with `data-path` shows what the view has there, in `data-format`; one with `data-bar` is as wide as a ratio;
 one with `data-if` is there where the view has something true.
@@ -21,7 +21,7 @@ _RATES = "Rates and percentiles are those of the last minute."
 _TROUBLE_FIRST = ("down", "saturated", "queueing", "lagging", "unknown", "serving", "idle")
 
 
-# --- Values as text: live.js has the same ---
+# --- Values as text: engine_page.js has the same ---
 
 
 def _rate(value: float) -> str:

@@ -30,13 +30,13 @@ class Views(Protocol):
         """
 
 
-class Live:
+class EngineJson:
     """Answers requests for the engine view."""
 
     def __init__(self, views: Views) -> None:
         self._views = views
 
-    async def engine_json(self, request: web.Request) -> web.Response:
+    async def handle(self, request: web.Request) -> web.Response:
         """Answer with the views; `?worker=` chooses one, `?since=` what of the history, `?brief` leaves things out."""
         worker, since = request.query.get("worker", ""), request.query.get("since", "0")
         try:
