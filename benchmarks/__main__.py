@@ -76,7 +76,7 @@ class _Run:
     def memory(self) -> Iterator[Row]:
         """Measure resident memory, and the time to start."""
         directory = self._recorded("tp8", "memory")
-        yield serving.memory_row(directory, (1, 10, 30) if self._quick else (1, 100, 1000))
+        yield serving.memory_row(directory, (1, 10, 30) if self._quick else (1, 100, 1000, 10_000))
         yield serving.dead_memory_row(self._room("dead-memory"), *((10, 10) if self._quick else (1000, 100)))
         yield serving.start_row(directory, self.repeats)
 
