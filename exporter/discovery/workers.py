@@ -1,10 +1,11 @@
 """Processes and the directories that they write into -> workers: pure decisions."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from itertools import islice
 from typing import NamedTuple
 
-from exporter.discovery.servers import Host, Server, find_server
+from exporter.discovery.servers import Host, Server, ancestors, find_server
 
 
 class Identity(NamedTuple):
@@ -77,8 +78,7 @@ def _worker(clues: Sequence[Clue], host: Host) -> Worker | None:
         return None
     counted.sort(key=lambda clue: (host.processes[clue.pid].start_ticks, clue.pid))
     first = host.processes[counted[0].pid]
-    by_port = {server.port: server for clue in counted if (server := servers[clue.pid])}
-    ranked = [by_port[port] for port in sorted(by_port)]
+    ranked = _ranked({server for clue in counted if (server := servers[clue.pid])}, host)
     server = ranked[0] if ranked else None
     return Worker(
         Identity(*counted[0].directory, first.pid_namespace),
@@ -89,3 +89,12 @@ def _worker(clues: Sequence[Clue], host: Host) -> Worker | None:
         tuple(ranked[1:]),
         host.processes[server.pid].command if server else first.command,
     )
+
+
+def _ranked(servers: Collection[Server], host: Host) -> Sequence[Server]:
+    """Return the servers of a directory by port, but for those that started another one of them, as a launcher does."""
+    above = {
+        each.pid for server in servers for each in islice(ancestors(server.pid, host.processes), 1, None)
+    }
+    by_port = {server.port: server for server in servers if server.pid not in above}
+    return [by_port[port] for port in sorted(by_port)]

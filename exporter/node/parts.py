@@ -23,6 +23,7 @@ from exporter.discovery.workers import Worker as Finding
 from exporter.exposition.combine import Combiner
 from exporter.logs import fields, some
 from exporter.model import Labels, Snapshot
+from exporter.multiproc.budget import TOO_MANY
 from exporter.multiproc.engine import Engine
 from exporter.multiproc.fileset import FileSet
 from exporter.node import kubernetes
@@ -100,6 +101,7 @@ class Node:
         self._workers: dict[Identity, FoundWorker] = {}
         self._last: _Look | None = None
         self._has_told_denied = False
+        self._told_of_series = weakref.WeakSet[FoundWorker]()
         own = Proc().status(os.getpid())
         self._way_in = way_in(own.capabilities if own else 0)
         self._combiner = Combiner()
@@ -258,6 +260,7 @@ class Node:
         finding = member.finding
         others = [str(server.port) for server in finding.others]
         shared = f"ports {', '.join(others)} write into the same directory" if others else ""
+        cut = TOO_MANY.text if worker and worker.engine.errors[TOO_MANY.reason] else ""
         return MemberStatus(
             name=member.name,
             state="live" if member.ended is None else "down",
@@ -265,7 +268,7 @@ class Node:
             labels=member.labels,
             pids=finding.pids,
             command=printable(" ".join(finding.command)),
-            problem=(summary.problem if summary else "") or shared,
+            problem=(summary.problem if summary else "") or shared or cut,
             series=summary.series if summary else 0,
             process_counts=summary.process_counts if summary else {},
             file_counts=summary.file_counts if summary else {},
@@ -283,6 +286,8 @@ class Node:
         }
         self.facts.denied = sum(look.findings.denied.values())
         self.facts.seconds = look.findings.seconds
+        for identity, member in look.members.served.items():
+            self._note_too_many_series(self._workers[identity], member)
         if look.findings.denied and not self._has_told_denied and not self._quiet:
             self._has_told_denied = True
             users = [user_name(uid) for uid in look.findings.denied]
@@ -294,6 +299,14 @@ class Node:
                     hint=self._way_in,
                 ),
             )
+
+    def _note_too_many_series(self, worker: FoundWorker, member: Member) -> None:
+        """Log once that a worker has more series than it may."""
+        if worker.engine.errors[TOO_MANY.reason] and worker not in self._told_of_series:
+            self._told_of_series.add(worker)
+            if not self._quiet:
+                about = fields(worker=member.name, series=self._options.max_series, hint="--max-series")
+                _logger.warning("a worker has too many series: further ones are left out", extra=about)
 
     def _log(self, message: str, member: Member) -> None:
         if not self._quiet:

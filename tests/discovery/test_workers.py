@@ -54,6 +54,20 @@ def test_two_servers_of_one_directory_are_told() -> None:
     assert [server.port for server in worker.others] == [8002]
 
 
+def test_a_server_that_started_another_one_is_no_second_server() -> None:
+    """As a launcher that listens itself: one part has another parent than the server."""
+    clues = [Clue(pid, "/m", METRICS, is_writer=True) for pid in (11, 12)]
+    (worker,) = workers(
+        clues,
+        process(10, 1, "launch", "--port", "7000"),
+        process(11, 10, "serve", "--port", "8001"),
+        process(12, 10, "part"),
+        held={10: {5: 7000}, 11: {6: 8001}},
+    )
+    assert worker.server
+    assert (worker.server.port, worker.others) == (8001, ())
+
+
 def test_a_worker_without_a_port_is_known_by_its_first_process() -> None:
     (worker,) = workers([Clue(11, "/m", METRICS, is_writer=True)], process(11, 1, "zmq-worker"))
     assert worker.server is None

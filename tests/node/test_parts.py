@@ -170,7 +170,9 @@ async def test_labels_are_on_every_series(tmp_path: Path) -> None:
     assert labels == [{"cluster": "a", "pod": "worker-0", "worker_addr": f"http://gpu-1:{worker.port}"}]
 
 
-async def test_series_beyond_the_limit_cost_only_their_worker(tmp_path: Path) -> None:
+async def test_series_beyond_the_limit_cost_only_their_worker_and_are_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for name in ("greedy", "other"):
         (tmp_path / name).mkdir()
     async with running(make(max_series=5)) as node:
@@ -181,7 +183,14 @@ async def test_series_beyond_the_limit_cost_only_their_worker(tmp_path: Path) ->
         ):
             await until(node, live(node, 2))
             answer = await scrape(node.scraper)
+            for _ in range(2):
+                await node.look()
     address = f"http://gpu-1:{greedy.port}"
+    assert {worker.name: worker.problem for worker in node.status().workers if worker.problem} == {
+        address: "has more series than --max-series allows: further ones are left out"
+    }
+    told = [record for record in caplog.records if "too many series" in record.message]
+    assert [vars(record)["fields"]["worker"] for record in told] == [address]
     assert answer.value("smg_exporter_series", worker_addr=address) == 5
     assert answer.value("smg_exporter_file_errors_total", worker_addr=address, reason="too_many_series") == 97
     assert answer.value("answers_total", worker_addr=f"http://gpu-1:{other.port}") == 1
