@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from exporter.errors import ScrapeError
 from exporter.exposition.compression import Encoder
@@ -28,7 +28,7 @@ from exporter.service.coalescing import Coalescer
 _logger = logging.getLogger(__name__)
 
 CONCURRENCY = 32
-"""Slots: most targets that are scraped at the same time."""
+"""Slots of each kind: most targets that are asked at the same time, and most whose bodies are received."""
 
 PHASES = ("fetch", "merge", "compress")
 """What a scrape of the fleet consists of. Requests that share a fan-out share `fetch`."""
@@ -90,31 +90,43 @@ class _Round:
         self.bodies: dict[Representation, asyncio.Future[list[bytes]]] = {}
 
 
-class _Slot:
-    """One target's slot: free for other targets while the target is silent, and taken again for its answer."""
+class _Lane(NamedTuple):
+    """Slots of some targets."""
 
-    def __init__(self, slots: asyncio.Semaphore) -> None:
+    asked: asyncio.Semaphore
+    """For targets that are asked, until they answer or turn out to be silent."""
+    receiving: asyncio.Semaphore
+    """For targets whose body is received and read: it bounds the memory that bodies take."""
+
+
+class _Slot:
+    """One target's slot in its lane: that of a target that is asked, then that of one whose body is received."""
+
+    def __init__(self, lane: _Lane) -> None:
         self.answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done once the target has sent response headers."""
-        self._slots = slots
-        self._taken = False
+        self._lane = lane
+        self._taken: asyncio.Semaphore | None = None
 
-    async def take(self) -> None:
-        """Wait for a free slot, and take it."""
-        await self._slots.acquire()
-        self._taken = True
+    async def ask(self) -> None:
+        """Wait for a free slot to ask the target, and take it."""
+        await self._take(self._lane.asked)
+
+    async def receive(self) -> None:
+        """Note that the target answers; wait for a free slot to receive its body, and take it."""
+        self.answered.set_result(None)
+        self.free()
+        await self._take(self._lane.receiving)
 
     def free(self) -> None:
-        """Free the slot, if it is taken."""
+        """Free the slot, if one is taken."""
         if self._taken:
-            self._slots.release()
-            self._taken = False
+            self._taken.release()
+            self._taken = None
 
-    async def on_head(self) -> None:
-        """Note that the target answers; wait for a slot, if need be, before its body is read."""
-        self.answered.set_result(None)
-        if not self._taken:
-            await self.take()
+    async def _take(self, slots: asyncio.Semaphore) -> None:
+        await slots.acquire()
+        self._taken = slots
 
 
 class Fanout:
@@ -153,7 +165,9 @@ class Fanout:
         self._ask = ask
         self._own_metrics = own_metrics
         self._target_timeout = target_timeout
-        self._slots = asyncio.Semaphore(concurrency)
+        self._lane, self._lane_of_late = (
+            _Lane(asyncio.Semaphore(concurrency), asyncio.Semaphore(concurrency)) for _ in range(2)
+        )
         self._no_target = no_target
         self._observe = observe
         self._after = after
@@ -285,11 +299,10 @@ class Fanout:
         began, start = time.monotonic(), time.perf_counter()
         reading = None
         reason = problem = ""
-        slot = _Slot(self._slots)
+        slot = _Slot(self._lane_of_late if self._was_late(target) else self._lane)
         try:
             async with asyncio.timeout_at(deadline):
-                if not self._was_silent(target):
-                    await slot.take()
+                await slot.ask()
                 answer = await self._answer(target, slot)
                 reading = await self._readings.read(target, answer)
         except TargetFailure as failure:
@@ -309,17 +322,26 @@ class Fanout:
             slot.free()  # not before the body is read, so that no more bodies than slots are in memory
         return Outcome(time.perf_counter() - start, reading, reason, problem, began)
 
-    def _was_silent(self, target: Target) -> bool:
-        """Whether the target timed out in the last fan-out: then it gets a slot only once it answers."""
+    def _was_late(self, target: Target) -> bool:
+        """Whether the last scrape of the target timed out: then the others do not wait for its slots."""
         outcome = self.outcomes.get(target.metrics_url)
         return outcome is not None and outcome.reason == TIMEOUT
 
     async def _answer(self, target: Target, slot: _Slot) -> Answer:
         """Return a target's answer; free its slot while it is silent. May raise TargetFailure, TimeoutError."""
-        asking = asyncio.ensure_future(self._ask(target.metrics_url, slot.on_head))
+        loop = asyncio.get_running_loop()
+
+        async def on_head() -> None:
+            left = (clock.when() or 0.0) - loop.time()
+            if not clock.expired():
+                clock.reschedule(None)  # that others' bodies are received first is not the target's fault
+                await slot.receive()
+                clock.reschedule(loop.time() + left)
+
+        asking = asyncio.ensure_future(self._ask(target.metrics_url, on_head))
         either: set[asyncio.Future[Any]] = {asking, slot.answered}
         try:
-            async with asyncio.timeout(self._target_timeout):
+            async with asyncio.timeout(self._target_timeout) as clock:
                 await asyncio.wait(either, timeout=_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
                 if not (asking.done() or slot.answered.done()):
                     slot.free()

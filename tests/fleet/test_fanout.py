@@ -426,21 +426,27 @@ async def test_a_body_that_takes_long_to_read_holds_up_no_other(
         assert [len(server.requests) for server in running] == [2, 2]
 
 
-async def test_targets_that_were_silent_no_longer_take_the_place_of_others(
+async def test_targets_that_were_late_no_longer_take_the_place_of_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("exporter.fleet.fanout._PATIENCE", 60)
-    async with fleet_of([targets.hang, targets.hang, answer()], 0.5, concurrency=1) as (_, fanout):
-        assert (await ask(fanout)).values("up_to") == [1]
-        start = time.monotonic()
-        assert (await ask(fanout)).values("up_to") == [1]
-        assert time.monotonic() - start < 0.9, "the two were waited for at the same time"
+    for late in (targets.hang, targets.hang_in_the_body):
+        async with fleet_of([late, late, answer()], 0.5, concurrency=1) as (_, fanout):
+            assert (await ask(fanout)).values("up_to") == [1]
+            assert (await ask(fanout, timeout=0.5)).values("up_to") == [1]
 
 
-async def test_a_target_that_answers_late_waits_for_a_place_with_its_body() -> None:
+async def test_a_target_that_was_late_is_up_again_with_its_answer() -> None:
     async with fleet_of([answer()] * 3, concurrency=1) as (running, fanout):
         fanout.outcomes = {
             f"{server.worker}/metrics": Outcome(1.0, None, "timeout", "it was silent") for server in running
         }
         assert (await ask(fanout)).values("up_to") == [1, 1, 1]
-        assert fanout._slots._value == 1
+        assert [slots._value for lane in (fanout._lane, fanout._lane_of_late) for slots in lane] == [1] * 4
+
+
+async def test_to_wait_for_others_bodies_takes_none_of_a_targets_time() -> None:
+    async with fleet_of([answer()], target_timeout=0.2, concurrency=1) as (_, fanout):
+        await fanout._lane.receiving.acquire()  # as by a target whose body is received
+        asyncio.get_running_loop().call_later(0.4, fanout._lane.receiving.release)
+        assert (await ask(fanout)).values("up_to") == [1]
