@@ -21,6 +21,8 @@ pytestmark = pytest.mark.peer
 
 SERIES = 6402
 """Those of the recorded worker with eight ranks."""
+SMALL, FEWER_SERIES = "small", 1075
+"""The name of the directory beside it of one with a single rank, and that one's series."""
 
 Values: TypeAlias = Mapping[frozenset[tuple[str, str]], float]
 """Values of series by their labels, the name as `__name__`."""
@@ -44,9 +46,9 @@ def several(worker: Path) -> Iterator[Daemon]:
 
 @contextmanager
 def also(worker: Path) -> Iterator[Daemon]:
-    """Serve a worker, and another exposition that has the same families."""
+    """Serve a worker, and another exposition whose families it has too."""
     with (
-        serve(worker) as other,
+        serve(worker.with_name(SMALL)) as other,
         daemon(worker, "--liveness=off", f"--also={other.url}{WORKER_METRICS}") as it,
     ):
         yield it
@@ -80,7 +82,7 @@ class Mode(NamedTuple):
 MODES = {
     "serve": Mode(serve, SERIES),
     "several": Mode(several, SERIES),
-    "also": Mode(also, 2 * SERIES),
+    "also": Mode(also, SERIES + FEWER_SERIES),
     "node": Mode(node, SERIES + 2),
     "fleet": Mode(fleet, SERIES, FLEET_METRICS),
 }
@@ -100,6 +102,7 @@ def _scraped(recorded: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
     directory = tmp_path_factory.mktemp("scrapers")
     worker = directory / "worker"
     worker.symlink_to(recorded["tp8"])
+    worker.with_name(SMALL).symlink_to(recorded["tp1"])
     every = {"scrape_interval": "1s", "scrape_timeout": "1s"}
     jobs = {name: {"metrics_path": mode.path, **every} for name, mode in MODES.items()}
     with ExitStack() as stack:
