@@ -78,6 +78,8 @@ class Findings:
     """The number of processes that can be seen, but for kernel threads."""
     is_alone: bool = False
     """Whether no processes but our own can be seen: those of other containers are hidden from us."""
+    hides_others: bool = False
+    """Whether /proc hides the processes of other users from us."""
     seconds: float = 0.0
     """How long the look took."""
 
@@ -159,6 +161,7 @@ class Finder:
             {path: why for seen in notable for path, why in seen.unreadable.items()},
             len(self._seen),
             self._is_alone(),
+            self.proc.hides_others(),
             time.perf_counter() - start,
         )
         return self.findings

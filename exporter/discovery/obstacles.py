@@ -8,6 +8,10 @@ from exporter.discovery.servers import Process
 
 _PTRACE, _READ_SEARCH = 1 << 19, 1 << 2  # CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH
 _CAPABILITIES = "CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
+HIDDEN = (
+    "/proc hides the processes of other users from the exporter (hidepid; systemd: ProtectProc=): "
+    f"have it show them, or run as root, or with {_CAPABILITIES}"
+)
 _OR_DIRECTORY = "or set --multiproc-dir"
 
 

@@ -41,6 +41,13 @@ class Proc:
         except OSError:
             return 0
 
+    def hides_others(self) -> bool:
+        """Whether the processes of other users are hidden from us: even the first one of the pid namespace is."""
+        try:
+            return self.stat(1) is None
+        except PermissionError:
+            return True
+
     def stat(self, pid: int) -> Stat | None:
         """Return parent, group and start; None if the process has ended or is a kernel thread."""
         text = self._read(pid, "stat")

@@ -67,7 +67,7 @@ def _print(member: MemberStatus, worker: FoundWorker) -> None:
 def _seen(status: NodeStatus) -> str:
     denied = ", ".join(f"{count} of user {user}" for user, count in status.denied.items())
     not_into = f", of which may not be looked into {denied}: {status.way_in}" if denied else ""
-    return f"{status.processes} processes{not_into}"
+    return f"{status.processes} processes{not_into}" + (f"; {status.hidden}" if status.hidden else "")
 
 
 def _not_served(status: NodeStatus, most: int) -> Iterator[str]:

@@ -85,6 +85,7 @@ def _not_served(status: NodeStatus) -> str:
             {f"processes of user {user}": count for user, count in status.denied.items()},
             f"closed to the exporter: {status.way_in}",
         ),
+        *([html.row("other users' processes", html.text(status.hidden))] if status.hidden else []),
         *_counts({"workers": status.left_out}, "beyond --max-workers"),
         *(html.row(html.code(path), html.text(why)) for path, why in status.unreadable.items()),
     ]

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from exporter import __version__
 from exporter.addresses import derived_metrics_port
 from exporter.discovery.finder import Finder, Findings
-from exporter.discovery.obstacles import way_in
+from exporter.discovery.obstacles import HIDDEN, way_in
 from exporter.discovery.proc import Proc
 from exporter.discovery.workers import Identity
 from exporter.discovery.workers import Worker as Finding
@@ -100,7 +100,7 @@ class Node:
         self._namespaces = SharedNamespaces(self._looks.finder.proc)
         self._workers: dict[Identity, FoundWorker] = {}
         self._last: _Look | None = None
-        self._has_told_denied = False
+        self._has_told_denied = self._has_told_hidden = False
         self._told_of_series = weakref.WeakSet[FoundWorker]()
         own = Proc().status(os.getpid())
         self._way_in = way_in(own.capabilities if own else 0)
@@ -248,6 +248,7 @@ class Node:
             processes=findings.processes,
             denied={user_name(uid): count for uid, count in findings.denied.items()},
             way_in=self._way_in,
+            hidden=HIDDEN if findings.hides_others else "",
             unreadable=dict(self._last.unreadable) if self._last else {},
             discovery_seconds=findings.seconds,
             last_scrape=self.scraper.last_scrape,
@@ -276,7 +277,7 @@ class Node:
         )
 
     def _note(self, look: _Look) -> None:
-        """Renew what own metrics tell, and log once what may not be looked into."""
+        """Renew what own metrics tell, and log what stands in the way of looks."""
         live = len(look.members.live)
         self.facts.workers = {
             "live": live,
@@ -288,17 +289,19 @@ class Node:
         self.facts.seconds = look.findings.seconds
         for identity, member in look.members.served.items():
             self._note_too_many_series(self._workers[identity], member)
-        if look.findings.denied and not self._has_told_denied and not self._quiet:
+        if not self._quiet:
+            self._tell_obstacles(look.findings)
+
+    def _tell_obstacles(self, findings: Findings) -> None:
+        """Log once what may not be looked into, and once that other users' processes cannot even be seen."""
+        if findings.denied and not self._has_told_denied:
             self._has_told_denied = True
-            users = [user_name(uid) for uid in look.findings.denied]
-            _logger.warning(
-                "some processes may not be looked into",
-                extra=fields(
-                    processes=self.facts.denied,
-                    users=some(users),
-                    hint=self._way_in,
-                ),
-            )
+            users = some([user_name(uid) for uid in findings.denied])
+            about = fields(processes=self.facts.denied, users=users, hint=self._way_in)
+            _logger.warning("some processes may not be looked into", extra=about)
+        if findings.hides_others and not self._has_told_hidden:
+            self._has_told_hidden = True
+            _logger.warning("some processes cannot be seen", extra=fields(problem=HIDDEN))
 
     def _note_too_many_series(self, worker: FoundWorker, member: Member) -> None:
         """Log once that a worker has more series than it may."""

@@ -48,6 +48,8 @@ class NodeStatus:
     """How many processes may not be looked into, by user."""
     way_in: str = ""
     """How they may be looked into."""
+    hidden: str = ""
+    """Why other users' processes cannot even be seen; empty if they can."""
     unreadable: Mapping[str, str] = field(default_factory=dict)
     """Why directories of metrics cannot be opened, by path."""
     discovery_seconds: float = 0.0

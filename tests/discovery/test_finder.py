@@ -48,6 +48,9 @@ class WrittenProc(Proc):
     def listing(self) -> dict[int, int]:
         return {pid: one.start_ticks for pid, one in self.processes.items()}
 
+    def hides_others(self) -> bool:
+        return False
+
     def stat(self, pid: int) -> Stat | None:
         one = self._of("stat", pid)
         name = one.executable.rpartition("/")[2].encode() if one else b""

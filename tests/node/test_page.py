@@ -13,6 +13,7 @@ def page(*workers: MemberStatus, problem: str = "", left_out: int = 0) -> str:
         processes=1200,
         denied={"root": 3, "nobody": 0},
         way_in="run as root",
+        hidden="/proc hides them",
         unreadable={"/x<y": "Permission denied"} if left_out else {},
     )
     return render(status, [], now=10.0)
@@ -49,5 +50,6 @@ def test_what_is_not_served_is_told() -> None:
     assert "3 processes of user root" in text
     assert "closed to the exporter: run as root" in text
     assert "user nobody" not in text
+    assert "<td>other users&#x27; processes</td><td>/proc hides them</td>" in text.replace("'", "&#x27;")
     assert "4 workers" in text
     assert "<code>/x&lt;y</code>" in text

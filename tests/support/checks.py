@@ -17,7 +17,12 @@ class Checks:
         code = self._check(*given, **options)
         out, err = self._capsys.readouterr()
         assert err == ""
-        said: dict[str, list[str]] = {}
-        for line in out.splitlines():
-            said.setdefault(line[:12].strip(), []).append(line[12:])
-        return code, said
+        return code, by_first_word(out)
+
+
+def by_first_word(out: str) -> dict[str, list[str]]:
+    """Return the lines that a check prints, without their first word, by that word."""
+    said: dict[str, list[str]] = {}
+    for line in out.splitlines():
+        said.setdefault(line[:12].strip(), []).append(line[12:])
+    return said
