@@ -1,6 +1,8 @@
 """Looks at all processes, again and again: what is new costs something, what is known next to nothing."""
 
+import math
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -30,6 +32,12 @@ _LAUNCHERS = {"bash", "busybox", "dash", "env", "ksh", "sh", "tini", "zsh"}
 _LONGEST_KNOWN_PAUSE = 60.0
 """The same for a process of a worker, which may go over to another directory."""
 
+_SETTLED = 32.0
+"""The pause after which a process is only asked whether it runs the same program, and has opened a metrics file."""
+
+_LONGEST_TRUST = 3.0
+"""Seconds for which no new pid counts as no new process. It may be of another pid namespace, or not be the kernel's."""
+
 _MOST_INSPECTIONS = 100
 """Known processes that one look inspects again at most."""
 
@@ -46,6 +54,8 @@ class _Seen:
     process: Process
     pause: float = _FIRST_PAUSE / _GROWTH
     """Seconds between the last inspection and the next one."""
+    program: str = ""
+    """The path of its executable."""
     files: OpenFiles = _NOTHING
     named: str = ""
     """The directory that its environment names."""
@@ -107,6 +117,10 @@ class Finder:
         self.visits = visits or Visits()
         self._longest_wait = longest_wait
         self._listing: Mapping[int, int] = {}
+        self._listed = -math.inf
+        """When that was, by the clock."""
+        self._last_pid = 0
+        """The last pid that had been given then."""
         self._agenda = Agenda()
         self._seen: dict[int, _Seen] = {}
         """All processes but kernel threads and those that have ended, though still listed."""
@@ -182,7 +196,15 @@ class Finder:
         return None
 
     def _list(self) -> None:
-        """List the processes: forget those that have ended, and have those that are new inspected."""
+        """List the processes: forget those that have ended, and have those that are new inspected.
+
+        A listing of thousands costs more than all else, so there is none where nothing new can be in it; who has ended
+        is forgotten a little later then, but for those that are looked into anyway.
+        """
+        last_pid, now = self.proc.last_pid(), self._clock()
+        if last_pid and last_pid == self._last_pid and now < self._listed + _LONGEST_TRUST:
+            return
+        self._last_pid, self._listed = last_pid, now
         before, self._listing = self._listing, self.proc.listing()
         for pid in before.keys() - self._listing.keys():
             self._forget(pid)
@@ -258,8 +280,11 @@ class Finder:
 
     def _inspect_whole(self, pid: int, now: float) -> None:
         self._agenda.put(pid, now)  # in the next look, if this one fails
-        process = self._process(pid)
         seen = self._seen.get(pid)
+        if seen and self._is_as_before(pid, seen):
+            self._put_off(pid, seen, now)
+            return
+        process = self._process(pid)
         if process is None:
             self._forget(pid)
             return
@@ -270,19 +295,37 @@ class Finder:
         if self.visits.at is None:  # it is avoided
             self._deny(seen)
             return
-        seen.pause = min(_GROWTH * seen.pause, _LONGEST_KNOWN_PAUSE if seen.clues else _LONGEST_PAUSE)
-        # Not all at once: processes that were there at the first look would stay in step.
-        self._agenda.put(pid, now + seen.pause * (1 + pid % 16 / 16))
+        self._put_off(pid, seen, now)
         self._look_into(pid, seen)
         if not (seen.is_watched or seen.is_denied or seen.unreadable):
             del self._notable[pid]
+
+    def _put_off(self, pid: int, seen: _Seen, now: float) -> None:
+        """Make the next appointment of a process."""
+        seen.pause = min(_GROWTH * seen.pause, _LONGEST_KNOWN_PAUSE if seen.clues else _LONGEST_PAUSE)
+        # Not all at once: processes that were there at the first look would stay in step.
+        self._agenda.put(pid, now + seen.pause * (1 + pid % 16 / 16))
+
+    def _is_as_before(self, pid: int, seen: _Seen) -> bool:
+        """Whether a process that nothing was found in for a while need not be looked into any further."""
+        if pid in self._notable or seen.pause < _SETTLED:
+            return False
+        known, stat = seen.process, self.proc.stat(pid)
+        if stat != (known.parent, known.group, known.start_ticks, known.name):
+            return False
+        try:
+            files = self.proc.open_files(pid)
+            return self.proc.executable(pid) == seen.program and not (files.directories or files.deleted)
+        except PermissionError:
+            return False
 
     def _look_into(self, pid: int, seen: _Seen) -> None:
         """Find out which program a process runs, and which metrics files it has open."""
         try:
             seen.process = self._with_namespaces(seen.process)
             seen.named = self.proc.variable(pid, DIRECTORY_VARIABLE)
-            program = os.path.basename(self.proc.executable(pid))  # noqa: PTH119 - a plain string
+            seen.program = sys.intern(self.proc.executable(pid))
+            program = os.path.basename(seen.program)  # noqa: PTH119 - a plain string
             is_python = "python" in program
             seen.may_write = is_python or bool(seen.named)
             # The name was read before the program: a change between the two is seen in the next look.

@@ -34,6 +34,14 @@ class Proc:
         with os.scandir(self.path) as entries:
             return {int(entry.name): entry.inode() for entry in entries if entry.name.isdigit()}
 
+    def last_pid(self) -> int:
+        """Return the pid that was given last in our pid namespace, to a process or a thread; 0 if it is not known."""
+        try:
+            with open(f"{self.path}/loadavg", "rb") as file:  # noqa: PTH123 - as below
+                return int(file.read().split()[-1])
+        except (OSError, ValueError, IndexError):
+            return 0
+
     def mark(self, pid: int) -> int:
         """Return the number that `listing` gives of a process; 0 if there is none of that pid."""
         try:

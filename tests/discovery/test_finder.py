@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,8 +45,14 @@ class WrittenProc(Proc):
         self.processes: dict[int, Written] = {}
         self.read: list[tuple[str, int]] = []
         self.ports: dict[int, int] = {}
+        self.last = 0
+        self.listings = 0
+
+    def last_pid(self) -> int:
+        return self.last
 
     def listing(self) -> dict[int, int]:
+        self.listings += 1
         return {pid: one.start_ticks for pid, one in self.processes.items()}
 
     def hides_others(self) -> bool:
@@ -153,6 +160,24 @@ def test_a_python_program_that_opens_its_first_file_late_is_found_by_the_next_lo
     assert (worker.path, worker.pids) == (metrics, (7,))
 
 
+def test_processes_are_not_listed_while_no_pid_is_given(looks: Looks, metrics: str) -> None:
+    looks.proc.last = 7
+    looks.proc.processes |= {6: Written({metrics}), 7: Written()}
+    looks.often(3, seconds=0.5)
+    assert looks.proc.listings == 1
+    looks.proc.processes[7].directories.add(metrics)
+    assert looks.after(0.5).workers[0].pids == (6, 7), "known processes are looked into all the same"
+    del looks.proc.processes[6]
+    assert looks.after(0.5).workers[0].pids == (7,)
+    assert looks.proc.listings == 1
+    looks.proc.processes[8], looks.proc.last = Written({metrics}), 8
+    assert looks.after(0.1).workers[0].pids == (7, 8)
+    assert looks.proc.listings == 2
+    looks.proc.processes[9] = Written({metrics})  # of another pid namespace than the pid that was given last
+    assert looks.after(2).workers[0].pids == (7, 8)
+    assert looks.after(2).workers[0].pids == (7, 8, 9)
+
+
 def test_other_programs_are_looked_into_ever_more_rarely(looks: Looks) -> None:
     looks.proc.processes |= {pid: Written(executable="/bin/sleep") for pid in range(100, 200)}
     first = looks.often(1)
@@ -160,6 +185,38 @@ def test_other_programs_are_looked_into_ever_more_rarely(looks: Looks) -> None:
     assert first >= 400
     assert looks.often(1800) < hour
     assert looks.often(1800) < 10 * first
+
+
+def test_an_old_process_that_runs_on_has_only_its_program_and_descriptors_read(looks: Looks) -> None:
+    looks.proc.processes |= {7: Written(executable="/bin/sleep"), 8: Written(executable="/bin/sleep")}
+    looks.often(100)
+    for _ in range(1000):
+        looks.after(2)
+        assert {what for what, _ in looks.proc.read} <= {"stat", "fd"}
+        if looks.proc.read:
+            break
+    else:
+        pytest.fail("it is not looked into at all")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"executable": "/usr/bin/python3"},
+        {"executable": "/bin/other-directory/sleep"},
+        {"parent": 8},
+        {"denied": frozenset({"fd"})},
+        {"directories": {"/"}},
+    ],
+)
+def test_an_old_process_that_is_another_one_by_now_is_looked_into(
+    looks: Looks, change: dict[str, Any]
+) -> None:
+    looks.proc.processes[7] = Written(executable="/bin/sleep")
+    looks.often(100)
+    looks.proc.processes[7] = Written(**{"executable": "/bin/sleep", "command": ("changed",), **change})
+    looks.often(700)
+    assert looks.finder.processes[7].command == ("changed",)
 
 
 def test_old_processes_never_hold_up_young_ones(looks: Looks, metrics: str) -> None:

@@ -42,6 +42,8 @@ def test_a_process_that_has_ended_has_nothing() -> None:
     proc, pid = Proc(), ended()
     assert pid not in proc.listing()
     assert proc.mark(pid) == 0
+    assert proc.last_pid() > 0
+    assert Proc("/nowhere").last_pid() == 0
     assert not proc.hides_others()
     assert proc.stat(pid) is None
     assert proc.status(pid) is None
