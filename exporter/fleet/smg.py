@@ -48,7 +48,7 @@ class SmgWorkers:
             raise SourceError(f"{self._url}: the answer has no list of workers")
         # Sorted, since SMG lists workers in no order, and the first one's type and help text of a family count.
         found = [attempt(partial(from_smg, worker, self._host)) for worker in workers]
-        return sorted(found, key=lambda entry: entry.metrics_url if isinstance(entry, Target) else "")
+        return sorted(found, key=_place)
 
     def _headers(self) -> Mapping[str, str]:
         headers: dict[str, str] = {hdrs.ACCEPT: "application/json", hdrs.ACCEPT_ENCODING: "identity"}
@@ -71,3 +71,7 @@ class SmgWorkers:
                 if len(body) > MAX_SIZE:
                     raise SourceError(f"{self._url}: the answer is larger than {MAX_SIZE >> 20} MiB")
         return bytes(body)
+
+
+def _place(entry: Target | TargetError) -> tuple[str, str]:
+    return (entry.metrics_url, entry.worker_addr) if isinstance(entry, Target) else ("", str(entry))

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from typing import Any, Protocol
 
-from exporter.fleet.targets import Target, TargetError, distinct
+from exporter.fleet.targets import Target, TargetError, apart, distinct
 from exporter.fleet.vanished import Vanished, WasUp, keep
 from exporter.logs import fields
 
@@ -70,7 +70,7 @@ class Source:
     async def refresh(self) -> None:
         """Read the source again; a failure leaves the targets as they are, and is logged if it is a new one."""
         try:
-            found = await self._read()
+            found = apart(await self._read())
         except SourceError as error:
             if self.problem != str(error) and not self._quiet:
                 _logger.warning(
@@ -90,7 +90,7 @@ class Source:
         if is_news and not self._quiet:
             self._log()
 
-    async def _read(self) -> Sequence[Target | TargetError]:
+    async def _read(self) -> Iterable[Target | TargetError]:
         """Return the source's entries; raises SourceError if it cannot be read, or not in time.
 
         A reading that hangs, as on a disk, goes on; until it has ended, no other is begun.
@@ -102,7 +102,7 @@ class Source:
         await asyncio.wait([reading], timeout=_PATIENCE)
         if not reading.done():
             raise SourceError(f"{self.name}: not read within {_PATIENCE:g} s")
-        return [*reading.result()]
+        return reading.result()
 
     def _log(self) -> None:
         """Log how many targets there are, and why the first few entries without one are skipped."""

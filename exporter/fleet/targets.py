@@ -89,6 +89,19 @@ def from_file(text: object, labels: Mapping[str, Any]) -> Target:
     return Target(named.address, url, _label_names(labels))
 
 
+def apart(found: Iterable[Target | TargetError]) -> list[Target | TargetError]:
+    """Return the entries of a source; a target with the metrics URL of another worker is an error."""
+    workers: dict[str, str] = {}
+
+    def check(target: Target) -> Target | TargetError:
+        worker = workers.setdefault(target.metrics_url, target.worker_addr)
+        if worker == target.worker_addr:
+            return target
+        return TargetError(f"{target.worker_addr!r} has the metrics URL of {worker}, {target.metrics_url}")
+
+    return [check(entry) if isinstance(entry, Target) else entry for entry in found]
+
+
 def distinct(targets: Iterable[Target]) -> tuple[Target, ...]:
     """Return the targets, but none whose metrics URL or worker an earlier one has, as the ranks of a server do."""
     urls: set[str] = set()

@@ -44,6 +44,16 @@ async def test_the_order_of_smgs_workers_makes_no_difference() -> None:
     assert workers(source) == sorted(urls)
 
 
+async def test_of_workers_with_one_metrics_url_the_same_is_skipped_each_time() -> None:
+    same = [{"url": f"grpc://h:{port}", "labels": {"metrics_port": "9400"}} for port in (8001, 8002)]
+    for listed in (same, same[::-1]):
+        source, _ = await read_smg(smg_answer(json.dumps({"workers": listed}).encode()))
+        assert workers(source) == ["grpc://h:8001"]
+        assert source.reasons == (
+            "'grpc://h:8002' has the metrics URL of grpc://h:8001, http://h:9400/metrics",
+        )
+
+
 async def test_smg_gets_the_key_that_is_in_the_file_now(tmp_path: Path) -> None:
     key_file = tmp_path / "key"
     key_file.write_text("one\n")

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from exporter.fleet.targets import TargetError, distinct, from_file, from_option, from_smg
+from exporter.fleet.targets import TargetError, apart, distinct, from_file, from_option, from_smg
 
 OPTIONS = {
     "grpc://h:50051": ("grpc://h:50051", "http://h:60051/metrics"),
@@ -187,3 +187,12 @@ def test_each_metrics_url_and_each_worker_is_there_once() -> None:
     ]
     kept = distinct(from_option(text) for text in texts)
     assert [target.worker_addr for target in kept] == ["grpc://h:1", "http://j"]
+
+
+def test_a_worker_with_the_metrics_url_of_another_one_is_an_error() -> None:
+    ranks = [from_option(f"grpc://h:1@{rank}") for rank in range(2)]
+    other, bad = from_option("grpc://h:2=http://h:9400/metrics"), TargetError("no url")
+    mistaken = from_option("grpc://h:3=http://h:9400/metrics")
+    *kept, error = apart([*ranks, other, bad, mistaken])
+    assert kept == [*ranks, other, bad]
+    assert str(error) == "'grpc://h:3' has the metrics URL of grpc://h:2, http://h:9400/metrics"
