@@ -16,6 +16,7 @@ from exporter.fleet.page import render
 from exporter.fleet.status import Observer
 from exporter.service.own_metrics import OwnMetrics
 from exporter.threads import DaemonThread, in_thread
+from exporter.web.answers import line
 from exporter.web.app import SEND_TIMEOUT, make_application, routes
 from exporter.web.engine_json import EngineJson, Views
 from exporter.web.metrics import MetricsHandler, MetricsSource
@@ -38,6 +39,8 @@ def make_app(
     """
 
     async def service_discovery(_request: web.Request) -> web.Response:
+        if unread := observer.unread:  # of a list that lacks targets, Prometheus would take them for gone
+            return line(503, unread)
         text = await in_thread(lambda: json.dumps(observer.sd_groups(), ensure_ascii=False))
         return web.Response(body=f"{text}\n".encode(), headers={hdrs.CONTENT_TYPE: "application/json"})
 

@@ -182,6 +182,12 @@ class Discovery:
         return self._fixed, *(source.targets for source in self.sources)
 
     @property
+    def unread(self) -> str:
+        """Which sources have never been read, and why; empty if all have."""
+        problems = [source.problem for source in self.sources if source.last_success is None]
+        return f"not all targets are known: {'; '.join(problems)}" if problems else ""
+
+    @property
     def problem(self) -> str:
         """Why there is no target; empty if there is one."""
         if self.targets:

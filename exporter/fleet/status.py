@@ -98,6 +98,11 @@ class Observer:
         """Why there are no targets; empty if there are some."""
         return self._discovery.problem
 
+    @property
+    def unread(self) -> str:
+        """Why targets may be missing: which sources have not been read yet; empty if all have."""
+        return self._discovery.unread
+
     def sd_groups(self) -> list[dict[str, Any]]:
         """Return the targets as Prometheus' HTTP service discovery (http_sd) expects them."""
         return [_sd_group(target) for target in self._discovery.targets]

@@ -55,6 +55,8 @@ def make_app(node: Node, *, max_requests: int, send_timeout: float = SEND_TIMEOU
         return await apart[worker].handle(request)
 
     async def service_discovery(request: web.Request) -> web.Response:
+        if node.problem:  # of an empty list, Prometheus would take all workers for gone
+            return line(503, node.problem)
         groups = [
             {
                 "targets": [request.host],

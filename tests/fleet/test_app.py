@@ -1,11 +1,12 @@
 """The fleet's endpoints, over real targets."""
 
 import gzip
+import json
 
 import pytest
 
-from exporter.fleet.sources import Source
-from exporter.fleet.targets import from_option
+from exporter.fleet.sources import Source, SourceError
+from exporter.fleet.targets import Target, from_option
 from tests.fleet.served import Away, fleet
 from tests.support.compare import of_openmetrics, types
 from tests.support.expositions import Exposition
@@ -69,7 +70,29 @@ async def test_no_target_is_503_and_why() -> None:
             status, _, body = await served.get(path)
             assert (status, body) == (503, b"no target: smg: away\n")
         assert (await served.get("/healthz"))[0] == 200
-        assert (await served.get("/sd"))[2] == b"[]\n"
+
+
+async def test_a_list_that_may_lack_targets_is_an_error_so_that_prometheus_keeps_its_last_one() -> None:
+    class Late:
+        is_away = True
+
+        async def read(self) -> list[Target]:
+            if self.is_away:
+                raise SourceError("smg: away")
+            return [from_option("http://b")]
+
+    reader = Late()
+    source = Source("smg", reader)
+    async with fleet(from_option("http://a"), source=source) as served:
+        await source.refresh()
+        status, _, body = await served.get("/sd")
+        assert (status, body) == (503, b"not all targets are known: smg: away\n")
+        reader.is_away = False
+        await source.refresh()
+        reader.is_away = True
+        await source.refresh()
+        status, _, body = await served.get("/sd")
+        assert (status, [group["targets"] for group in json.loads(body)]) == (200, [["a:80"], ["b:80"]])
 
 
 async def test_what_is_not_there_is_404_with_what_is() -> None:

@@ -1,6 +1,11 @@
 import json
 from pathlib import Path
 
+from pytest_aiohttp.plugin import AiohttpClient
+
+from exporter.node.app import make_app
+from exporter.node.parts import Node
+from exporter.options.node import NodeOptions
 from tests.node.running import host, served
 from tests.support.expositions import Exposition
 from tests.support.waiting import eventually
@@ -32,3 +37,12 @@ def test_all_workers_one_worker_and_the_list_of_them(tmp_path: Path) -> None:
         assert "2 workers up" in it.get("/")[1]
         assert len(json.loads(it.get("/status.json")[1])["workers"]) == 2
         assert it.end() == 0
+
+
+async def test_before_the_first_look_the_list_is_an_error_so_that_prometheus_keeps_its_last_one(
+    aiohttp_client: AiohttpClient,
+) -> None:
+    client = await aiohttp_client(make_app(Node(NodeOptions()), max_requests=1))
+    answer = await client.get("/sd")
+    problem = "no look at this host's processes has ended yet\n"
+    assert (answer.status, await answer.text()) == (503, problem)
