@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import engine, fleet, growth, node, serving, transitions, watching
+from benchmarks import engine, fleet, growth, node, page, serving, transitions, watching
 from benchmarks.directories import recorded, workspace
 from benchmarks.report import DOCS, HEADINGS, PAGE, Row, cells, markdown, setting, write_into
 
@@ -73,6 +73,12 @@ class _Run:
         """Measure scrapes per second, and how long the event loop is blocked."""
         return serving.http_rows(self._recorded("tp8", "http"), seconds=1.0 if self._quick else 5.0)
 
+    def page(self) -> Iterator[Row]:
+        """Measure what a look at the page costs, and what the engine view costs while nobody looks."""
+        period = {"period": 0.0} if self._quick else {}
+        yield from page.look_rows(self._recorded("tp8", "look"), self.repeats, **period)
+        yield page.nobody_row(self._recorded("tp8", "nobody"), self.repeats, **period)
+
     def memory(self) -> Iterator[Row]:
         """Measure resident memory, and the time to start."""
         directory = self._recorded("tp8", "memory")
@@ -104,6 +110,7 @@ _PARTS = {
     "dead": _Run.dead,
     "watch": _Run.watch,
     "http": _Run.http,
+    "page": _Run.page,
     "memory": _Run.memory,
     "ranks": _Run.ranks,
 }

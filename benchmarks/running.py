@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
@@ -69,7 +69,11 @@ class Running:
 
     def scrape(self) -> bytes:
         """Scrape; return the compressed body."""
-        self._connection.request("GET", "/metrics", headers=HEADERS)
+        return self.get("/metrics")
+
+    def get(self, path: str) -> bytes:
+        """Return the body at a path."""
+        self._connection.request("GET", path, headers=HEADERS)
         return self._connection.getresponse().read()
 
     def scrape_text(self) -> bytes:
@@ -90,10 +94,13 @@ class Running:
 
 
 @contextmanager
-def running(directory: Path, *more: str) -> Iterator[Running]:
-    """Run an exporter until the end of the block; yield it once it has served the worker's metrics."""
+def running(directory: Path, *more: str, module: Sequence[str] = ("exporter",)) -> Iterator[Running]:
+    """Run an exporter until the end of the block; yield it once it has served the worker's metrics.
+
+    `module` is the Python module that is the exporter, with its first arguments.
+    """
     port = free_port()
-    with server("exporter", *options(directory, port, *more)) as process:
+    with server(*module, *options(directory, port, *more)) as process:
         await_metrics(port)
         with closing(Running(process, port)) as exporter:
             yield exporter

@@ -2,6 +2,7 @@
 
     python -m benchmarks.servers exporter OPTION...   smg-exporter's serve, with its own options
     python -m benchmarks.servers sidecar DIR PORT     what SGLang's gRPC server does on its loop
+    python -m benchmarks.servers blind OPTION...      serve, but nothing is noted for the engine view; not watched
 
 On SIGTERM a server ends, and prints its blocks as JSON: [[start in monotonic seconds, duration in seconds], ...].
 """
@@ -19,6 +20,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from exporter import cli
+from exporter.service.engine_views import EngineViews
 
 _TICK = 0.001
 """Seconds between two checks of the loop: the resolution of the blocks."""
@@ -79,6 +81,9 @@ def _main() -> int:
     if command == "sidecar":
         directory, port = words
         return _run_watched(_sidecar(directory, int(port)))
+    if command == "blind":
+        with patch.object(EngineViews, "offer", lambda _: None):
+            return cli.main(words)
     with patch("asyncio.run", _run_watched):  # the exporter's code is otherwise unchanged
         return cli.main(words)
 

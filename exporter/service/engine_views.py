@@ -1,11 +1,12 @@
 """The engine views of a daemon's workers, fed by reads that come anyway, and by reads of our own while somebody looks.
 
 A read that comes anyway costs its scrape next to nothing: it is worked up later, in a thread, and one that comes soon
-after another is passed over. Nobody looks: there are no reads of our own.
+after another is passed over. Nobody looks: there are no reads of our own, and more are passed over.
 """
 
 import asyncio
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -24,6 +25,8 @@ _logger = logging.getLogger(__name__)
 
 PERIOD = 2.0
 """Least seconds between two reads that are worked up, of those that come anyway."""
+_REST_PERIOD, _REST_AFTER = 30.0, 600.0
+"""The same while nobody looks: once nobody has for so many seconds. Nobody needs finer figures of the past later on."""
 TOTAL_BUDGET = 64 << 20
 """Bytes that all workers together may take."""
 
@@ -72,6 +75,8 @@ class EngineViews:
         self._trackers: dict[str, tuple[Tracker, Mapping[str, str]]] = {}
         self._budget = BUDGET
         self._thread = DaemonThread()  # the only one that uses the trackers
+        self._looked = -math.inf
+        """When somebody looked last, in seconds of the loop's clock."""
         self._due = 0.0
         """When a read that comes anyway is to be worked up again, in seconds of the loop's clock."""
         self._pending: tuple[float, Reads] | None = None
@@ -100,7 +105,8 @@ class EngineViews:
 
         The history is that after `since`. `brief`: without ranks, and with the history of a few figures only.
         """
-        if asyncio.get_running_loop().time() >= self._fresh_until:
+        self._looked = asyncio.get_running_loop().time()
+        if self._looked >= self._fresh_until:
             if self._reading is None:
                 self._reading = asyncio.create_task(self._refresh())
             await asyncio.wait([self._reading], timeout=_PATIENCE)
@@ -111,7 +117,7 @@ class EngineViews:
         """Take the present reads as pending; `begin` is when they began."""
         now = asyncio.get_running_loop().time()
         self._pending = time.time(), self._reads()
-        self._due = now + PERIOD
+        self._due = now + (PERIOD if now - self._looked < _REST_AFTER else _REST_PERIOD)
         self._fresh_until = now + min(max(_FRESH, (now - begin) / _SHARE), _STALE)
 
     async def _refresh(self) -> None:

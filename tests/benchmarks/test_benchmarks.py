@@ -13,7 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from benchmarks import engine, growth, report, serving, transitions, watching
+from benchmarks import engine, growth, page, report, serving, transitions, watching
 from benchmarks.contenders import Steps
 from benchmarks.measuring import measure
 from benchmarks.report import Row
@@ -118,17 +118,22 @@ def test_watching(tmp_path: Path) -> None:
     check(watching.dead_rows(tmp_path / "dead", 3, 1))
 
 
+def test_the_page(directories: dict[str, Path]) -> None:
+    check(page.look_rows(directories["tp1"], 1, period=0.0))
+    check([page.nobody_row(directories["tp1"], 1, period=0.0)])
+
+
 def test_memory_beside_dead_processes(tmp_path: Path) -> None:
     check([serving.dead_memory_row(tmp_path, 2, 2)])
 
 
 def test_results_go_between_their_markers(tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
-    page.write_text("a\n<!-- results: begin -->\nold\n<!-- results: end -->\nb\n")
-    report.write_into(page, "results", "new\n")
-    assert page.read_text() == "a\n<!-- results: begin -->\n\nnew\n\n<!-- results: end -->\nb\n"
+    results = tmp_path / "page.md"
+    results.write_text("a\n<!-- results: begin -->\nold\n<!-- results: end -->\nb\n")
+    report.write_into(results, "results", "new\n")
+    assert results.read_text() == "a\n<!-- results: begin -->\n\nnew\n\n<!-- results: end -->\nb\n"
     with pytest.raises(AssertionError, match="no place for profile"):
-        report.write_into(page, "profile", "new\n")
+        report.write_into(results, "profile", "new\n")
 
 
 def test_the_nodes_figures() -> None:

@@ -233,13 +233,35 @@ def test_charts_are_read_by_keyboard(chromium: Browser, exporter: Daemon) -> Non
         assert page.locator(".chart .pointer").count() == 0
 
 
-def test_the_first_paint_is_soon_and_the_page_is_small(chromium: Browser, exporter: Daemon) -> None:
-    assert len(exporter.get("/").body) < 150_000
-    with chromium.page(exporter.url) as page:
+LOADS = 9
+LATEST_PAINT = 500
+"""Milliseconds from asking for the page to the first paint of its text."""
+
+
+def first_paint(chromium: Browser, url: str) -> float:
+    """Load a page with empty caches; return when its first text was painted, in milliseconds."""
+    with chromium.page(url) as page:
         # Not by wait_for_function, which evaluates a text in the page: its policy forbids that.
         when = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
-        paint = eventually(lambda: page.evaluate(when), "something is painted")
-    assert paint < 2000  # 0.5 s on a machine that has nothing else to do
+        return float(eventually(lambda: page.evaluate(when), "something is painted"))
+
+
+def test_the_page_with_its_script_is_small(exporter: Daemon, fleet: Daemon) -> None:
+    for one in (exporter, fleet):
+        assert len(one.get("/").body) < 150_000
+
+
+def test_the_first_paint_is_soon(
+    chromium: Browser, exporter: Daemon, fleet: Daemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, one in (("a worker", exporter), (f"a fleet of {COUNT}", fleet)):
+        paints = sorted(first_paint(chromium, one.url) for _ in range(LOADS))
+        with capsys.disabled():
+            figures = (
+                f"least {paints[0]:.0f} ms, median {paints[LOADS // 2]:.0f} ms, most {paints[-1]:.0f} ms"
+            )
+            print(f"\nfirst paint of the page of {name}, {LOADS} loads: {figures}")
+        assert paints[0] < LATEST_PAINT, "the least: what the machine does beside it only adds to it"
 
 
 def test_behind_a_path_prefix(chromium: Browser, exporter: Daemon) -> None:

@@ -126,17 +126,24 @@ async def test_a_scrape_that_comes_anyway_spares_who_looks_a_read(workers: Worke
     assert workers.asked == 0
 
 
+@pytest.mark.parametrize(("somebody_looks", "seconds"), [(True, 2.1), (False, 30.1)])
 async def test_scrapes_are_worked_up_though_nobody_looks_and_soon_ones_are_passed_over(
-    workers: Workers, monkeypatch: pytest.MonkeyPatch
+    workers: Workers,
+    monkeypatch: pytest.MonkeyPatch,
+    somebody_looks: bool,  # noqa: FBT001 - a parameter of the test
+    seconds: float,
 ) -> None:
     monkeypatch.setattr(engine_views, "_DELAY", 0)
+    if somebody_looks:
+        monkeypatch.setattr(workers.views, "_looked", asyncio.get_running_loop().time())
     for _ in range(10):
         workers.scrape()
         await asyncio.sleep(0.001)
-    await passing(monkeypatch, 2.1)
-    workers.scrape()
+    for wait in (seconds - 0.2, 0.2):
+        await passing(monkeypatch, wait)
+        workers.scrape()
     history = (await workers.look())["workers"][0]["history"]
-    assert history["running"] == [1, 11]
+    assert history["running"] == [1, 12]
     assert (workers.worked_up, workers.asked) == (2, 0)
 
 
