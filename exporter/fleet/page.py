@@ -88,7 +88,7 @@ def _target(target: TargetStatus) -> str:
     labels = html.more(", ".join(f"{name}={value}" for name, value in target.labels.items()))
     vanished = "" if target.listed else html.problem("no longer listed by its source")
     return html.row(
-        f"{html.code(target.worker_addr)}<br>{link}{labels}{html.problem(target.problem)}{vanished}",
+        f"{html.code(target.worker_addr)}<br>{link}{html.problem(target.problem)}{vanished}{labels}",
         f'<span class="{"down" if target.state == "dead" else target.state}">{target.state}</span>',
         "" if target.seconds is None else html.duration(target.seconds),
         f"{target.samples:,}",

@@ -72,7 +72,7 @@ def _worker(worker: MemberStatus) -> str:
     state = "up" if worker.state == "live" else "down"
     directory = f"<br>{html.code(worker.directory)}" if worker.directory != worker.name else ""
     return html.row(
-        f"{html.code(worker.name)}{directory}{html.more(worker.command)}{html.problem(worker.problem)}",
+        f"{html.code(worker.name)}{directory}{html.problem(worker.problem)}{html.more(worker.command)}",
         f'<span class="{state}">{worker.state}</span>',
         f"{len(worker.pids):,}",
         f"{worker.series:,}",

@@ -406,5 +406,9 @@ def test_a_fleet_fits_each_screen_and_everyone(
 ) -> None:
     with chromium.page(fleet.url, width=width, theme=theme) as page:
         eventually(lambda: len(names(page)) == COUNT, "all are there")
+        page.click("#exporter summary")
+        targets = page.locator(".list tbody tr")
+        assert targets.filter(visible=True).count() == COUNT
+        assert targets.last.locator("td").filter(visible=True).count() == (2 if width == min(WIDTHS) else 4)
         assert overflow(page) <= 0
         assert violations(page) == []
